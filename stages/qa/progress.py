@@ -1,0 +1,54 @@
+"""Progress of long work: a live bar with the time left on a terminal, an occasional plain line in a log."""
+
+import io
+import logging
+import sys
+from types import TracebackType
+
+from tqdm import tqdm
+
+logger = logging.getLogger(__name__)
+LOG_SECONDS = 20.0  # between lines in a log
+LOG_FORM = "{desc}: {percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
+
+
+class _LogLines(io.StringIO):
+    """Where tqdm writes when nobody watches: each redrawn bar becomes a log line."""
+
+    def write(self, text: str) -> int:
+        if line := text.strip("\r\n "):
+            logger.info("%s", line)
+        return len(text)
+
+
+class Progress:
+    """A tqdm bar in a `with` block."""
+
+    def __init__(self, label: str, *, total: int, unit: str) -> None:
+        live = sys.stderr.isatty()
+        self._bar = tqdm(
+            desc=label,
+            total=total,
+            unit=unit,
+            file=sys.stderr if live else _LogLines(),
+            mininterval=0.1 if live else LOG_SECONDS,
+            maxinterval=10 if live else 2 * LOG_SECONDS,
+            dynamic_ncols=live,
+            ncols=None if live else 100,
+            ascii=not live,
+            bar_format=None if live else LOG_FORM,
+        )
+
+    def advance(self, count: int = 1, **values: float) -> None:
+        """`count` more units are done; `values` are shown beside the bar."""
+        if values:
+            self._bar.set_postfix({name: f"{value:.3f}" for name, value in values.items()}, refresh=False)
+        self._bar.update(count)
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
