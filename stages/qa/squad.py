@@ -1,0 +1,177 @@
+"""SQuAD-format files, read strictly: a fault is told with file, place, id and likely cause, never repaired."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any, Literal
+
+from stages.qa.artifacts import write_json
+from stages.qa.errors import InputError
+from stages.qa.strict_json import read_strict_json, shown
+
+_Object = dict[str, Any]
+_VERSIONS = ("v2.0", "2.0", "v1.1", "1.1")
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One gold answer."""
+
+    text: str
+    start: int  # characters into the context
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One question on one paragraph. Equal `paragraph` numbers mean the same paragraph; likewise `article`."""
+
+    id: str
+    question: str
+    context: str
+    answers: tuple[Answer, ...]
+    is_impossible: bool | None  # None: the file hides its labels
+    article: int  # running number in the file
+    paragraph: int  # running number in the file
+    title: str
+
+
+def read_squad(path: Path, *, purpose: Literal["train", "score", "predict"]) -> list[Example]:
+    """Read a SQuAD 2.0 or 1.1 file in its own order.
+
+    Only a file whose version is 1.1 may lack is_impossible: all its questions have answers. A file of which no question
+    has is_impossible or an answer hides its labels and is read for "predict" alone. For "train" every answer must be
+    the slice of its context at answer_start; the metric needs no offsets, so otherwise any number from 0 on will do,
+    and so will an empty answer. Keys that are not needed are ignored; title may be absent.
+
+    Raises InputError: one line with the first fault (file, place, id) and the number of the others.
+    """
+    root = read_strict_json(path)
+    if not isinstance(root, dict):
+        raise InputError(f'{path}: the top level is {shown(root)}, not an object with "version" and "data"')
+    faults = _Faults()
+    version = faults.text(root, "version", "")
+    if version and version not in _VERSIONS:
+        faults.add("version", f"is {shown(version)}, not one of {', '.join(_VERSIONS)}")
+    hidden = _labels_hidden(root)
+    examples: list[Example] = []
+    places: dict[str, str] = {}
+    paragraph_numbers = count()
+    for article_number, (in_article, article) in enumerate(faults.objects(root, "data", "")):
+        title = faults.text(article, "title", in_article, may_be_blank=True) if "title" in article else ""
+        for in_paragraph, paragraph in faults.objects(article, "paragraphs", in_article):
+            numbers = article_number, next(paragraph_numbers)
+            context = faults.text(paragraph, "context", in_paragraph)
+            for place, qa in faults.objects(paragraph, "qas", in_paragraph):
+                id_ = faults.text(qa, "id", place)
+                if id_ and places.setdefault(id_, place) != place:
+                    faults.add(f"{place}.id", f"is also the id of {places[id_]}; ids must be unique", id_)
+                question = faults.text(qa, "question", place, id_)
+                answers = _answers(faults, qa, place, id_, context, purpose == "train")
+                impossible = None if hidden else _is_impossible(faults, qa, place, id_, version)
+                examples.append(Example(id_, question, context, answers, impossible, *numbers, title))
+    if faults.number:
+        more = f" (and {faults.number - 1} more)" if faults.number > 1 else ""
+        raise InputError(f"{path}: {faults.first}{more}")
+    if not examples:
+        raise InputError(f"{path}: no questions in the file")
+    if hidden and purpose != "predict":
+        what = "no question has is_impossible or an answer"
+        raise InputError(f"{path}: labels are hidden: every empty answer would count as right ({what})")
+    return examples
+
+
+def keep_articles(path: Path, articles: int) -> None:
+    """Cut the file at `path` down to its first articles; InputError if it is not SQuAD-format."""
+    root = read_strict_json(path)
+    if not isinstance(root, dict) or not isinstance(root.get("data"), list):
+        raise InputError(f'{path}: not an object with "version" and "data"')
+    write_json(path, root | {"data": root["data"][:articles]})
+
+
+@dataclass(slots=True)
+class _Faults:
+    """The first fault of a file, and the number of all."""
+
+    first: str = ""
+    number: int = 0
+
+    def add(self, place: str, what: str, id_: str = "") -> None:
+        if not self.number:
+            self.first = f"{place}{f' (id {shown(id_)})' if id_ else ''}: {what}"
+        self.number += 1
+
+    def text(self, owner: _Object, key: str, place: str, id_: str = "", may_be_blank: bool = False) -> str:
+        """The string owner[key], or "" after adding a fault."""
+        value = owner.get(key)
+        if key not in owner:
+            what = "is missing"
+        elif not isinstance(value, str):
+            what = f"is {shown(value)}, not a string"
+        elif not may_be_blank and not value.strip():
+            what = "is blank" if value else "is empty"
+        elif not value.isascii() and _LONE_SURROGATE.search(value):
+            what = "holds half a surrogate pair (\\ud800 to \\udfff alone), which is no character"
+        else:
+            return value
+        self.add(f"{place}.{key}".lstrip("."), what, id_)
+        return ""
+
+    def objects(self, owner: _Object, key: str, place: str, id_: str = "") -> Iterator[tuple[str, _Object]]:
+        """Place and value of each object in the list owner[key]; what is not a list of objects is a fault."""
+        place = f"{place}.{key}".lstrip(".")
+        items = owner.get(key)
+        if not isinstance(items, list):
+            what = "is missing" if key not in owner else f"is {shown(items)}, not a list"
+            if key == "answers" and isinstance(items, dict):
+                what += ' of {"text", "answer_start"} objects; looks like the layout of Hugging Face datasets'
+            self.add(place, what, id_)
+            return
+        for index, item in enumerate(items):
+            if isinstance(item, dict):
+                yield f"{place}[{index}]", item
+            else:
+                self.add(f"{place}[{index}]", f"is {shown(item)}, not an object", id_)
+
+
+def _labels_hidden(root: _Object) -> bool:
+    """Whether no question has is_impossible and every one has an empty list of answers; needs no valid file."""
+    level: list[Any] = [root]
+    for key in ("data", "paragraphs", "qas"):
+        lists = [item.get(key) for item in level if isinstance(item, dict)]
+        level = [item for items in lists if isinstance(items, list) for item in items]
+    return all(isinstance(qa, dict) and "is_impossible" not in qa and qa.get("answers") == [] for qa in level)
+
+
+def _answers(faults: _Faults, qa: _Object, place: str, id_: str, context: str, train: bool) -> tuple[Answer, ...]:
+    answers = []
+    for here, answer in faults.objects(qa, "answers", place, id_):
+        text = faults.text(answer, "text", here, id_, may_be_blank=not train)
+        start = answer.get("answer_start")
+        what = ""
+        if type(start) is not int:  # true is an int, too
+            what = f"is {shown(start)}, not a whole number" if "answer_start" in answer else "is missing"
+        elif start < 0:
+            what = f"is {shown(start)}, before the start of the context"
+        elif train and text and context and (found := context[start : start + len(text)]) != text:
+            at = context.find(text)
+            where = f"which is first at {at}" if at >= 0 else "which is not in the context"
+            what = f"is {start}, where the context has {shown(found)}, not the answer {shown(text)}, {where}"
+        if what:
+            faults.add(f"{here}.answer_start", what, id_)
+        answers.append(Answer(text, start if isinstance(start, int) else 0))
+    return tuple(answers)
+
+
+def _is_impossible(faults: _Faults, qa: _Object, place: str, id_: str, version: str) -> bool:
+    value = qa.get("is_impossible", False)
+    answers = qa.get("answers")
+    if "is_impossible" not in qa and not version.endswith("1.1"):
+        faults.add(f"{place}.is_impossible", 'is missing; a SQuAD 1.1 file must say "version": "1.1"', id_)
+    elif not isinstance(value, bool):
+        faults.add(f"{place}.is_impossible", f"is {shown(value)}, not true or false", id_)
+    elif isinstance(answers, list) and value == bool(answers):
+        faults.add(f"{place}.is_impossible", f"is {shown(value)}, but answers has {len(answers)} of them", id_)
+    return bool(value)
