@@ -1,0 +1,55 @@
+"""Batches of frozen hidden states for the probes: kept in memory where they fit, else recomputed pass by pass."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stages.qa.encoder import Chunk, Encoder, chunks, encode, token_index
+from stages.qa.windows import Windows
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Hidden states of some windows, packed, with the position of the answer in each."""
+
+    states: Tensor  # (layers, tokens, hidden) float32
+    lengths: Tensor  # (windows,) int64
+    targets: Tensor  # (windows, 2) int64: first and last token of the answer; IGNORED, or past the end: no target
+
+
+class Features:
+    """The hidden states of `windows` under a frozen encoder. All passes after the first are cheap if they fit `gib`."""
+
+    def __init__(self, encoder: Encoder, windows: Windows, *, gib: float) -> None:
+        self.encoder = encoder
+        self.windows = windows
+        self.gib = gib
+        self.fits = 4 * encoder.layers * encoder.hidden * int(windows.starts[-1]) <= gib * 2**30
+        self._kept: Chunk | None = None
+
+    def batches(self, order: np.ndarray, batch_size: int) -> Iterator[Batch]:
+        """The windows of `order` (indices, each once) in batches of `batch_size`, the last one smaller."""
+        if not self.fits:
+            for chunk in chunks(self.encoder, self.windows, order, gib=self.gib, multiple=batch_size):
+                for first in range(0, len(chunk.rows), batch_size):
+                    rows = chunk.rows[first : first + batch_size]
+                    tokens = slice(chunk.starts[first], chunk.starts[first + len(rows)])
+                    yield self._batch(chunk.states[:, tokens], rows)
+            return
+        if self._kept is None:
+            self._kept = encode(self.encoder, self.windows, np.arange(len(self.windows)))
+        for place in range(0, len(order), batch_size):
+            rows = order[place : place + batch_size]
+            tokens = torch.from_numpy(token_index(self.windows.starts, rows)).to(self._kept.states.device)
+            yield self._batch(self._kept.states.index_select(1, tokens), rows)
+
+    def _batch(self, states: Tensor, rows: np.ndarray) -> Batch:
+        device = states.device
+        return Batch(
+            states=states,
+            lengths=torch.from_numpy(self.windows.lengths[rows]).to(device),
+            targets=torch.from_numpy(self.windows.targets[rows]).to(device),
+        )

@@ -1,0 +1,217 @@
+"""Fine-tune an encoder with a span head: run_squad's job, on the transformers Trainer."""
+
+import hashlib
+import json
+import logging
+import math
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+from transformers import (
+    DataCollatorWithPadding,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+    set_seed,
+)
+from transformers.trainer_pt_utils import get_length_grouped_indices
+
+from stages.qa.config import Finetuning
+from stages.qa.encoder import check_length, load_config, load_model, load_tokenizer, uses_token_types
+from stages.qa.errors import IntegrityError, NumericsError
+from stages.qa.snapshots import verify_snapshot, write_manifest
+from stages.qa.windows import IGNORED, Windows
+
+logger = logging.getLogger(__name__)
+LOG_POINTS = 100  # of the loss curve of a training
+
+
+class _Features(Dataset[dict[str, Any]]):
+    """Windows in the form that the Trainer's collator takes: lists of unpadded length."""
+
+    def __init__(self, windows: Windows, *, token_types: bool) -> None:
+        self.windows, self.token_types = windows, token_types
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        tokens = slice(self.windows.starts[row], self.windows.starts[row + 1])
+        first, last = self.windows.targets[row].tolist()
+        if first == IGNORED:
+            first = last = tokens.stop - tokens.start + 10**6  # past any window's end: the loss ignores it
+        feature = {"input_ids": self.windows.input_ids[tokens].tolist(), "start_positions": first, "end_positions": last}
+        if self.token_types:
+            feature["token_type_ids"] = self.windows.token_type_ids[tokens].tolist()
+        return feature
+
+
+class _Order(Sampler[int]):
+    """Windows of like length side by side, in an order that depends on the seed and the epoch alone.
+
+    The Trainer's own group_by_length draws from torch's global generator, so an epoch that is resumed has another order.
+    """
+
+    def __init__(self, windows: Windows, *, group: int, seed: int) -> None:
+        self.lengths, self.group, self.seed, self.epoch = windows.lengths.tolist(), group, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:  # called by the Trainer
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        seed = int(np.random.default_rng([self.seed, self.epoch]).integers(2**32))
+        generator = torch.Generator().manual_seed(seed)
+        return iter(get_length_grouped_indices(self.lengths, self.group, generator=generator))
+
+
+class _Trainer(Trainer):
+    """The Trainer with our order of the windows."""
+
+    def get_train_dataloader(self) -> DataLoader[dict[str, Any]]:
+        data, arguments = cast(_Features, self.train_dataset), self.args
+        group = arguments.train_batch_size * arguments.gradient_accumulation_steps
+        loader: DataLoader[dict[str, Any]] = DataLoader(
+            data,
+            batch_size=arguments.train_batch_size,
+            sampler=_Order(data.windows, group=group, seed=arguments.seed),
+            collate_fn=self.data_collator,
+            pin_memory=arguments.device.type == "cuda",
+        )
+        return cast(DataLoader[dict[str, Any]], self.accelerator.prepare(loader))
+
+
+class _Watch(TrainerCallback):
+    """Stops at a loss that is no number, seals checkpoints, and keeps a log readable where no bar is shown."""
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        step = f"checkpoint-{state.global_step}"
+        write_manifest(Path(str(args.output_dir)) / step, source=step)
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        loss = state.log_history[-1].get("loss")
+        if loss is None:
+            return
+        if not math.isfinite(loss):
+            raise NumericsError(f"step {state.global_step}: the loss is {loss}; is the learning rate too high?")
+        if args.disable_tqdm and state.global_step % (10 * args.logging_steps) == 0:
+            logger.info("fine-tuning: step %d of %d, loss %.3f", state.global_step, state.max_steps, loss)
+
+
+def finetune(
+    base: Path, windows: Windows, out: Path, *, settings: Finetuning, checkpoints: Path, device: torch.device
+) -> None:
+    """Train `base` plus a new span head on `windows`, and write model, tokenizer, loss log and manifest to `out`.
+
+    Checkpoints go to a folder of `checkpoints` named for all that they depend on; a run that was stopped goes on from
+    the last whole one. Raises NumericsError if the loss or a weight is not a finite number, InputError if a window is
+    longer than the model can take.
+    """
+    manifest = verify_snapshot(base)
+    set_seed(settings.seed)  # the new head is drawn when the model is built
+    config = load_config(base)
+    for name in ("attention_probs_dropout_prob", "attention_dropout"):
+        if settings.attention_dropout is not None and hasattr(config, name):
+            setattr(config, name, settings.attention_dropout)
+    model = load_model(base, config, head=True, fresh_head=True)
+    check_length(model, int(windows.lengths.max(initial=0)), base.name)
+    tokenizer = load_tokenizer(base, config)
+    work = checkpoints / _fingerprint(manifest, windows, settings)
+    steps_in_epoch = math.ceil(
+        math.ceil(len(windows) / settings.train_batch_size) / settings.gradient_accumulation_steps
+    )
+    steps = steps_in_epoch * settings.num_train_epochs
+    logging_steps = max(1, steps // LOG_POINTS)
+    precision = _precision(settings.mixed_precision, device)
+    arguments = TrainingArguments(
+        output_dir=str(work),
+        learning_rate=settings.learning_rate,
+        num_train_epochs=settings.num_train_epochs,
+        per_device_train_batch_size=settings.train_batch_size,
+        gradient_accumulation_steps=settings.gradient_accumulation_steps,
+        warmup_steps=settings.warmup,  # below 1: a share of the steps
+        lr_scheduler_type="linear",
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        bf16=precision == "bf16",
+        fp16=precision == "fp16",
+        use_cpu=device.type == "cpu",
+        seed=settings.seed,
+        save_steps=-(-settings.save_steps // logging_steps) * logging_steps,  # losses not yet logged are not kept
+        save_total_limit=2,
+        logging_steps=logging_steps,
+        logging_nan_inf_filter=False,  # it would show a loss that is no number as 0
+        disable_tqdm=not sys.stderr.isatty(),
+        report_to=[],
+        remove_unused_columns=False,
+    )
+    trainer = _Trainer(
+        model=model,
+        args=arguments,
+        train_dataset=_Features(windows, token_types=uses_token_types(config)),
+        data_collator=DataCollatorWithPadding(tokenizer),
+        callbacks=[_Watch()],
+    )
+    trainer.remove_callback(PrinterCallback)
+    last = _last_checkpoint(work)
+    logger.info(
+        "fine-tuning %s: %d windows, %d steps, %s precision, on %s%s",
+        base.name, len(windows), steps, precision, device.type, f", from {last.name}" if last else "",
+    )  # fmt: skip
+    state = TrainerState.load_from_json(str(last / "trainer_state.json")) if last else trainer.state
+    if last and state.global_step >= state.max_steps:  # the Trainer would take one more step
+        model = load_model(last, load_config(last), head=True)
+    else:
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
+        state = trainer.state
+    if not all(torch.isfinite(parameter).all() for parameter in model.parameters()):
+        raise NumericsError(f"{base.name}: weights are not finite after training; is the learning rate too high?")
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    history = [{k: row[k] for k in ("step", "epoch", "loss")} for row in state.log_history if "loss" in row]
+    (out / "loss.json").write_text(json.dumps(history, indent=1) + "\n")
+    write_manifest(out, source=f"finetune:{base.name}")
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def _precision(choice: str, device: torch.device) -> str:
+    """`auto` is bf16 where the hardware multiplies it fast (recent GPUs, CPUs with AMX), else no."""
+    if choice != "auto":
+        return choice
+    fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_amx_tile_supported()
+    return "bf16" if fast else "no"
+
+
+def _fingerprint(manifest: dict[str, Any], windows: Windows, settings: Finetuning) -> str:
+    """A name for all that a checkpoint depends on: base weights, training windows, settings."""
+    digest = hashlib.sha256(json.dumps([manifest["files"], settings.model_dump()], sort_keys=True).encode())
+    for array in (windows.input_ids, windows.token_type_ids, windows.starts, windows.targets):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _last_checkpoint(work: Path) -> Path | None:
+    """The newest checkpoint that agrees with its seal; those that were cut off or damaged are passed over."""
+    for path in sorted(work.glob("checkpoint-*"), key=lambda path: -int(path.name.removeprefix("checkpoint-"))):
+        try:
+            verify_snapshot(path)
+        except IntegrityError as error:
+            logger.info("not used: %s", error)
+        else:
+            return path
+    return None
