@@ -1,0 +1,144 @@
+"""Softmax-regression span probes, trained by AdamW: every layer and every variant in one tensor.
+
+A probe is a start vector and an end vector. The score of a token is the product of its hidden state and that vector,
+and the softmax runs over the tokens of a window. A bias would shift all scores of a window alike, so it is left out: it
+changes neither the loss nor an answer.
+
+Source: github traviemcg/cs224nfinalproject, probe.py, whose updates this code reproduces (see tests/golden).
+"""
+
+from itertools import product
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stages.qa.config import Probe
+from stages.qa.features import Batch, Features
+from stages.qa.progress import Progress
+from stages.qa.readouts import Probes, Readout
+from stages.qa.windows import IGNORED
+
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # AdamW as the original used it: no bias correction, no weight decay
+PARTS = 10  # points of the loss curve in an epoch
+
+
+def window_softmax(logits: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probabilities over the tokens of each window.
+
+    logits (layers, tokens, columns), lengths (windows,). Returns the packed log-probabilities in the shape of `logits`,
+    and for each window the row of its first token, (windows,) int64.
+    """
+    starts = torch.cumsum(lengths, 0) - lengths
+    owner = torch.repeat_interleave(torch.arange(len(lengths), device=logits.device), lengths)  # (tokens,)
+    layers, _, columns = logits.shape
+    index = owner[None, :, None].expand_as(logits)
+    top = logits.new_full((layers, len(lengths), columns), -torch.inf)
+    top = top.scatter_reduce(1, index, logits, reduce="amax").index_select(1, owner)
+    shifted = logits - top
+    total = logits.new_zeros(layers, len(lengths), columns).index_add(1, owner, shifted.exp())
+    return shifted - total.log().index_select(1, owner), starts
+
+
+def summed_loss(batch: Batch, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Cross-entropy of start and of end summed over the batch, its gradient, and the number of targets of each side.
+
+    weights (layers, hidden, 2, variants) -> loss (layers, 2, variants) in nats, gradient in the shape of `weights`,
+    counts (2,) int64. The gradient is in closed form: hidden states times (probability - target).
+    """
+    layers, hidden, sides, variants = weights.shape
+    logits = torch.bmm(batch.states, weights.reshape(layers, hidden, sides * variants))
+    log_probabilities, starts = window_softmax(logits, batch.lengths)
+    valid = (batch.targets > IGNORED) & (batch.targets < batch.lengths[:, None])  # (windows, 2)
+    counted = torch.repeat_interleave(valid, batch.lengths, dim=0)  # (tokens, 2)
+    log_probabilities = log_probabilities.view(layers, -1, sides, variants)
+    residual = log_probabilities.exp() * counted[None, :, :, None]
+    loss = logits.new_zeros(layers, sides, variants)
+    for side in range(sides):
+        rows = (starts + batch.targets[:, side])[valid[:, side]]
+        loss[:, side] = -log_probabilities[:, rows, side].sum(1)
+        residual[:, rows, side] -= 1
+    gradient = torch.bmm(batch.states.transpose(1, 2), residual.flatten(2))
+    return loss, gradient.view_as(weights), valid.sum(0)
+
+
+class ProbeBank:
+    """The probes of all layers and variants, and the state of their AdamW optimisers."""
+
+    def __init__(self, weights: Tensor, learning_rates: Tensor, *, max_grad_norm: float) -> None:
+        """weights (layers, hidden, 2, variants) float32, learning_rates (variants,)."""
+        self.weights = weights.clone()
+        self.first_moment = torch.zeros_like(weights)
+        self.second_moment = torch.zeros_like(weights)
+        self.learning_rates = learning_rates
+        self.max_grad_norm = max_grad_norm
+
+    def update(self, batch: Batch) -> Tensor:
+        """One optimiser step on every probe; returns the loss before it, (layers, 2, variants) in nats.
+
+        Start and end vector each have their own optimiser and are clipped by their own gradient norm.
+        """
+        loss, gradient, counts = summed_loss(batch, self.weights)
+        counts = counts.clamp(min=1)  # a batch without any target changes nothing
+        gradient /= 2 * counts[:, None]  # the original's loss is the mean of the start and the end loss
+        norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)  # over hidden
+        gradient *= (self.max_grad_norm / (norm + 1e-6)).clamp(max=1)
+        self.first_moment.mul_(BETA1).add_(gradient, alpha=1 - BETA1)
+        self.second_moment.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
+        self.weights -= self.learning_rates * self.first_moment / (self.second_moment.sqrt() + EPSILON)
+        return loss / counts[:, None]
+
+
+def initial_weights(layers: int, hidden: int, seeds: list[int], *, std: float) -> Tensor:
+    """Normal weights (layers, hidden, 2, seeds) float32; each seed draws its own, whatever the others are."""
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    return torch.stack([torch.randn(layers, hidden, 2, generator=g) * std for g in generators], dim=-1)
+
+
+def with_dropout(batch: Batch, share: float, generator: torch.Generator) -> Batch:
+    """`batch` with a share of its features set to 0 and the rest scaled up.
+
+    One mask serves all layers, sides and variants: each probe sees the same law as with a mask of its own.
+    """
+    if share == 0:
+        return batch
+    kept = torch.rand(batch.states.shape[1:], generator=generator) >= share
+    mask = (kept / (1 - share)).to(batch.states.device)
+    return Batch(states=batch.states * mask, lengths=batch.lengths, targets=batch.targets)
+
+
+def train_probes(features: Features, settings: Probe) -> Probes:
+    """Train a probe on every layer for every learning rate and seed, in one pass over the windows an epoch.
+
+    One readout for each epoch, learning rate and seed. The order of the windows and the dropout depend on `order_seed`
+    alone, so a probe ends up the same whatever others are trained beside it.
+    """
+    variants = list(product(settings.learning_rates, settings.seeds))
+    encoder, windows = features.encoder, len(features.windows)
+    device = encoder.model.device
+    initial = initial_weights(encoder.layers, encoder.hidden, [seed for _, seed in variants], std=settings.init_std)
+    rates = torch.tensor([rate for rate, _ in variants], device=device)
+    bank = ProbeBank(initial.to(device), rates, max_grad_norm=settings.max_grad_norm)
+    noise = torch.Generator().manual_seed(settings.order_seed)
+    steps = -(-windows // settings.batch_size)
+    readouts: list[Readout] = []
+    weights: list[np.ndarray] = []
+    curve: list[tuple[int, float, int, float, float]] = []
+    with Progress("training probes", total=settings.epochs * steps, unit="batch") as progress:
+        for epoch in range(settings.epochs):
+            order = np.random.default_rng([settings.order_seed, epoch]).permutation(windows)
+            losses = []
+            for batch in features.batches(order, settings.batch_size):
+                losses.append(bank.update(with_dropout(batch, settings.dropout, noise)).mean(1))
+                progress.advance(loss=float(losses[-1].mean()))
+            readouts += [Readout("adamw", epoch + 1, rate, seed) for rate, seed in variants]
+            weights += list(bank.weights.permute(3, 0, 1, 2).cpu().numpy())
+            for part, piece in enumerate(np.array_split(torch.stack(losses).cpu().numpy(), min(PARTS, steps)), start=1):
+                time = epoch + part / min(PARTS, steps)
+                mean = piece.mean(0)  # (layers, variants)
+                curve += [
+                    (layer, rate, seed, time, float(mean[layer, column]))
+                    for column, (rate, seed) in enumerate(variants)
+                    for layer in range(encoder.layers)
+                ]
+    return Probes(readouts, np.stack(weights), losses=curve)
