@@ -1,0 +1,33 @@
+"""Fetch one data set or one encoder of params.yaml, by checksum.
+
+params.yaml, data/sample or the network -> data/squad/<key>/{train,dev}.json or data/models/<key>
+"""
+
+from pathlib import Path
+
+from stages.qa.cli import run
+from stages.qa.config import load_params
+from stages.qa.encoder import randomise
+from stages.qa.fetching import fetch_file, fetch_snapshot
+from stages.qa.squad import keep_articles
+
+
+def dataset(key: str, out_dir: Path) -> None:
+    """Fetch train.json and dev.json of datasets.KEY into OUT_DIR."""
+    settings = load_params().datasets[key]
+    for name, file in (("train.json", settings.train), ("dev.json", settings.dev)):
+        fetch_file(file.source, out_dir / name, sha256=file.sha256)
+        if file.articles is not None:
+            keep_articles(out_dir / name, file.articles)
+
+
+def encoder(key: str, out_dir: Path) -> None:
+    """Fetch the checkpoint encoders.KEY into OUT_DIR."""
+    settings = load_params().encoders[key]
+    fetch_snapshot(settings.sources, out_dir, sha256=settings.sha256)
+    if settings.seed is not None:
+        randomise(out_dir, seed=settings.seed)
+
+
+if __name__ == "__main__":
+    run(dataset, encoder)

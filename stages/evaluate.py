@@ -1,0 +1,26 @@
+"""Score the answers of every layer and epoch of one model with the official SQuAD 2.0 metric.
+
+data/predictions/<key>, data/probes/<key>, data/squad/<data set> -> metrics/<study>/{<key>.json, layers/, loss/}
+"""
+
+from pathlib import Path
+
+from stages.qa.answers import load_answers
+from stages.qa.cli import run
+from stages.qa.config import load_params
+from stages.qa.curves import curve_points, write_losses, write_points, write_summary
+from stages.qa.squad import read_squad
+
+
+def main(key: str, data_dir: Path, predictions_dir: Path, probes_dir: Path, metrics_dir: Path) -> None:
+    """Score PREDICTIONS_DIR against DATA_DIR/dev.json: METRICS_DIR/KEY.json, and a row a layer in METRICS_DIR/layers."""
+    examples = read_squad(data_dir / "dev.json", purpose="score")
+    answers = {name: load_answers(predictions_dir / name) for name in load_params().protocols}
+    points = curve_points(key, examples, answers)
+    write_points(metrics_dir / "layers" / f"{key}.csv", points)
+    write_summary(metrics_dir / f"{key}.json", points)
+    write_losses(metrics_dir / "loss" / f"{key}.csv", key, probes_dir / "loss.csv")
+
+
+if __name__ == "__main__":
+    run(main)

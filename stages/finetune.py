@@ -1,0 +1,36 @@
+"""Fine-tune one encoder on the training questions, with a span head, as run_squad did.
+
+data/models/<base>, data/squad/<data set> -> data/models/<key>
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Option
+
+from stages.qa.cli import run
+from stages.qa.config import load_params
+from stages.qa.encoder import load_config, load_tokenizer, pick_device
+from stages.qa.finetuning import finetune
+from stages.qa.squad import read_squad
+from stages.qa.windows import make_windows
+
+
+def main(
+    key: str,
+    base_dir: Path,
+    data_dir: Path,
+    out_dir: Path,
+    checkpoints: Annotated[Path, Option(help="Where an interrupted training is kept.")] = Path("data/checkpoints"),
+) -> None:
+    """Train finetuned.KEY of params.yaml: BASE_DIR on DATA_DIR/train.json, into OUT_DIR."""
+    params = load_params()
+    tokenizer = load_tokenizer(base_dir, load_config(base_dir))
+    examples = read_squad(data_dir / "train.json", purpose="train")
+    windows = make_windows(examples, tokenizer, **params.windows.model_dump())
+    settings = params.finetuned[key]
+    finetune(base_dir, windows, out_dir, settings=settings, checkpoints=checkpoints, device=pick_device())
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,242 @@
+"""Figures of scores by layer and of training losses.
+
+Every function takes a frame of `tables` and returns a matplotlib Figure; pyplot and its global state are not used, and
+a user's matplotlibrc changes nothing. Colours, markers and line styles all differ, so that curves can be told apart in
+grey and by the colour-blind; the colours are those of Okabe and Ito (2008), then three of Paul Tol's "muted" scheme.
+"""
+
+from collections.abc import Mapping
+from itertools import cycle
+from math import ceil
+from pathlib import Path
+from textwrap import fill
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps, style
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from stages.qa.artifacts import published
+from stages.qa.tables import first_rate, last_epoch, mean_over_seeds, no_answer_score, protocols_of, question_counts
+
+COLOURS = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933", "#882255", "#332288"
+MARKERS = "os^DvPX<>*"
+DASHES = ("-", (0, (5, 1.5)), (0, (4, 1.5, 1, 1.5)), (0, (1, 1)))
+LOOKS = [{"color": c, "marker": m, "linestyle": d} for c, m, d in zip(COLOURS, MARKERS, cycle(DASHES), strict=False)]
+SEQUENCE = ListedColormap(colormaps["viridis"](np.linspace(0, 0.9, 256)))  # its last tenth is too pale for lines
+FLOOR, BAND = 'always "no answer"', "lowest to highest seed"  # entries of the legend
+TITLE: dict[str, Any] = {"x": 0.01, "ha": "left", "fontsize": 9}
+RC: dict[str, Any] = {"font.size": 8, "axes.titlesize": 8, "axes.titlelocation": "left"}
+RC |= {"axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "legend.frameon": False}
+RC |= {"axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6, "grid.linewidth": 0.5}
+RC |= {"grid.color": "#e6e6e6", "legend.handlelength": 3.2, "lines.linewidth": 1.3, "lines.markersize": 3.8}
+paper_style = style.context(["default", RC])
+
+
+@paper_style
+def save(figure: Figure, path: Path) -> None:
+    """Write a PNG of 200 dots per inch: the same bytes for the same figure."""
+    with published(path) as partial:
+        figure.savefig(partial, format="png", dpi=200, metadata={"Software": None})
+
+
+def f1_by_layer(frame: pd.DataFrame) -> Figure:
+    """F1 over all questions after the last epoch (Figure 2 of the original report); a panel per protocol."""
+    return _curves(frame, "F1", {"f1": ""})
+
+
+def exact_by_layer(frame: pd.DataFrame) -> Figure:
+    """Exact match over all questions after the last epoch (Figure 1 of the original report); a panel per protocol."""
+    return _curves(frame, "Exact match", {"exact": ""})
+
+
+def panels(frame: pd.DataFrame) -> Figure:
+    """F1 on all, HasAns and NoAns questions, and on HasAns questions with an answer forced; a row per protocol."""
+    names = {"f1": "all", "HasAns_f1": "HasAns", "NoAns_f1": "NoAns", "forced_f1": "HasAns, answer forced"}
+    return _curves(frame, "F1", names)
+
+
+@paper_style
+def epochs(frame: pd.DataFrame) -> Figure:
+    """F1 by layer after each epoch (of many, after some seven); a panel per model and protocol."""
+    probes = mean_over_seeds(first_rate(frame[frame["reading"] == "probe"]))
+    curves, several = list(probes.groupby(["model", "protocol"], sort=False)), len(protocols_of(frame)) > 1
+    figure, grid = _small_multiples(len(curves), "F1 (%)")
+    numbers = sorted(probes["epoch"].dropna().unique())
+    shown = sorted({*numbers[:: ceil(len(numbers) / 6) or 1], *numbers[-1:]})
+    for axes, ((model, protocol), points) in zip(grid, curves, strict=True):
+        for i, epoch in enumerate(shown):
+            curve = points[points["epoch"] == epoch]
+            look = {"color": SEQUENCE(1 - (i + 1) / len(shown)), "marker": MARKERS[i % len(MARKERS)]}
+            axes.plot(curve["layer"], curve["f1"], label=f"epoch {epoch:g}", **look)
+        if not (fit := points[points["epoch"].isna()]).empty:
+            axes.plot(fit["layer"], fit["f1"], label="optimum", color=COLOURS[1], marker="*")
+        _floor_line(axes, no_answer_score(frame))
+        _layer_axis(axes, points["layer"])
+        axes.set_title(fill(f"{model} ({protocol})" if several else model, 30))
+    _finish(figure, "F1 of a probe on each layer, by epoch", frame)
+    return figure
+
+
+@paper_style
+def loss_curves(losses: pd.DataFrame) -> Figure:
+    """Training loss against the epoch; a panel per model, a line per layer."""
+    curves = list(mean_over_seeds(first_rate(losses)).groupby("model", sort=False))
+    figure, grid = _small_multiples(max(len(curves), 1), "loss (nats)")
+    figure.suptitle("Training loss of the probes\nmean cross-entropy of start and end position", **TITLE)
+    if not curves:
+        _say(grid[0], "no probe was trained by gradient steps")
+        return figure
+    colours = ScalarMappable(Normalize(0, max(losses["layer"].max(), 1)), SEQUENCE)
+    for axes, (model, layers) in zip(grid, curves, strict=True):
+        for layer, curve in layers.groupby("layer"):
+            axes.plot(curve["epoch"], curve["loss"], color=colours.to_rgba(layer), linewidth=1)
+        axes.set(title=fill(model, 30), xlabel="epoch", xlim=(0, None))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
+    bar = figure.colorbar(colours, ax=list(grid), aspect=30, pad=0.02, ticks=MaxNLocator(integer=True))
+    bar.set_label("layer (0 = embeddings)")
+    return figure
+
+
+@paper_style
+def heat_map(frame: pd.DataFrame) -> Figure:
+    """F1 of every model (rows) at every layer (columns) after the last epoch; a block per protocol."""
+    final, protocols, models = first_rate(last_epoch(frame)), protocols_of(frame), list(dict.fromkeys(frame["model"]))
+    probes = mean_over_seeds(final[final["reading"] == "probe"])
+    layers = range(int(probes["layer"].max()) + 1)
+    width, height = (
+        0.065 * max(map(len, models)) + 0.37 * len(layers) + 1.1,
+        (0.27 * len(models) + 0.6) * len(protocols),
+    )
+    figure = Figure(figsize=(max(width, 5.0), height + 0.6), layout="constrained")
+    grid, norm = figure.subplots(len(protocols), 1, squeeze=False), Normalize(probes["f1"].min(), probes["f1"].max())
+    for axes, protocol in zip(grid.flat, protocols, strict=True):
+        values = probes[probes["protocol"] == protocol].pivot(index="model", columns="layer", values="f1")
+        cells = values.reindex(index=models, columns=layers).to_numpy()
+        axes.imshow(np.ma.masked_invalid(cells), cmap="viridis", norm=norm, aspect="auto")
+        for (row, column), value in np.ndenumerate(cells):
+            if not np.isnan(value):
+                ink = "black" if norm(value) > 0.6 else "white"
+                axes.text(column, row, f"{value:.1f}", ha="center", va="center", color=ink, fontsize=6.5)
+        axes.set(yticks=range(len(models)), yticklabels=models, title=protocol if len(protocols) > 1 else "")
+        axes.set_xticks(layers, [_tick(layer) for layer in layers])
+        axes.set_xlabel("layer", labelpad=-8)
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+    bar = figure.colorbar(ScalarMappable(norm, "viridis"), ax=list(grid.flat), pad=0.01, fraction=0.04)
+    bar.set_label("F1 (%)")
+    figure.suptitle(_caption("F1 of a probe on each layer", final), **TITLE)
+    return figure
+
+
+@paper_style
+def _curves(frame: pd.DataFrame, name: str, metrics: Mapping[str, str]) -> Figure:
+    """A panel per protocol and metric (column -> title), after the last epoch; several metrics: a row per protocol."""
+    final, protocols = first_rate(last_epoch(frame)), protocols_of(frame)
+    floors = dict.fromkeys(("f1", "exact"), no_answer_score(frame)) | {"HasAns_f1": 0.0, "NoAns_f1": 100.0}
+    look = dict(zip(dict.fromkeys(frame["model"]), cycle(LOOKS), strict=False))
+    if len(metrics) > 1:
+        figure, grid = _grid(len(protocols), len(metrics), (2.7, 2.2), sharey="col")
+    else:
+        figure, grid = _grid(1, len(protocols), (6.0 if len(protocols) == 1 else 4.2, 3.1), sharey="row")
+    panels = [(protocol, metric) for protocol in protocols for metric in metrics]
+    for axes, (protocol, metric) in zip(grid.flat, panels, strict=True):
+        _panel(axes, final[final["protocol"] == protocol], metric, look, floors.get(metric))
+        axes.set_title(": ".join(filter(None, (protocol if len(protocols) > 1 else "", metrics[metric]))))
+    for axes in grid[:, 0]:
+        axes.set_ylabel(f"{name} (%)")
+    _finish(figure, f"{name} of a probe on each layer", final)
+    return figure
+
+
+def _panel(axes: Axes, final: pd.DataFrame, metric: str, look: Mapping[str, Any], floor: float | None) -> None:
+    """One curve per model, with a band from the lowest to the highest seed; own QA heads in a strip on the right."""
+    probes, heads = (final[(final["reading"] == reading) & final[metric].notna()] for reading in ("probe", "head"))
+    if probes.empty:
+        return _say(axes, "no such questions")
+    for model, rows in probes.groupby("model", sort=False):
+        curve = rows.groupby("layer")[metric].agg(["mean", "min", "max"])
+        axes.plot(curve.index, curve["mean"], label=model, **look[model])
+        if (curve["min"] < curve["max"]).any():
+            band = {"color": look[model]["color"], "alpha": 0.2, "linewidth": 0}
+            axes.fill_between(curve.index, curve["min"], curve["max"], label=BAND, **band)
+    deepest = int(final["layer"].max())
+    strip = deepest + max(1.0, 0.1 * deepest)
+    for model, score in heads.groupby("model", sort=False)[metric].mean().items():
+        hollow = {**look[model], "linestyle": "", "markersize": 5.5, "fillstyle": "none"}
+        axes.plot([strip], [score], label=f"_own head of {model}", **hollow)
+    if floor is not None:
+        _floor_line(axes, floor)
+    return _layer_axis(axes, final["layer"], None if heads.empty else strip)
+
+
+def _floor_line(axes: Axes, score: float) -> None:
+    axes.axhline(score, color="#777777", linestyle="--", linewidth=0.9, label=FLOOR, zorder=1)
+
+
+def _layer_axis(axes: Axes, layers: pd.Series, strip: float | None = None) -> None:
+    """Whole layers as ticks, as many as fit; `strip` is where own heads stand, if there are any."""
+    first, last = int(layers.min()), int(layers.max())
+    room = axes.bbox.width / 20  # ticks; the layout is made at matplotlib's 100 dots per inch
+    step = next((step for step in (1, 2, 3, 4, 6, 8) if (last - first) / step < room), 12)
+    ticks: list[float] = list(range(step * ceil(first / step), last + 1, step))
+    labels = [_tick(tick) for tick in ticks]
+    if strip is not None:
+        ticks, labels = [*ticks, strip], [*labels, "\nown head"]
+        axes.axvline((last + strip) / 2, color="#cccccc", linewidth=0.6, zorder=0)
+    axes.set_xticks(ticks, labels)
+    axes.set_xlabel("layer", labelpad=-8)  # on the second line of the tick labels
+    axes.grid(axis="y")
+
+
+def _tick(layer: float) -> str:
+    return f"{layer:g}\n{'emb.' if layer == 0 else ''}"
+
+
+def _say(axes: Axes, text: str) -> None:
+    axes.text(0.5, 0.5, text, ha="center", va="center", color="#777777", transform=axes.transAxes)
+    axes.set(xticks=[], yticks=[])
+
+
+def _grid(rows: int, columns: int, inches: tuple[float, float], sharey: Any) -> tuple[Figure, np.ndarray]:
+    figure = Figure(figsize=(max(inches[0] * columns, 5.0), inches[1] * rows), layout="constrained")
+    return figure, figure.subplots(rows, columns, sharey=sharey, squeeze=False)
+
+
+def _small_multiples(count: int, y_label: str) -> tuple[Figure, np.ndarray]:
+    """A figure of `count` axes, four in a row at most, and the axes in order."""
+    columns = min(count, 4)
+    figure, grid = _grid(ceil(count / columns), columns, (2.5, 2.0), sharey="all")
+    for axes in grid.flat[count:]:
+        axes.remove()
+    for axes in grid[:, 0]:
+        axes.set_ylabel(y_label)
+    return figure, grid.flat[:count]
+
+
+def _caption(title: str, frame: pd.DataFrame) -> str:
+    """`title`, then what all panels have in common."""
+    probes, protocols = frame[frame["reading"] == "probe"], protocols_of(frame)
+    epoch, seeds = probes["epoch"].unique(), probes["seed"].nunique()
+    lines = title + (f" ({protocols[0]} protocol)" if len(protocols) == 1 else "") + "\n" + question_counts(frame)
+    lines += f"; epoch {epoch[0]:g}" if len(epoch) == 1 and not np.isnan(epoch[0]) else ""
+    return lines + (f"; mean of {seeds} seeds" if seeds > 1 else "")
+
+
+def _finish(figure: Figure, title: str, frame: pd.DataFrame) -> None:
+    """The title above, and one legend for all axes below, in as many columns as fit; the figure grows to hold both."""
+    found: dict[str, Any] = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    labels = sorted(found, key=lambda label: label in (FLOOR, BAND))
+    width, height = figure.get_size_inches()
+    columns = min(max(int(width / (0.06 * max(map(len, labels)) + 0.65)), 1), len(labels))
+    figure.set_figheight(height + 0.4 + 0.17 * ceil(len(labels) / columns))
+    figure.suptitle(_caption(title, frame), **TITLE)
+    figure.legend([found[label] for label in labels], labels, loc="outside lower center", ncols=columns)

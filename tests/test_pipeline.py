@@ -1,0 +1,185 @@
+"""dvc.yaml says what the code does: deps are the imports, params are the sections read. No stage is run."""
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+import pytest
+from dvc.repo import Repo
+from ruamel.yaml import YAML
+
+from stages.qa.config import Params, load_params
+
+ROOT = Path(__file__).parents[1]
+STUDIES = [ROOT / "params.yaml", *sorted((ROOT / "studies").glob("*.yaml"))]
+# Not dependencies: types without values, and what no result depends on.
+UNTRACKED = {f"stages/{name}.py" for name in ("__init__", "qa/__init__", "qa/cli", "qa/config", "qa/errors")}
+UNTRACKED.add("stages/qa/progress.py")
+
+
+def pipeline(root: Path = ROOT) -> dict[str, Any]:
+    return {name: spec.get("do", spec) for name, spec in YAML(typ="safe").load(root / "dvc.yaml")["stages"].items()}
+
+
+def imports(path: Path, root: Path) -> set[Path]:
+    """The project's modules that `path` imports, directly."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
+        found |= {root / f"{name.replace('.', '/')}.py" for name in names if name.startswith("stages.")}
+    return {file for file in found if file.exists()}
+
+
+def closure(path: Path, root: Path, within: set[str] | None = None) -> set[str]:
+    """`path` and all project modules it needs, as dvc.yaml writes them."""
+    todo, seen = [path], set()
+    while todo:
+        file = todo.pop()
+        if file not in seen:
+            seen.add(file)
+            todo += imports(file, root)
+    return {file.relative_to(root).as_posix() for file in seen} - UNTRACKED
+
+
+def sections_read(path: Path) -> set[str]:
+    """Sections of params.yaml that a stage reads: attributes of what load_params returns."""
+    tree = ast.parse(path.read_text())
+    names = {"params"}
+    read = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            value = node.value
+            direct = isinstance(value, ast.Call) and getattr(value.func, "id", "") == "load_params"
+            if direct or (isinstance(value, ast.Name) and value.id in names):
+                read.add(node.attr)
+    return read & set(Params.model_fields)
+
+
+def faults(root: Path) -> list[str]:
+    """Where dvc.yaml and the code disagree."""
+    found = []
+    for name, stage in pipeline(root).items():
+        script = Path(re.search(r"-m (stages\.\w+)", stage["cmd"])[1].replace(".", "/") + ".py")
+        code = {dep for dep in stage["deps"] if dep.startswith("stages/")}
+        if code != (needed := closure(root / script, root)):
+            found.append(f"{name}: deps lack {sorted(needed - code)}, have unused {sorted(code - needed)}")
+        sections = {param.split(".")[0] for param in stage.get("params", [])}
+        read = sections_read(root / script)
+        if name in ("dataset", "download"):  # one script, two commands
+            read &= {"datasets" if name == "dataset" else "encoders"}
+        if sections != read:
+            found.append(f"{name}: params {sorted(sections)}, reads {sorted(read)}")
+        if any(imported.startswith("stages/") and "/qa/" not in imported for imported in needed - {script.as_posix()}):
+            found.append(f"{name}: imports another stage")
+    return found
+
+
+def test_deps_are_imports_and_params_are_reads() -> None:
+    assert faults(ROOT) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("dvc.yaml", "      - stages/qa/spans.py\n", ""),
+        ("dvc.yaml", "      - finetuned.${key}\n", ""),
+        ("dvc.yaml", "      - probed\n", "      - probed\n      - probe\n"),
+        ("stages/report.py", "import", "import stages.evaluate\nimport"),
+        ("stages/qa/scoring.py", "import json", "import json\n\nimport stages.qa.windows"),
+    ],
+)
+def test_negative_controls(tmp_path: Path, file: str, old: str, new: str) -> None:
+    for name in ("dvc.yaml", "stages"):
+        source = ROOT / name
+        copy = shutil.copytree if source.is_dir() else shutil.copy
+        copy(source, tmp_path / name)
+    assert faults(tmp_path) == []
+    text = (tmp_path / file).read_text()
+    assert old in text
+    (tmp_path / file).write_text(text.replace(old, new, 1))
+    assert faults(tmp_path) != []
+
+
+def test_the_library_imports_no_stage_and_knows_no_path() -> None:
+    for file in (ROOT / "stages" / "qa").glob("*.py"):
+        assert all(module.parent.name == "qa" for module in imports(file, ROOT) - {ROOT / "stages/__init__.py"}), file
+        assert not re.search(r"[\"'](data|metrics|plots|studies)/", file.read_text()), f"{file} knows a path"
+
+
+def test_params_have_no_defaults_in_code() -> None:
+    def models(kind: type) -> Iterator[type]:
+        yield kind
+        for sub in kind.__subclasses__():
+            yield from models(sub)
+
+    for model in models(Params.__mro__[1]):
+        for name, field in model.model_fields.items():
+            assert field.is_required(), f"{model.__name__}.{name} has a default: values live in params.yaml"
+
+
+def definition(target: Path, study: Path) -> Repo:
+    """A copy of the pipeline's definition under `study`, without its data."""
+    for name in ("dvc.yaml", ".dvcignore"):
+        shutil.copy(ROOT / name, target)
+    for name in ("stages", "data/sample"):
+        shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (target / ".dvc").mkdir()
+    shutil.copy(ROOT / ".dvc/config", target / ".dvc/config")
+    subprocess.run(["git", "init", "-q", target], check=True)
+    shutil.copy(study, target / "params.yaml")
+    return Repo(str(target))
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.stem)
+def test_graph_of_every_study(tmp_path: Path, study: Path) -> None:
+    params = load_params(study)
+    with definition(tmp_path, study) as repo:
+        stages = {stage.name: stage for stage in repo.index.stages}
+        graph = repo.index.graph  # raises on cycles and overlapping outputs
+        above = {stage.name for stage in nx.descendants(graph, stages[f"report@{params.study}"])}
+        for kind in ("probe_train", "predict", "evaluate"):
+            expected = {f"{kind}@{key}" for key in params.probed}
+            assert expected == {name for name in stages if name.startswith(kind + "@")}
+            assert expected <= above
+        outs = [out.fs_path for out in repo.index.outs]
+        for name, stage in stages.items():
+            for dep in stage.deps:  # a dependency inside a directory output escapes --allow-missing
+                assert not any(dep.fs_path.startswith(f"{out}/") for out in outs), (name, str(dep))
+            if name.startswith(("download", "finetune", "probe_train", "predict")):
+                # one uncached or persistent output keeps a stage out of the run cache
+                assert all(out.use_cache and not out.persist for out in stage.outs), name
+
+
+def test_studies_share_no_model_key() -> None:
+    """Switching studies then re-runs nothing: each key keeps its entry in dvc.lock."""
+    seen: dict[str, Path] = {}
+    for path in STUDIES:
+        params = load_params(path)
+        for key in [params.study, *params.encoders, *params.finetuned, *params.datasets]:
+            assert seen.setdefault(key, path) == path, f"{key} is in {seen[key].name} and in {path.name}"
+
+
+def test_a_stage_is_short() -> None:
+    for file in (ROOT / "stages").glob("*.py"):
+        assert len(file.read_text().splitlines()) <= 60, f"{file.name} is long for a stage: move code to stages/qa"
+    for file in (ROOT / "stages/qa").glob("*.py"):
+        assert len(file.read_text().splitlines()) <= 220, f"{file.name}: does it still hold one idea?"
+
+
+@pytest.mark.parametrize("stage", ["download", "finetune", "probe_train", "predict", "evaluate", "report"])
+def test_every_stage_has_help(stage: str) -> None:
+    out = subprocess.run(
+        [sys.executable, "-m", f"stages.{stage}", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "Usage" in out.stdout

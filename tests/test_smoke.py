@@ -1,0 +1,142 @@
+"""The stages in order, in an empty folder, on a tiny random encoder and a few questions of the sample."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ruamel.yaml import YAML
+from tiny_models import make_tiny
+
+from stages import download, evaluate, finetune, predict, probe_train, report
+from stages.qa.artifacts import read_json, read_tensors
+
+ROOT = Path(__file__).parents[1]
+
+
+def shortened(source: Path, out: Path, articles: int) -> None:
+    data = json.loads(source.read_text())
+    out.write_text(json.dumps(data | {"data": data["data"][:articles]}))
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with params.yaml after all stages have run, two learning rates and two seeds."""
+    root = tmp_path_factory.mktemp("study")
+    make_tiny("bert", root / "tiny")
+    (root / "tiny" / "manifest.json").unlink()
+    params = YAML(typ="safe").load(ROOT / "params.yaml")
+    params["study"] = "smoke"
+    for name, articles in ("train", 3), ("dev", 2):
+        shortened(ROOT / f"data/sample/{name}.json", root / f"{name}.json", articles)
+        params["datasets"]["sample"][name]["source"] = f"{name}.json"
+    encoder = {"sources": ["path:tiny"], "sha256": {}, "weights": "pretrained", "seed": None}
+    params["encoders"] = {"tiny": encoder, "random": encoder | {"weights": "random", "seed": 3}}
+    params["finetuned"] = {"tuned": params["finetuned"]["minilm-finetuned"] | {"base": "tiny", "num_train_epochs": 1}}
+    params["probed"] = ["tuned", "tiny", "random"]
+    params["probe"] |= {"epochs": 2, "learning_rates": [0.01, 0.001], "seeds": [0, 1]}
+    YAML().dump(params, root / "params.yaml")
+    before = Path.cwd()
+    os.chdir(root)
+    try:
+        data, models = Path("data/squad/sample"), Path("data/models")
+        download.dataset("sample", data)
+        for key in params["encoders"]:
+            download.encoder(key, models / key)
+        finetune.main("tuned", models / "tiny", data, models / "tuned")
+        for key in params["probed"]:
+            probes, answers, metrics = Path("data/probes") / key, Path("data/predictions") / key, Path("metrics/smoke")
+            probe_train.main(models / key, data, probes)
+            predict.main(models / key, probes, data, answers)
+            evaluate.main(key, data, answers, probes, metrics)
+        report.main(Path("metrics/smoke"), Path("plots/smoke"))
+    finally:
+        os.chdir(before)
+    return root
+
+
+def points(study: Path, key: str) -> list[dict[str, str]]:
+    with (study / f"metrics/smoke/layers/{key}.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_epoch_layer_rate_and_seed_is_a_point(study: Path) -> None:
+    rows = [(row["epoch"], row["layer"], row["learning_rate"], row["seed"]) for row in points(study, "tiny")]
+    config = read_json(study / "data/models/tiny/config.json")
+    layers = config["num_hidden_layers"] + 1
+    assert len(set(rows)) == len(rows) == layers * (2 * 2 * 2 + 1)  # epochs, rates, seeds; the convex optimum
+    assert [row["reading"] for row in points(study, "tuned")].count("head") == 1
+
+
+def test_points_equal_the_official_command_on_the_written_answers(study: Path) -> None:
+    row = next(r for r in points(study, "tuned") if (r["epoch"], r["layer"]) == ("2", "1"))
+    assert (row["learning_rate"], row["seed"]) == ("0.01", "0")  # the official files hold the first of each
+    answers = study / "data/predictions/tuned/paper/epoch_2/layer_01.json"
+    command = [sys.executable, "-m", "stages.qa.scoring", str(study / "data/squad/sample/dev.json"), str(answers)]
+    out = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    for name, value in json.loads(out.stdout).items():
+        assert float(row[name]) == value, name
+
+
+def test_answers_are_slices_of_their_contexts(study: Path) -> None:
+    dev = json.loads((study / "data/squad/sample/dev.json").read_text())
+    contexts = {qa["id"]: p["context"] for article in dev["data"] for p in article["paragraphs"] for qa in p["qas"]}
+    files = sorted((study / "data/predictions/tuned/corrected").glob("**/layer_0?.json"))
+    assert files
+    for file in files:
+        answers = read_json(file)
+        assert answers.keys() == contexts.keys()
+        assert all(text in contexts[id_] for id_, text in answers.items())
+
+
+def test_the_heads_answers_are_those_of_the_stock_model(study: Path) -> None:
+    """The head's score of no answer, against transformers run question by question."""
+    import torch
+    from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+
+    folder = study / "data/models/tuned"
+    model, tokenizer = AutoModelForQuestionAnswering.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    header = read_json(study / "data/predictions/tuned/corrected/answers.json")
+    null = read_tensors(study / "data/predictions/tuned/corrected/answers.safetensors")["null_score"][-1]
+    dev = json.loads((study / "data/squad/sample/dev.json").read_text())
+    qas = [(p["context"], qa) for article in dev["data"] for p in article["paragraphs"] for qa in p["qas"]]
+    for place in range(0, len(qas), 7):
+        context, qa = qas[place]
+        encoded = tokenizer(qa["question"], context, return_tensors="pt")
+        with torch.no_grad():
+            logits = model(**encoded)
+        expected = float(logits.start_logits[0, 0] + logits.end_logits[0, 0])
+        if encoded["input_ids"].shape[1] <= 384:
+            assert header["ids"][place] == qa["id"]
+            assert null[place] == pytest.approx(expected, abs=1e-4)
+
+
+def test_random_weights_are_not_the_pretrained_ones(study: Path) -> None:
+    tiny, other = (read_tensors(study / f"data/models/{key}/model.safetensors") for key in ("tiny", "random"))
+    assert any(not np.array_equal(tiny[name], other[name]) for name in tiny if name in other)
+
+
+def test_report_is_there(study: Path) -> None:
+    for name in ("f1_by_layer.png", "exact_by_layer.png", "heat_map.png", "results.md", "layers.csv"):
+        assert (study / "plots/smoke" / name).stat().st_size > 0
+
+
+def test_the_same_again_gives_the_same_bytes(study: Path, tmp_path: Path) -> None:
+    shutil.copytree(study, tmp_path / "again")
+    again = tmp_path / "again"
+    shutil.rmtree(again / "data/probes/tuned")
+    shutil.rmtree(again / "data/models/tuned")
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "123"}
+    for stage, *arguments in (
+        ("finetune", "tuned", "data/models/tiny", "data/squad/sample", "data/models/tuned"),
+        ("probe_train", "data/models/tuned", "data/squad/sample", "data/probes/tuned"),
+    ):
+        subprocess.run([sys.executable, "-m", f"stages.{stage}", *arguments], cwd=again, env=environment, check=True)
+    for folder in ("data/models/tuned", "data/probes/tuned"):
+        for file in (study / folder).iterdir():
+            assert (again / folder / file.name).read_bytes() == file.read_bytes(), file.name
