@@ -16,7 +16,7 @@ def dataset(key: str, out_dir: Path) -> None:
     """Fetch train.json and dev.json of datasets.KEY into OUT_DIR."""
     settings = load_params().datasets[key]
     for name, file in (("train.json", settings.train), ("dev.json", settings.dev)):
-        fetch_file(file.source, out_dir / name, sha256=file.sha256)
+        fetch_file(file.source, out_dir / name, digest=file.checksum)
         if file.articles is not None:
             keep_articles(out_dir / name, file.articles)
 

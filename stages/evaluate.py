@@ -1,25 +1,37 @@
 """Score the answers of every layer and epoch of one model with the official SQuAD 2.0 metric.
 
-data/predictions/<key>, data/probes/<key>, data/squad/<data set> -> metrics/<study>/{<key>.json, layers/, loss/}
+data/predictions/<key>, data/squad/<data set> -> metrics/<study>/<key>.json and layers/, loss/, question/<key>.csv
 """
 
 from pathlib import Path
+from typing import Annotated
+
+from typer import Option
 
 from stages.qa.answers import load_answers
 from stages.qa.cli import run
 from stages.qa.config import load_params
-from stages.qa.curves import curve_points, write_losses, write_points, write_summary
+from stages.qa.curves import curve_points, write_losses, write_points, write_question, write_summary
 from stages.qa.squad import read_squad
 
 
-def main(key: str, data_dir: Path, predictions_dir: Path, probes_dir: Path, metrics_dir: Path) -> None:
-    """Score PREDICTIONS_DIR against DATA_DIR/dev.json: METRICS_DIR/KEY.json, and a row a layer in METRICS_DIR/layers."""
+def main(
+    key: str,
+    data_dir: Path,
+    predictions_dir: Path,
+    metrics_dir: Path,
+    probes: Annotated[Path | None, Option(help="Probes of the model, for the loss of their training.")] = None,
+) -> None:
+    """Score PREDICTIONS_DIR against DATA_DIR/dev.json, into METRICS_DIR/KEY.json and METRICS_DIR/layers/KEY.csv."""
+    params = load_params()
     examples = read_squad(data_dir / "dev.json", purpose="score")
-    answers = {name: load_answers(predictions_dir / name) for name in load_params().protocols}
+    answers = {name: load_answers(predictions_dir / name) for name in params.protocols}
     points = curve_points(key, examples, answers)
     write_points(metrics_dir / "layers" / f"{key}.csv", points)
     write_summary(metrics_dir / f"{key}.json", points)
-    write_losses(metrics_dir / "loss" / f"{key}.csv", key, probes_dir / "loss.csv")
+    write_question(metrics_dir / "question" / f"{key}.csv", key, params.question, examples, answers)
+    if probes:
+        write_losses(metrics_dir / "loss" / f"{key}.csv", key, probes / "loss.csv")
 
 
 if __name__ == "__main__":

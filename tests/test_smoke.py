@@ -52,8 +52,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for key in params["probed"]:
             probes, answers, metrics = Path("data/probes") / key, Path("data/predictions") / key, Path("metrics/smoke")
             probe_train.main(models / key, data, probes)
-            predict.main(models / key, probes, data, answers)
-            evaluate.main(key, data, answers, probes, metrics)
+            predict.main(models / key, data, answers, probes)
+            evaluate.main(key, data, answers, metrics, probes)
         report.main(Path("metrics/smoke"), Path("plots/smoke"))
     finally:
         os.chdir(before)

@@ -265,10 +265,11 @@ def test_case_49_offline_falls_through_with_one_line(
     monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("waited for a hub that is not there"))
     with caplog.at_level(logging.INFO, logger="stages"):
         fetch_snapshot([HUB_SOURCE, f"path:{repo}"], tmp_path / "m", sha256={"model.safetensors": WEIGHTS_SHA256})
-    (line,) = caplog.records
-    assert line.levelno == logging.INFO
-    assert "ConnectError" in line.getMessage()
-    assert verify_snapshot(tmp_path / "m")["source"] == f"path:{repo}"
+    fault, used = caplog.records
+    assert fault.levelno == used.levelno == logging.INFO
+    assert "ConnectError" in fault.getMessage()
+    assert used.getMessage().endswith(f"from path:{repo}")
+    assert verify_snapshot(tmp_path / "m")["source"] == HUB_SOURCE  # the model's name, whichever source gave its bytes
 
 
 def test_case_49_all_fail_and_the_good_output_stays(hub: Hub, repo: Path, tmp_path: Path) -> None:
@@ -554,7 +555,7 @@ def web(tmp_path: Path) -> Path:
 def test_file_from_path_and_url(hub: Hub, web: Path, tmp_path: Path, name: str, sha256: str | None) -> None:
     for source in (str(web / name), f"{hub.url}/files/files/{name}"):
         out = tmp_path / "data" / "squad" / "dev.json"
-        fetch_file(source, out, sha256=sha256)
+        fetch_file(source, out, digest=sha256)
         assert out.read_bytes() == TEXT
         assert [path.name for path in out.parent.iterdir()] == ["dev.json"]
         out.unlink()
@@ -563,13 +564,13 @@ def test_file_from_path_and_url(hub: Hub, web: Path, tmp_path: Path, name: str, 
 
 def test_file_is_fetched_once(hub: Hub, web: Path, tmp_path: Path) -> None:
     source = f"{hub.url}/files/files/dev.json.gz"
-    fetch_file(source, tmp_path / "a.json", sha256=TEXT_SHA256)
-    fetch_file(source, tmp_path / "a.json", sha256=TEXT_SHA256)
-    fetch_file(source, tmp_path / "b.json", sha256=TEXT_SHA256)  # from the kept copy
+    fetch_file(source, tmp_path / "a.json", digest=TEXT_SHA256)
+    fetch_file(source, tmp_path / "a.json", digest=TEXT_SHA256)
+    fetch_file(source, tmp_path / "b.json", digest=TEXT_SHA256)  # from the kept copy
     assert len(hub.requests) == 1
     (kept,) = (tmp_path / "home").rglob(TEXT_SHA256)
     kept.write_bytes(TEXT[:-1] + b"x")
-    fetch_file(source, tmp_path / "c.json", sha256=TEXT_SHA256)
+    fetch_file(source, tmp_path / "c.json", digest=TEXT_SHA256)
     assert len(hub.requests) == 2
     assert (tmp_path / "c.json").read_bytes() == kept.read_bytes() == TEXT
 
@@ -580,7 +581,7 @@ def test_file_is_fetched_once(hub: Hub, web: Path, tmp_path: Path) -> None:
         ("absent.json", "404", None, r"the server answered 404 \(check the address\)"),
         ("dev.json", "500", None, r"the server answered 500 \(try again later\)"),
         ("dev.json", "drop", None, r"no complete answer: RemoteProtocolError.* \(check the network"),
-        ("dev.json", "corrupt", TEXT_SHA256, f"expected sha256 {TEXT_SHA256} for .*, got [0-9a-f]+"),
+        ("dev.json", "corrupt", TEXT_SHA256, f"expected checksum {TEXT_SHA256} for .*, got [0-9a-f]+"),
         ("short.json.gz", None, None, "not a whole gzip file"),
         ("page.json.gz", None, None, "not a whole gzip file .*starts with b'<!DOCTYPE"),
     ],
@@ -594,37 +595,37 @@ def test_case_49_file_faults(
     if fault:
         hub.fault(fault, name)
     with pytest.raises(IntegrityError, match=what) as caught:
-        fetch_file(f"{hub.url}/files/files/{name}", out, sha256=sha256)
+        fetch_file(f"{hub.url}/files/files/{name}", out, digest=sha256)
     assert f"{hub.url}/files/files/{name}: " in str(caught.value)
     assert out.read_text() == "the previous one"
     assert [path.name for path in out.parent.iterdir()] == ["dev.json"]
     assert not list((tmp_path / "home").rglob(TEXT_SHA256))
     hub.clear()
-    fetch_file(f"{hub.url}/files/files/dev.json", out, sha256=sha256)
+    fetch_file(f"{hub.url}/files/files/dev.json", out, digest=sha256)
     assert out.read_bytes() == TEXT
 
 
 def test_file_that_is_there_already_needs_no_source(web: Path, tmp_path: Path) -> None:
     out = tmp_path / "a.json"
-    fetch_file(str(web / "dev.json"), out, sha256=TEXT_SHA256)
+    fetch_file(str(web / "dev.json"), out, digest=TEXT_SHA256)
     (web / "dev.json").unlink()
-    fetch_file(str(web / "dev.json"), out, sha256=TEXT_SHA256)
+    fetch_file(str(web / "dev.json"), out, digest=TEXT_SHA256)
     out.write_bytes(TEXT[:-1])
     with pytest.raises(InputError):
-        fetch_file(str(web / "dev.json"), out, sha256=TEXT_SHA256)
+        fetch_file(str(web / "dev.json"), out, digest=TEXT_SHA256)
 
 
 def test_file_passing_faults_are_survived(hub: Hub, web: Path, tmp_path: Path) -> None:
     hub.fault("503", "dev.json", times=1)
     hub.fault("drop", "dev.json", times=1)
-    fetch_file(f"{hub.url}/files/files/dev.json", tmp_path / "a.json", sha256=TEXT_SHA256)
+    fetch_file(f"{hub.url}/files/files/dev.json", tmp_path / "a.json", digest=TEXT_SHA256)
 
 
 def test_file_wrong_path_and_wrong_local_content(web: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere\.json: no such file"):
-        fetch_file("nowhere.json", tmp_path / "a.json", sha256=None)
-    with pytest.raises(IntegrityError, match=f"dev.json: expected sha256 {'0' * 64} for .*, got {TEXT_SHA256}"):
-        fetch_file(str(web / "dev.json"), tmp_path / "a.json", sha256="0" * 64)
+        fetch_file("nowhere.json", tmp_path / "a.json", digest=None)
+    with pytest.raises(IntegrityError, match=f"dev.json: expected checksum {'0' * 64} for .*, got {TEXT_SHA256}"):
+        fetch_file(str(web / "dev.json"), tmp_path / "a.json", digest="0" * 64)
     assert not (tmp_path / "a.json").exists()
 
 
@@ -634,7 +635,7 @@ def test_case_52_secrets_in_an_address_are_not_shown(
     hub.fault("404", "dev.json")
     source = hub.url.replace("http://", "http://user:CANARY@") + "/files/files/dev.json?token=CANARY"
     with caplog.at_level(logging.INFO), pytest.raises(IntegrityError) as caught:
-        fetch_file(source, tmp_path / "a.json", sha256=None)
+        fetch_file(source, tmp_path / "a.json", digest=None)
     assert "CANARY" not in str(caught.value) + caplog.text
 
 

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.qa.spans import SpanReader, _over_marks, best_spans, null_probability
+from stages.qa.answers import null_probability
+from stages.qa.spans import SpanReader, _over_marks, best_spans
 from stages.qa.windows import Windows
 
 GOLDEN = Path(__file__).parent / "golden" / "original_span_search.npz"

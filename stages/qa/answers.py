@@ -1,34 +1,38 @@
-"""The answers of every probe on every layer, and of a checkpoint's own head; in and out of a folder."""
+"""Answers of every probe on every layer, of a checkpoint's own head, and of the gold spans; in and out of a folder."""
 
-import json
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-import torch
-from transformers import PreTrainedTokenizerFast
 
 from stages.qa.artifacts import read_json, read_tensors, write_json, write_tensors
-from stages.qa.config import Protocol
-from stages.qa.encoder import Encoder, chunks
-from stages.qa.errors import NumericsError
-from stages.qa.progress import Progress
-from stages.qa.readouts import Probes, Readout
-from stages.qa.spans import SpanReader, Spans, null_probability
-from stages.qa.squad import Example
-from stages.qa.windows import Windows
+from stages.qa.readouts import Readout
 
-CHUNK_GIB = 0.25  # hidden states in memory at once
+
+@dataclass(frozen=True)
+class Spans:
+    """The best span of each question under each reading (a probe, a layer), and the score of no answer against it."""
+
+    chars: np.ndarray  # (readings, questions, 2) int32: characters of the context; (-1, -1): the context has no token
+    tokens: np.ndarray  # (readings, questions, 2) int64: first and last token, as places in Windows.input_ids
+    score: np.ndarray  # (readings, questions) float32: start + end logit of the span; -inf without a span
+    null_score: np.ndarray  # (readings, questions) float32: start + end logit of no answer
+
+
+def null_probability(spans: Spans) -> np.ndarray:
+    """Probability of no answer against the best span, (readings, questions) float64; 0.5 where they score the same."""
+    with np.errstate(over="ignore"):
+        return 1 / (1 + np.exp(spans.score.astype(np.float64) - spans.null_score))
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What gave a row of answers: a readout at a layer, or the checkpoint's own head (layer: the last)."""
+    """What gave a row of answers."""
 
-    layer: int
-    readout: Readout | None  # None: the head
+    kind: Literal["probe", "head", "gold"]  # head: the checkpoint's own; gold: the true spans, the protocol's ceiling
+    layer: int  # the last one for head and gold
+    readout: Readout | None  # of a probe
 
 
 @dataclass(frozen=True)
@@ -53,79 +57,6 @@ class Answers:
     def null_probabilities(self, reading: int) -> dict[str, float]:
         """Question id -> probability of no answer against the best span."""
         return dict(zip(self.ids, null_probability(self.spans)[reading].tolist(), strict=True))
-
-
-def answer(
-    encoder: Encoder,
-    examples: Sequence[Example],
-    windows: Windows,
-    probes: Probes,
-    protocols: Mapping[str, Protocol],
-) -> dict[str, Answers]:
-    """Answer all questions under every protocol from one forward pass.
-
-    Raises NumericsError if a logit is not finite, naming model, layer and question.
-    """
-    readouts = probes.readouts
-    stacked = torch.from_numpy(probes.weights).permute(1, 2, 0, 3).flatten(2).to(encoder.model.device)  # (layers, hidden, 2R)
-    readings = {
-        name: [
-            *(Reading(layer, r) for r in readouts for layer in range(encoder.layers) if r.optimizer == protocol.optimizer),
-            *([Reading(encoder.layers - 1, None)] if encoder.has_head else []),
-        ]
-        for name, protocol in protocols.items()
-    }
-    readers = {
-        name: SpanReader(
-            windows, len(readings[name]), max_answer_tokens=protocol.max_answer_tokens, merge=protocol.windows
-        )
-        for name, protocol in protocols.items()
-    }
-    order = np.arange(len(windows))
-    with Progress("answering", total=len(windows), unit="window") as progress, torch.inference_mode():
-        for chunk in chunks(encoder, windows, order, gib=CHUNK_GIB):
-            logits = torch.bmm(chunk.states, stacked).unflatten(2, (len(readouts), 2)).permute(2, 0, 1, 3)
-            if not torch.isfinite(logits.sum()):
-                example = examples[windows.examples[chunk.rows[0]]]
-                raise NumericsError(f"model {encoder.name}: logits are not finite near question {example.id!r}")
-            for name, protocol in protocols.items():
-                chosen = [i for i, readout in enumerate(readouts) if readout.optimizer == protocol.optimizer]
-                parts = [logits[chosen].flatten(0, 1)]
-                if chunk.head_logits is not None:
-                    parts.append(chunk.head_logits[None])
-                readers[name].read(chunk.rows, torch.cat(parts))
-            progress.advance(len(chunk.rows))
-    contexts = [example.context for example in examples]
-    found = {}
-    for name, reader in readers.items():
-        spans = reader.spans(contexts)
-        if protocols[name].answer_text == "slice":
-            texts = [[c[a:b] if a >= 0 else "" for c, (a, b) in zip(contexts, row, strict=True)] for row in spans.chars]
-        else:
-            texts = joined_wordpieces(encoder.tokenizer, windows, spans)
-        ids = [example.id for example in examples]
-        found[name] = Answers(readings[name], ids, texts, spans, protocols[name].null_threshold)
-    return found
-
-
-def joined_wordpieces(tokenizer: PreTrainedTokenizerFast, windows: Windows, spans: Spans) -> list[list[str]]:
-    """Answers as the original study wrote them, (readings, questions): the span's tokens, joined again.
-
-    For WordPiece that is the slow tokenizer of its day, spaces between all words and signs ("3 . 5", no accents, lower
-    case); the clean-up that today's decoders add is left out on purpose. Other tokenizers restore their text.
-    """
-    wordpiece = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["type"] == "WordPiece"
-
-    @cache
-    def text(first: int, last: int) -> str:
-        pieces = tokenizer.convert_ids_to_tokens(windows.input_ids[first : last + 1].tolist())
-        joined = " ".join(pieces).replace(" ##", "") if wordpiece else tokenizer.convert_tokens_to_string(pieces)
-        return joined.strip()
-
-    return [
-        [text(first, last) if found else "" for (first, last), found in zip(row, inside, strict=True)]
-        for row, inside in zip(spans.tokens.tolist(), (spans.chars[..., 0] >= 0).tolist(), strict=True)
-    ]
 
 
 def save_answers(folder: Path, answers: Answers) -> None:
@@ -161,7 +92,7 @@ def save_answers(folder: Path, answers: Answers) -> None:
 
 def _official_place(reading: Reading) -> str:
     if reading.readout is None:
-        return "head"
+        return reading.kind
     epoch = reading.readout.epoch
     return f"{'optimum' if epoch is None else f'epoch_{epoch}'}/layer_{reading.layer:02d}"
 
@@ -172,7 +103,7 @@ def load_answers(folder: Path) -> Answers:
     tensors = read_tensors(folder / "answers.safetensors")
     return Answers(
         readings=[
-            Reading(row["layer"], None if row["readout"] is None else Readout(**row["readout"]))
+            Reading(row["kind"], row["layer"], None if row["readout"] is None else Readout(**row["readout"]))
             for row in header["readings"]
         ],
         ids=header["ids"],

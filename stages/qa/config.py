@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,6 +15,7 @@ from stages.qa.snapshots import validate_source
 
 Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,95}$")]  # part of a path and of a DVC stage name
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+GitBlob = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]  # a file's name in git
 Source = Annotated[str, BeforeValidator(validate_source)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -32,7 +34,7 @@ class DataFile(Section):
     """One SQuAD-format file."""
 
     source: Annotated[str, Field(min_length=1)]  # a path or a URL; a name ending in .gz is unpacked
-    sha256: Sha256 | None  # of the unpacked file; null: recorded by DVC, not enforced
+    checksum: Sha256 | GitBlob | None  # of the unpacked file; null: recorded by DVC, not enforced
     articles: PositiveInt | None  # keep only the first ones; null: all
 
 
@@ -126,11 +128,15 @@ class Params(Section):
     encoders: dict[Key, Encoder]
     finetuned: dict[Key, Finetuning]
     probed: Annotated[list[Key], Field(min_length=1)]
+    heads: list[Key]  # models of which only the own question answering head is read
     windows: Windows
     optimizers: Annotated[list[Optimizer], Field(min_length=1)]  # of the probes that are trained
     probe: Probe
     convex: Convex
     protocols: Annotated[dict[Key, Protocol], Field(min_length=1)]
+    epochs_read: list[PositiveInt] | None  # of the probes trained by AdamW; null: all
+    ladder: list[Key]  # protocols, each but the first different from the one before it in one switch; [] for none
+    question: str | None  # the id of one dev question: what every layer of every model answered to it
 
     @model_validator(mode="after")
     def _keys_refer_to_something(self) -> "Params":
@@ -142,13 +148,25 @@ class Params(Section):
         for key, variant in self.finetuned.items():
             if variant.base not in models:
                 raise ValueError(f"finetuned.{key}.base: {variant.base!r} is no key of encoders or finetuned")
-        if unknown := [key for key in self.probed if key not in models]:
-            raise ValueError(f"probed: {unknown[0]!r} is no key of encoders or finetuned")
+        if unknown := [key for key in self.probed + self.heads if key not in models]:
+            raise ValueError(f"probed or heads: {unknown[0]!r} is no key of encoders or finetuned")
         for name, protocol in self.protocols.items():
             if protocol.optimizer not in self.optimizers:
                 raise ValueError(f"protocols.{name}.optimizer: {protocol.optimizer} is not among optimizers")
-        if len(set(self.probed)) < len(self.probed):
-            raise ValueError("probed: a key occurs twice")
+        if len(set(self.probed + self.heads)) < len(self.probed + self.heads):
+            raise ValueError("probed and heads: a key occurs twice")
+        return self
+
+    @model_validator(mode="after")
+    def _ladder_takes_one_step_at_a_time(self) -> "Params":
+        if unknown := [name for name in self.ladder if name not in self.protocols]:
+            raise ValueError(f"ladder: {unknown[0]!r} is no key of protocols")
+        for one, other in pairwise(self.ladder):
+            before, after = self.protocols[one].model_dump(), self.protocols[other].model_dump()
+            if len(changed := [switch for switch in before if before[switch] != after[switch]]) != 1:
+                raise ValueError(
+                    f"ladder: from {one} to {other} changes {', '.join(changed) or 'nothing'}, not one switch"
+                )
         return self
 
 

@@ -164,7 +164,9 @@ def fit_optimum(features: Features, articles: np.ndarray, settings: Convex) -> P
     everything = np.arange(len(features.windows))
     names = np.unique(articles)
     if len(names) < 2:
-        raise InputError(f"{features.encoder.name}: choosing convex.l2 needs two training articles or more, there is one")
+        raise InputError(
+            f"{features.encoder.name}: choosing convex.l2 needs two training articles or more, there is one"
+        )
     every = max(2, round(1 / settings.held_out))
     held = names[min(every // 2, len(names) - 1) :: every]  # spread over the file
     judged = np.isin(articles, held)

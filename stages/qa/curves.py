@@ -48,7 +48,7 @@ def curve_points(model: str, examples: Sequence[Example], answers: Mapping[str, 
                 point: Point = {
                     "model": model,
                     "protocol": protocol,
-                    "reading": "head" if readout is None else "probe",
+                    "reading": reading.kind,
                     "epoch": readout and readout.epoch,
                     "layer": reading.layer,
                     "learning_rate": readout and readout.learning_rate,
@@ -78,14 +78,37 @@ def write_summary(path: Path, points: Sequence[Point]) -> None:
     """A flat JSON for `dvc metrics show`: best layer, last layer and head, last epoch of the first protocol."""
     first = [point for point in points if point["protocol"] == points[0]["protocol"]]
     probes = [point for point in first if point["reading"] == "probe"]
-    variant = probes[-1]["epoch"], probes[0]["learning_rate"], probes[0]["seed"]
-    curve = [p for p in probes if (p["epoch"], p["learning_rate"], p["seed"]) == variant]
-    best = max(curve, key=lambda point: point["f1"])  # the lowest of equal layers
-    summary = {"best_layer": best["layer"]} | _short("best", best) | _short("last", curve[-1])
+    summary: dict[str, float | None] = {}
+    if probes:
+        variant = probes[-1]["epoch"], probes[0]["learning_rate"], probes[0]["seed"]
+        curve = [p for p in probes if (p["epoch"], p["learning_rate"], p["seed"]) == variant]
+        best = max(curve, key=lambda point: point["f1"])  # the lowest of equal layers
+        summary = {"best_layer": best["layer"]} | _short("best", best) | _short("last", curve[-1])
     for point in first:
         if point["reading"] == "head":
             summary |= _short("head", point)
     write_json(path, summary)
+
+
+def write_question(
+    path: Path, model: str, id_: str | None, examples: Sequence[Example], answers: Mapping[str, Answers]
+) -> None:
+    """The original's Table 1: what each reading answered to one question; a file with a header only if `id_` is None.
+
+    Raises InputError if no question has that id.
+    """
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["model", "protocol", "reading", "epoch", "layer", "answer", "null_probability"])
+    if id_ is not None and id_ not in {example.id for example in examples}:
+        raise InputError(f"question: no dev question has the id {id_!r}")
+    if id_ is not None:
+        for protocol, given in answers.items():
+            for row, reading in enumerate(given.readings):
+                epoch = reading.readout and reading.readout.epoch
+                text, probability = given.final(row)[id_], given.null_probabilities(row)[id_]
+                writer.writerow([model, protocol, reading.kind, epoch, reading.layer, text, probability])
+    write_text(path, table.getvalue())
 
 
 def _short(prefix: str, point: Point) -> dict[str, float | None]:

@@ -76,7 +76,9 @@ def load_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenize
     """The fast tokenizer; IntegrityError if its files are missing (transformers would return an empty one) or foreign."""
     file = folder / "tokenizer.json"
     if file.exists() and file.stat().st_size > 200 * config.vocab_size + 2**20:
-        raise IntegrityError(f"{file}: {file.stat().st_size} bytes for vocab_size {config.vocab_size}: not this model's")
+        raise IntegrityError(
+            f"{file}: {file.stat().st_size} bytes for vocab_size {config.vocab_size}: not this model's"
+        )
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # tokenizers raises bare Exception for a damaged file
@@ -236,9 +238,7 @@ def _batches(lengths: np.ndarray, device: str) -> Iterator[np.ndarray]:
             first = last
 
 
-def chunks(
-    encoder: Encoder, windows: Windows, order: np.ndarray, *, gib: float, multiple: int = 1
-) -> Iterator[Chunk]:
+def chunks(encoder: Encoder, windows: Windows, order: np.ndarray, *, gib: float, multiple: int = 1) -> Iterator[Chunk]:
     """The windows of `order` in chunks of a multiple of `multiple` windows whose hidden states take about `gib` GiB."""
     tokens = max(1, int(gib * 2**30 / (4 * encoder.layers * encoder.hidden)))
     ends = np.cumsum(windows.lengths[order])

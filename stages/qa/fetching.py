@@ -28,14 +28,15 @@ logger = logging.getLogger(__name__)
 _CLIENTS = {"hub": clients.from_hub, "wheel": clients.from_wheel, "path": clients.from_path}
 
 
-def fetch_file(source: str, out: Path, *, sha256: str | None) -> None:
+def fetch_file(source: str, out: Path, *, digest: str | None) -> None:
     """Write the file at `source`, a path or an http(s) URL, to `out`; unpack it if the name ends in .gz.
 
-    `sha256` is that of the unpacked file. If `out` has it already, nothing is fetched; `None` accepts any content.
+    `digest` is the unpacked file's sha256, or its 40-digit name in git. If `out` has it already, nothing is fetched;
+    `None` accepts any content.
     `out` appears whole or not at all. `InputError` if there is no such path; `IntegrityError` if the URL cannot be
     read, the file cannot be unpacked, or its checksum differs.
     """
-    if sha256 and out.is_file() and checksum(out) == sha256:
+    if digest and out.is_file() and checksum(out, digest) == digest:
         return
     parts = urlsplit(source)
     remote = parts.scheme in ("http", "https")
@@ -43,11 +44,11 @@ def fetch_file(source: str, out: Path, *, sha256: str | None) -> None:
     shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if remote else source
     if not remote and not Path(source).is_file():
         raise InputError(f"{source}: no such file, wanted for {out} (paths are relative to the project's folder)")
-    kept = cached_assets_path("qa-depth", "files", "sha256") / sha256 if remote and sha256 else None
+    kept = cached_assets_path("qa-depth", "files", "sha256") / digest if remote and digest else None
     out.parent.mkdir(parents=True, exist_ok=True)
     packed, plain = out.with_name(f".{out.name}.packed"), out.with_name(f".{out.name}.partial")
     try:
-        if kept and kept.is_file() and checksum(kept) == sha256:
+        if kept and kept.is_file() and checksum(kept, digest or "") == digest:
             shutil.copyfile(kept, plain)
         else:
             if remote:
@@ -58,9 +59,9 @@ def fetch_file(source: str, out: Path, *, sha256: str | None) -> None:
                 _unpack(packed, plain, shown)
             else:
                 packed.replace(plain)
-            if sha256 and (got := checksum(plain)) != sha256:
+            if digest and (got := checksum(plain, digest)) != digest:
                 hint = "the source has changed or was damaged on the way"
-                raise IntegrityError(f"{shown}: expected sha256 {sha256} for {out}, got {got}; {hint}")
+                raise IntegrityError(f"{shown}: expected checksum {digest} for {out}, got {got}; {hint}")
             if kept:
                 copy = kept.with_name(f"{kept.name}.{os.getpid()}.partial")
                 shutil.copyfile(plain, copy)
@@ -102,7 +103,7 @@ def fetch_snapshot(sources: Sequence[str], out: Path, *, sha256: Mapping[str, st
     with contextlib.suppress(IntegrityError):
         manifest = verify_snapshot(out)
         got = {name: entry["sha256"] for name, entry in manifest["files"].items()}
-        if manifest.get("source") in sources and dict(sha256).items() <= got.items():
+        if manifest.get("source") == sources[0] and dict(sha256).items() <= got.items():
             return
     staging = out.with_name(f".{out.name}.partial")
     staging.mkdir(parents=True, exist_ok=True)
@@ -119,7 +120,9 @@ def fetch_snapshot(sources: Sequence[str], out: Path, *, sha256: Mapping[str, st
                 logger.info("%s", faults[-1])
                 logger.debug("%s failed", source, exc_info=True)
                 continue
-            write_manifest(staging, source)
+            logger.info("%s: from %s", out, source)
+            # The first source names the model. Which one gave the same bytes must not change the manifest's.
+            write_manifest(staging, sources[0])
             if out.exists():
                 shutil.rmtree(out)
             staging.replace(out)

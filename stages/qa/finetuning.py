@@ -49,7 +49,11 @@ class _Features(Dataset[dict[str, Any]]):
         first, last = self.windows.targets[row].tolist()
         if first == IGNORED:
             first = last = tokens.stop - tokens.start + 10**6  # past any window's end: the loss ignores it
-        feature = {"input_ids": self.windows.input_ids[tokens].tolist(), "start_positions": first, "end_positions": last}
+        feature = {
+            "input_ids": self.windows.input_ids[tokens].tolist(),
+            "start_positions": first,
+            "end_positions": last,
+        }
         if self.token_types:
             feature["token_type_ids"] = self.windows.token_type_ids[tokens].tolist()
         return feature
@@ -95,15 +99,11 @@ class _Trainer(Trainer):
 class _Watch(TrainerCallback):
     """Stops at a loss that is no number, seals checkpoints, and keeps a log readable where no bar is shown."""
 
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         step = f"checkpoint-{state.global_step}"
         write_manifest(Path(str(args.output_dir)) / step, source=step)
 
-    def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         loss = state.log_history[-1].get("loss")
         if loss is None:
             return

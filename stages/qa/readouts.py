@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.qa.artifacts import read_json, read_tensors, write_json, write_tensors, write_text
-from stages.qa.errors import IntegrityError
+from stages.qa.errors import InputError, IntegrityError
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,14 @@ class Probes:
     def empty(cls, layers: int, hidden: int) -> "Probes":
         """No readout yet, for an encoder of this size."""
         return cls([], np.zeros((0, layers, hidden, 2), dtype=np.float32))
+
+    def of(self, epochs: list[int] | None) -> "Probes":
+        """Without the readouts of other epochs; None: all. InputError if an epoch was not trained."""
+        trained = {readout.epoch for readout in self.readouts if readout.epoch is not None}
+        if missing := sorted(set(epochs or ()) - trained) if trained else []:
+            raise InputError(f"epochs_read: epoch {missing[0]} is not among those trained: {sorted(trained)}")
+        kept = [i for i, r in enumerate(self.readouts) if None in (r.epoch, epochs) or r.epoch in (epochs or ())]
+        return Probes([self.readouts[i] for i in kept], self.weights[kept])
 
     def __add__(self, other: "Probes") -> "Probes":
         return Probes(

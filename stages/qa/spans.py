@@ -1,7 +1,6 @@
 """Start and end logits as answers: the best span of each window, and one answer for each question."""
 
 import unicodedata
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -9,19 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool1d, pad
 
+from stages.qa.answers import Spans
 from stages.qa.windows import Windows
 
 Merge = Literal["official", "highest"]
-
-
-@dataclass(frozen=True)
-class Spans:
-    """The best span of each question under each reading (a probe, a layer), and the score of no answer against it."""
-
-    chars: np.ndarray  # (readings, questions, 2) int32: characters of the context; (-1, -1): the context has no token
-    tokens: np.ndarray  # (readings, questions, 2) int64: first and last token, as places in Windows.input_ids
-    score: np.ndarray  # (readings, questions) float32: start + end logit of the span; -inf without a span
-    null_score: np.ndarray  # (readings, questions) float32: start + end logit of no answer
 
 
 def best_spans(start: Tensor, end: Tensor, *, max_answer_tokens: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -92,7 +82,9 @@ class SpanReader:
             best_rank[better, question] = rank[better, window]
             lowest_null[:, question] = np.minimum(lowest_null[:, question], self.null_score[:, window])
         score = np.take_along_axis(self.score, best_window, axis=1)
-        null_score = lowest_null if self.merge == "official" else np.take_along_axis(self.null_score, best_window, axis=1)
+        null_score = (
+            lowest_null if self.merge == "official" else np.take_along_axis(self.null_score, best_window, axis=1)
+        )
         found = score > -np.inf
         tokens = np.take_along_axis(self.tokens, best_window[:, :, None], axis=1) * found[:, :, None]
         tokens = tokens + windows.starts[best_window][:, :, None]
@@ -108,9 +100,3 @@ def _over_marks(context: str, end: int) -> int:
     while 0 < end < len(context) and unicodedata.combining(context[end]):
         end += 1
     return end
-
-
-def null_probability(spans: Spans) -> np.ndarray:
-    """Probability of no answer against the best span, (readings, questions) float64; 0.5 where they score the same."""
-    with np.errstate(over="ignore"):
-        return 1 / (1 + np.exp(spans.score.astype(np.float64) - spans.null_score))

@@ -130,7 +130,9 @@ def make_windows(
     if cut:
         logger.info("%d of %d questions cut to %d tokens", cut, len(examples), max_query_length)
     if unlocated:
-        logger.info("%d of %d answers hold no token of this tokenizer; their windows are ignored", unlocated, len(examples))
+        logger.info(
+            "%d of %d answers hold no token of this tokenizer; their windows are ignored", unlocated, len(examples)
+        )
     sizes = [sum(map(len, input_ids[i : i + 3])) for i in range(0, len(input_ids), 3)]
     return Windows(
         input_ids=np.concatenate(input_ids),

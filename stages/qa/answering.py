@@ -1,0 +1,104 @@
+"""Answer questions with every probe on every layer of an encoder, from one forward pass."""
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from stages.qa.answers import Answers, Reading, Spans
+from stages.qa.config import Protocol
+from stages.qa.encoder import Chunk, Encoder, chunks
+from stages.qa.errors import NumericsError
+from stages.qa.progress import Progress
+from stages.qa.readouts import Probes
+from stages.qa.spans import SpanReader
+from stages.qa.squad import Example
+from stages.qa.windows import IGNORED, NO_ANSWER, Windows
+
+CHUNK_GIB = 0.25  # hidden states in memory at once
+
+
+def answer(
+    encoder: Encoder,
+    examples: Sequence[Example],
+    windows: Windows,
+    probes: Probes,
+    protocols: Mapping[str, Protocol],
+) -> dict[str, Answers]:
+    """Answer all questions under every protocol from one forward pass.
+
+    Raises NumericsError if a logit is not finite, naming model, layer and question.
+    """
+    readouts, layers = probes.readouts, encoder.layers
+    stacked = torch.from_numpy(probes.weights).permute(1, 2, 0, 3).flatten(2).to(encoder.model.device)
+    others: list[Reading] = [Reading("head", layers - 1, None)] if encoder.has_head else []
+    if all(example.is_impossible is not None for example in examples):
+        others.append(Reading("gold", layers - 1, None))
+    readings: dict[str, list[Reading]] = {}
+    readers: dict[str, SpanReader] = {}
+    for name, protocol in protocols.items():
+        chosen = [readout for readout in readouts if readout.optimizer == protocol.optimizer]
+        readings[name] = [Reading("probe", layer, readout) for readout in chosen for layer in range(layers)] + others
+        readers[name] = SpanReader(
+            windows, len(readings[name]), max_answer_tokens=protocol.max_answer_tokens, merge=protocol.windows
+        )
+    answerable = np.array([bool(example.answers) for example in examples])
+    order = np.arange(len(windows))
+    with Progress("answering", total=len(windows), unit="window") as progress, torch.inference_mode():
+        for chunk in chunks(encoder, windows, order, gib=CHUNK_GIB):
+            logits = torch.bmm(chunk.states, stacked).view(layers, -1, len(readouts), 2).permute(2, 0, 1, 3)
+            if not torch.isfinite(logits.sum()):
+                example = examples[windows.examples[chunk.rows[0]]]
+                raise NumericsError(f"model {encoder.name}: logits are not finite near question {example.id!r}")
+            tail = [] if chunk.head_logits is None else [chunk.head_logits[None]]
+            if any(reading.kind == "gold" for reading in others):
+                tail.append(_gold_logits(windows, chunk, answerable).to(logits.device))
+            for name, protocol in protocols.items():
+                chosen_rows = [i for i, readout in enumerate(readouts) if readout.optimizer == protocol.optimizer]
+                readers[name].read(chunk.rows, torch.cat([logits[chosen_rows].flatten(0, 1), *tail]))
+            progress.advance(len(chunk.rows))
+    contexts = [example.context for example in examples]
+    found = {}
+    for name, reader in readers.items():
+        spans = reader.spans(contexts)
+        if protocols[name].answer_text == "slice":
+            texts = [[c[a:b] if a >= 0 else "" for c, (a, b) in zip(contexts, row, strict=True)] for row in spans.chars]
+        else:
+            texts = joined_wordpieces(encoder.tokenizer, windows, spans)
+        ids = [example.id for example in examples]
+        found[name] = Answers(readings[name], ids, texts, spans, protocols[name].null_threshold)
+    return found
+
+
+def _gold_logits(windows: Windows, chunk: Chunk, answerable: np.ndarray) -> Tensor:
+    """Logits (1, tokens, 2) that are 1 at the first gold answer and 0 elsewhere, or 1 at no answer if that is true."""
+    logits = torch.zeros(1, int(chunk.starts[-1]), 2)
+    for row, start in zip(chunk.rows, chunk.starts, strict=False):
+        first, last = windows.targets[row].tolist()
+        if first != IGNORED and bool(answerable[windows.examples[row]]) == (first != NO_ANSWER):
+            logits[0, start + first, 0] = logits[0, start + last, 1] = 1
+    return logits
+
+
+def joined_wordpieces(tokenizer: PreTrainedTokenizerFast, windows: Windows, spans: Spans) -> list[list[str]]:
+    """Answers as the original study wrote them, (readings, questions): the span's tokens, joined again.
+
+    For WordPiece that is the slow tokenizer of its day, spaces between all words and signs ("3 . 5", no accents, lower
+    case); the clean-up that today's decoders add is left out on purpose. Other tokenizers restore their text.
+    """
+    wordpiece = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["type"] == "WordPiece"
+
+    @cache
+    def text(first: int, last: int) -> str:
+        pieces: list[str] = tokenizer.convert_ids_to_tokens(windows.input_ids[first : last + 1].tolist())
+        joined = " ".join(pieces).replace(" ##", "") if wordpiece else tokenizer.convert_tokens_to_string(pieces)
+        return joined.strip()
+
+    return [
+        [text(first, last) if found else "" for (first, last), found in zip(row, inside, strict=True)]
+        for row, inside in zip(spans.tokens.tolist(), (spans.chars[..., 0] >= 0).tolist(), strict=True)
+    ]
