@@ -160,6 +160,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._refuse(int(status))
         if self.hub.token is not None and authorization != f"Bearer {self.hub.token}":
             return self._refuse(401, "GatedRepo")
+        path = path.replace("/revision/main", f"/revision/{REVISION}")  # what `main` stands at
         kind, _, rest = path.removeprefix("/api/models/").lstrip("/").partition(f"/{REVISION}")
         if path.startswith("/api/models/"):
             repo, _, what = kind.rpartition("/")

@@ -21,7 +21,7 @@ from huggingface_hub import cached_assets_path
 
 from stages.qa import sources as clients
 from stages.qa.errors import InputError, IntegrityError
-from stages.qa.snapshots import checksum, validate_source, verify_snapshot, write_manifest
+from stages.qa.snapshots import UNPINNED, checksum, validate_source, verify_snapshot, write_manifest
 
 logger = logging.getLogger(__name__)
 
@@ -135,6 +135,8 @@ def fetch_snapshot(sources: Sequence[str], out: Path, *, sha256: Mapping[str, st
 def _fill(staging: Path, source: str, sha256: Mapping[str, str]) -> None:
     """Put the files of one source into `staging` and check them; those that are wrong are downloaded again, once."""
     kind, _, spec = source.partition(":")
+    if spec.endswith(f"@{UNPINNED}"):
+        raise IntegrityError("its revision is not pinned yet; run python -m stages.pin params.yaml, once")
     wrong: dict[str, str] = {}
     told = ""
     for _ in range(2):

@@ -14,6 +14,7 @@ from typing import Any
 from stages.qa.errors import IntegrityError
 
 MANIFEST = "manifest.json"
+UNPINNED = "0" * 40  # a revision that `python -m stages.pin` has yet to fill in
 _TOKENIZER_AND_CONFIG = (
     *("config.json", "tokenizer*.json", "vocab.txt", "vocab.json", "merges.txt", "spiece.model"),
     *("sentencepiece.bpe.model", "special_tokens_map.json", "added_tokens.json"),
