@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_models import make_tiny
+from tests.tiny_models import make_tiny
 
 from stages.qa.answering import answer, joined_wordpieces
 from stages.qa.answers import Spans, load_answers, save_answers

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import hub_lookalike
+from tests import hub_lookalike
 import pytest
 
 from stages.qa.errors import IntegrityError

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ruamel.yaml import YAML
-from tiny_models import make_tiny
+from tests.tiny_models import make_tiny
 
 from stages import download, evaluate, finetune, predict, probe_train, report
 from stages.qa.artifacts import read_json, read_tensors
@@ -54,7 +54,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
             probe_train.main(models / key, data, probes)
             predict.main(models / key, data, answers, probes)
             evaluate.main(key, data, answers, metrics, probes)
-        report.main(Path("metrics/smoke"), Path("plots/smoke"))
+        report.main(Path("metrics/smoke"), Path("plots/smoke"), ROOT / "studies/published")
     finally:
         os.chdir(before)
     return root
