@@ -5,9 +5,9 @@ params.yaml, data/sample or the network -> data/squad/<key>/{train,dev}.json or 
 
 from pathlib import Path
 
+from stages.qa.checkpoints import randomise
 from stages.qa.cli import run
 from stages.qa.config import load_params
-from stages.qa.encoder import randomise
 from stages.qa.fetching import fetch_file, fetch_snapshot
 from stages.qa.squad import keep_articles
 

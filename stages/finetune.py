@@ -8,9 +8,9 @@ from typing import Annotated
 
 from typer import Option
 
+from stages.qa.checkpoints import load_config, load_tokenizer, pick_device
 from stages.qa.cli import run
 from stages.qa.config import load_params
-from stages.qa.encoder import load_config, load_tokenizer, pick_device
 from stages.qa.finetuning import finetune
 from stages.qa.squad import read_squad
 from stages.qa.windows import make_windows

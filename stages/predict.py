@@ -10,9 +10,10 @@ from typer import Option
 
 from stages.qa.answering import answer
 from stages.qa.answers import save_answers
+from stages.qa.checkpoints import pick_device
 from stages.qa.cli import run
 from stages.qa.config import load_params
-from stages.qa.encoder import load_encoder, pick_device
+from stages.qa.encoder import load_encoder
 from stages.qa.errors import InputError
 from stages.qa.readouts import Probes, load_probes
 from stages.qa.squad import read_squad

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.qa.checkpoints import pick_device
 from stages.qa.cli import run
 from stages.qa.config import load_params
 from stages.qa.convex import fit_optimum
-from stages.qa.encoder import load_encoder, pick_device
+from stages.qa.encoder import load_encoder
 from stages.qa.features import Features
 from stages.qa.probes import train_probes
 from stages.qa.readouts import Probes, save_probes

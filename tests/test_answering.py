@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.tiny_models import make_tiny
 
 from stages.qa.answering import answer, joined_wordpieces
 from stages.qa.answers import Spans, load_answers, save_answers
@@ -17,6 +16,7 @@ from stages.qa.readouts import Probes, Readout
 from stages.qa.scoring import official_metrics
 from stages.qa.squad import Answer, Example
 from stages.qa.windows import Windows, make_windows
+from tests.tiny_models import make_tiny
 
 SLICE = Protocol(
     optimizer="adamw", answer_text="slice", windows="official", max_answer_tokens=30, null_threshold=0.0

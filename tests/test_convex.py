@@ -63,9 +63,7 @@ def test_fit_equals_scipy_and_its_certificate_holds() -> None:
     np.testing.assert_allclose(scale.numpy(), stacked.astype(float).std(1), rtol=1e-6)
     l2 = torch.tensor([1e-3, 1e-1], dtype=torch.float64)
     zero = torch.zeros(LAYERS, HIDDEN, 2, 2)
-    rough, fine = (
-        fit(given, np.arange(60), scale, l2, zero, gap=gap, max_passes=300) for gap in (1e-2, 1e-5)
-    )
+    rough, fine = (fit(given, np.arange(60), scale, l2, zero, gap=gap, max_passes=300) for gap in (1e-2, 1e-5))
     assert rough.passes < fine.passes < 300
     for layer in range(LAYERS):
         for side in range(2):

@@ -1,6 +1,6 @@
 """Every row of studies/paper.yaml through the stages, from a hub look-alike that holds a tiny model of its family.
 
-Published checkpoints cannot be had in a test. The real client, the real loading code and each family's architecture can.
+Published checkpoints cannot be had in a test; the real client, the real loading code and the architectures can.
 """
 
 import json

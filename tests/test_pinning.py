@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from tests import hub_lookalike
 import pytest
 
 from stages.qa.errors import IntegrityError
 from stages.qa.fetching import fetch_snapshot
 from stages.qa.pinning import pin
 from stages.qa.snapshots import UNPINNED
+from tests import hub_lookalike
 
 
 def test_zeros_become_the_hubs_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ruamel.yaml import YAML
-from tests.tiny_models import make_tiny
 
 from stages import download, evaluate, finetune, predict, probe_train, report
 from stages.qa.artifacts import read_json, read_tensors
+from tests.tiny_models import make_tiny
 
 ROOT = Path(__file__).parents[1]
 
@@ -100,7 +100,10 @@ def test_the_heads_answers_are_those_of_the_stock_model(study: Path) -> None:
     from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
     folder = study / "data/models/tuned"
-    model, tokenizer = AutoModelForQuestionAnswering.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    model, tokenizer = (
+        AutoModelForQuestionAnswering.from_pretrained(folder).eval(),
+        AutoTokenizer.from_pretrained(folder),
+    )
     header = read_json(study / "data/predictions/tuned/corrected/answers.json")
     null = read_tensors(study / "data/predictions/tuned/corrected/answers.safetensors")["null_score"][-1]
     dev = json.loads((study / "data/squad/sample/dev.json").read_text())

@@ -50,7 +50,11 @@ def answer(
     order = np.arange(len(windows))
     with Progress("answering", total=len(windows), unit="window") as progress, torch.inference_mode():
         for chunk in chunks(encoder, windows, order, gib=CHUNK_GIB):
-            logits = torch.bmm(chunk.states, stacked).view(layers, int(chunk.starts[-1]), len(readouts), 2).permute(2, 0, 1, 3)
+            logits = (
+                torch.bmm(chunk.states, stacked)
+                .view(layers, int(chunk.starts[-1]), len(readouts), 2)
+                .permute(2, 0, 1, 3)
+            )
             if not torch.isfinite(logits.sum()):
                 example = examples[windows.examples[chunk.rows[0]]]
                 raise NumericsError(f"model {encoder.name}: logits are not finite near question {example.id!r}")

@@ -17,6 +17,11 @@ def run(*commands: Callable[..., Any]) -> None:
     for noisy in ("httpx", "httpx2", "transformers", "accelerate"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    if "transformers" in sys.modules:  # its load reports are checked by checkpoints.py, its bars would clutter logs
+        from transformers.utils import logging as transformers_logging
+
+        transformers_logging.set_verbosity_error()
+        transformers_logging.disable_progress_bar()
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     for command in commands:
         app.command()(command)

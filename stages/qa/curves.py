@@ -82,7 +82,7 @@ def write_summary(path: Path, points: Sequence[Point]) -> None:
     if probes:
         variant = probes[-1]["epoch"], probes[0]["learning_rate"], probes[0]["seed"]
         curve = [p for p in probes if (p["epoch"], p["learning_rate"], p["seed"]) == variant]
-        best = max(curve, key=lambda point: point["f1"])  # the lowest of equal layers
+        best = max(curve, key=lambda point: (point["f1"], point["HasAns_f1"] or 0))  # the shallowest of equals
         summary = {"best_layer": best["layer"]} | _short("best", best) | _short("last", curve[-1])
     for point in first:
         if point["reading"] == "head":

@@ -1,7 +1,5 @@
-"""Load a checkpoint safely, and run windows through it: the hidden states of all layers, token by token."""
+"""Run windows through an encoder: the hidden states of all layers, token by token."""
 
-import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,23 +7,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoModelForQuestionAnswering,
-    AutoTokenizer,
-    PretrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-)
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from stages.qa.errors import InputError, IntegrityError, NumericsError
-from stages.qa.snapshots import verify_snapshot, write_manifest
+from stages.qa.checkpoints import check_length, load_config, load_model, load_tokenizer, uses_token_types
+from stages.qa.errors import NumericsError
+from stages.qa.snapshots import verify_snapshot
 from stages.qa.windows import Windows
 
 BATCH_TOKENS = {"cpu": 4096, "cuda": 65536}  # of one forward pass
-MAX_LAYERS = 1000  # a configuration beyond these bounds is a mistake or an attack, refused before anything is built
-MAX_VOCABULARY = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -50,107 +39,13 @@ class Chunk:
     head_logits: Tensor | None  # (tokens, 2) float32: start and end logits of the checkpoint's own head
 
 
-def pick_device() -> torch.device:
-    """The GPU if there is one, unless the environment variable QA_DEVICE says cpu or gpu."""
-    choice = os.environ.get("QA_DEVICE", "auto")
-    if choice not in ("auto", "cpu", "gpu"):
-        raise InputError(f"QA_DEVICE={choice}: must be auto, cpu or gpu")
-    if choice == "gpu" and not torch.cuda.is_available():
-        raise InputError("QA_DEVICE=gpu: torch sees no GPU here")
-    return torch.device("cuda" if choice != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def load_config(folder: Path) -> PretrainedConfig:
-    """The checkpoint's configuration, within sane bounds; IntegrityError otherwise."""
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except Exception as error:  # of nearly any type, for a file that is damaged or another program's
-        raise IntegrityError(f"{folder}/config.json: no encoder that transformers knows ({_line(error)})") from error
-    layers, vocabulary = getattr(config, "num_hidden_layers", 0), getattr(config, "vocab_size", 0)
-    if not (0 < layers <= MAX_LAYERS and 0 < vocabulary <= MAX_VOCABULARY):
-        raise IntegrityError(f"{folder}/config.json: num_hidden_layers {layers}, vocab_size {vocabulary} out of bounds")
-    return config
-
-
-def load_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenizerFast:
-    """The fast tokenizer; IntegrityError if its files are missing (transformers would return an empty one) or foreign."""
-    file = folder / "tokenizer.json"
-    if file.exists() and file.stat().st_size > 200 * config.vocab_size + 2**20:
-        raise IntegrityError(
-            f"{file}: {file.stat().st_size} bytes for vocab_size {config.vocab_size}: not this model's"
-        )
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except Exception as error:  # tokenizers raises bare Exception for a damaged file
-        raise IntegrityError(f"{folder}: tokenizer cannot be loaded ({_line(error)})") from error
-    if not isinstance(tokenizer, PreTrainedTokenizerFast) and not tokenizer.is_fast:
-        raise IntegrityError(f"{folder}: no fast tokenizer, so answers have no character offsets")
-    if not 0.9 * config.vocab_size <= len(tokenizer) <= config.vocab_size:
-        raise IntegrityError(
-            f"{folder}: tokenizer has {len(tokenizer)} tokens, config.json says vocab_size {config.vocab_size}; "
-            "are the tokenizer's files missing or another model's?"
-        )
-    return tokenizer
-
-
-def load_model(folder: Path, config: PretrainedConfig, *, head: bool, fresh_head: bool = False) -> PreTrainedModel:
-    """The checkpoint in float32, with its question answering head if `head`.
-
-    Never with random encoder weights: IntegrityError lists what is missing, or layers left over. `fresh_head` allows a
-    newly drawn head (from torch's global generator), for fine-tuning.
-    """
-    auto = AutoModelForQuestionAnswering if head else AutoModel
-    try:
-        model, report = auto.from_pretrained(
-            folder,
-            config=config,
-            dtype=torch.float32,
-            output_loading_info=True,
-            trust_remote_code=False,
-            local_files_only=True,
-        )
-    except Exception as error:  # safetensors, pickle, torch and transformers each have their own
-        raise IntegrityError(f"{folder}: weights cannot be loaded ({_line(error)})") from error
-    body = f"{model.base_model_prefix}." if head else ""
-    missing = [
-        key
-        for key in sorted(report["missing_keys"])
-        if "pooler" not in key and (key.startswith(body) or not fresh_head)
-    ]
-    surplus = [key for key in sorted(report["unexpected_keys"]) if re.search(r"\b(layers?|h|block)\.\d+\.", key)]
-    for what, keys in ("lacks", missing), ("has unused", surplus), ("has misshapen", sorted(report["mismatched_keys"])):
-        if keys:
-            raise IntegrityError(
-                f"{folder}: the checkpoint {what} {len(keys)} tensors of {type(model).__name__}, first {keys[0]}; "
-                "is config.json another model's?"
-            )
-    return model
-
-
-def _line(error: Exception) -> str:
-    """The start of an error's message on one line: transformers adds paragraphs of advice."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
-
-
-def randomise(folder: Path, *, seed: int) -> None:
-    """Replace the weights in `folder` by newly drawn ones of the same configuration: the floor of every curve."""
-    manifest = verify_snapshot(folder)
-    config = load_config(folder)
-    torch.manual_seed(seed)
-    model = AutoModel.from_config(config, dtype=torch.float32)
-    for name in manifest["files"]:
-        if name.endswith((".bin", ".safetensors", ".index.json")):
-            (folder / name).unlink()
-    model.save_pretrained(folder)
-    write_manifest(folder, source=f"random weights, seed {seed}")
-
-
 def load_encoder(folder: Path, *, device: torch.device) -> Encoder:
     """Verify the checkpoint in `folder` against its manifest and load it, with its own head if it has one."""
     verify_snapshot(folder)
     config = load_config(folder)
     has_head = any(name.endswith("ForQuestionAnswering") for name in config.architectures or [])
-    model = load_model(folder, config, head=has_head).to(device).eval()
+    model = load_model(folder, config, head=has_head).eval()
+    model.to(device)
     return Encoder(
         model=model,
         tokenizer=load_tokenizer(folder, config),
@@ -159,21 +54,6 @@ def load_encoder(folder: Path, *, device: torch.device) -> Encoder:
         hidden=config.hidden_size,
         name=folder.name,
     )
-
-
-def uses_token_types(config: PretrainedConfig) -> bool:
-    """Whether the model tells question from context by segment ids (BERT, ALBERT: yes; RoBERTa, DistilBERT: no)."""
-    return getattr(config, "type_vocab_size", 0) > 1
-
-
-def check_length(model: PreTrainedModel, tokens: int, name: str) -> None:
-    """InputError if a window of `tokens` is longer than the model has position embeddings for."""
-    for place, table in model.named_modules():
-        if place.endswith("position_embeddings") and isinstance(table, torch.nn.Embedding):
-            # RoBERTa and its kin number positions from the one after padding's.
-            limit = table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
-            if tokens > limit:
-                raise InputError(f"windows.max_seq_length: a window has {tokens} tokens, model {name} takes {limit}")
 
 
 @torch.inference_mode()
@@ -218,7 +98,7 @@ def encode(encoder: Encoder, windows: Windows, rows: np.ndarray) -> Chunk:
 
 
 def token_index(starts: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Places of the tokens of the windows `rows` in a packed array whose window w begins at starts[w], (tokens,) int64."""
+    """Places of the tokens of `rows` in a packed array whose window w begins at starts[w], (tokens,) int64."""
     return np.concatenate([np.arange(starts[row], starts[row + 1]) for row in rows])
 
 

@@ -43,8 +43,8 @@ class Features:
             self._kept = encode(self.encoder, self.windows, np.arange(len(self.windows)))
         for place in range(0, len(order), batch_size):
             rows = order[place : place + batch_size]
-            tokens = torch.from_numpy(token_index(self.windows.starts, rows)).to(self._kept.states.device)
-            yield self._batch(self._kept.states.index_select(1, tokens), rows)
+            index = torch.from_numpy(token_index(self.windows.starts, rows)).to(self._kept.states.device)
+            yield self._batch(self._kept.states.index_select(1, index), rows)
 
     def _batch(self, states: Tensor, rows: np.ndarray) -> Batch:
         device = states.device

@@ -25,8 +25,8 @@ from transformers import (
 )
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
+from stages.qa.checkpoints import check_length, load_config, load_model, load_tokenizer, uses_token_types
 from stages.qa.config import Finetuning
-from stages.qa.encoder import check_length, load_config, load_model, load_tokenizer, uses_token_types
 from stages.qa.errors import IntegrityError, NumericsError
 from stages.qa.snapshots import verify_snapshot, write_manifest
 from stages.qa.windows import IGNORED, Windows
@@ -62,7 +62,7 @@ class _Features(Dataset[dict[str, Any]]):
 class _Order(Sampler[int]):
     """Windows of like length side by side, in an order that depends on the seed and the epoch alone.
 
-    The Trainer's own group_by_length draws from torch's global generator, so an epoch that is resumed has another order.
+    The Trainer's own group_by_length draws from torch's global generator, so a resumed epoch would have another order.
     """
 
     def __init__(self, windows: Windows, *, group: int, seed: int) -> None:

@@ -106,8 +106,9 @@ def loss_curves(losses: pd.DataFrame) -> Figure:
 @paper_style
 def heat_map(frame: pd.DataFrame) -> Figure:
     """F1 of every model (rows) at every layer (columns) after the last epoch; a block per protocol."""
-    final, protocols, models = first_rate(last_epoch(frame)), protocols_of(frame), list(dict.fromkeys(frame["model"]))
+    final, protocols = first_rate(last_epoch(frame)), protocols_of(frame)
     probes = mean_over_seeds(final[final["reading"] == "probe"])
+    models = list(dict.fromkeys(probes["model"]))
     layers = range(int(probes["layer"].max()) + 1)
     width, height = (
         0.065 * max(map(len, models)) + 0.37 * len(layers) + 1.1,
@@ -165,14 +166,15 @@ def _panel(axes: Axes, final: pd.DataFrame, metric: str, look: Mapping[str, Any]
         if (curve["min"] < curve["max"]).any():
             band = {"color": look[model]["color"], "alpha": 0.2, "linewidth": 0}
             axes.fill_between(curve.index, curve["min"], curve["max"], label=BAND, **band)
-    deepest = int(final["layer"].max())
+    deepest = int(probes["layer"].max())
     strip = deepest + max(1.0, 0.1 * deepest)
     for model, score in heads.groupby("model", sort=False)[metric].mean().items():
         hollow = {**look[model], "linestyle": "", "markersize": 5.5, "fillstyle": "none"}
-        axes.plot([strip], [score], label=f"_own head of {model}", **hollow)
+        label = f"_own head of {model}" if model in set(probes["model"]) else model  # in the legend if without a curve
+        axes.plot([strip], [score], label=label, **hollow)
     if floor is not None:
         _floor_line(axes, floor)
-    return _layer_axis(axes, final["layer"], None if heads.empty else strip)
+    return _layer_axis(axes, probes["layer"], None if heads.empty else strip)
 
 
 def _floor_line(axes: Axes, score: float) -> None:
@@ -236,7 +238,8 @@ def _finish(figure: Figure, title: str, frame: pd.DataFrame) -> None:
             found.setdefault(label, handle)
     labels = sorted(found, key=lambda label: label in (FLOOR, BAND))
     width, height = figure.get_size_inches()
-    columns = min(max(int(width / (0.06 * max(map(len, labels)) + 0.65)), 1), len(labels))
-    figure.set_figheight(height + 0.4 + 0.17 * ceil(len(labels) / columns))
+    entry = 0.06 * max(map(len, labels)) + 0.65  # inches
+    columns = min(max(int(width / entry), 1), len(labels))
+    figure.set_size_inches(max(width, entry), height + 0.4 + 0.17 * ceil(len(labels) / columns))
     figure.suptitle(_caption(title, frame), **TITLE)
     figure.legend([found[label] for label in labels], labels, loc="outside lower center", ncols=columns)

@@ -14,16 +14,18 @@ KEYS = ["model", "protocol", "reading", "epoch", "layer", "learning_rate", "seed
 SCORES = ["total", "exact", "f1", "HasAns_total", "HasAns_exact", "HasAns_f1", "NoAns_total", "NoAns_exact", "NoAns_f1"]
 SCORES += ["forced_exact", "forced_f1", "best_exact", "best_exact_thresh", "best_f1", "best_f1_thresh"]
 LOSS = ["model", "layer", "learning_rate", "seed", "epoch", "loss"]
+QUESTION = ["model", "protocol", "reading", "epoch", "layer", "answer", "null_probability"]
 SPLITS = {"all": "", "HasAns": "HasAns_", "NoAns": "NoAns_", "forced": "forced_"}  # split -> prefix of its columns
-READINGS = ("probe", "head")
+READINGS = ("probe", "head", "gold")  # gold: the true spans, put through the protocol's own search and decoding
 
 
-def read_layers(folder: Path, models: Sequence[str]) -> pd.DataFrame:
-    """The score frame of `models`, in that order, from folder/<model>.csv.
+def read_layers(folder: Path, probed: Sequence[str], heads: Sequence[str] = ()) -> pd.DataFrame:
+    """The score frame of `probed`, then `heads` (models without probes), in that order, from folder/<model>.csv.
 
-    Raises InputError if a file is missing or malformed, a curve point occurs twice, a model has no probe, or the files
-    were not all measured on the same number of questions.
+    Raises InputError if a file is missing or malformed, a curve point occurs twice, a probed model has no probe, or the
+    files were not all measured on the same number of questions.
     """
+    models = [*probed, *heads]
     frame = pd.concat([_read(folder / f"{model}.csv", model, KEYS + SCORES) for model in models], ignore_index=True)
     for model, rows in frame.groupby("model", sort=False):
         path = folder / f"{model}.csv"
@@ -32,7 +34,7 @@ def read_layers(folder: Path, models: Sequence[str]) -> pd.DataFrame:
                 raise InputError(f"{path}: {field} is empty in a row; run the evaluate stage again")
         if unknown := sorted(set(rows["reading"].fillna("")) - set(READINGS)):
             raise InputError(f"{path}: reading {unknown[0]!r} is none of {', '.join(READINGS)}")
-        if (rows["reading"] != "probe").all():
+        if model in probed and (rows["reading"] != "probe").all():
             raise InputError(f"{path}: no row with reading 'probe'; run the evaluate stage again")
         if rows.duplicated(KEYS).any():
             layer = rows.loc[rows.duplicated(KEYS), "layer"].iloc[0]
@@ -57,8 +59,20 @@ def read_losses(folder: Path, models: Sequence[str]) -> pd.DataFrame:
     return frame.astype({"layer": int})
 
 
+def read_question(folder: Path, models: Sequence[str]) -> pd.DataFrame:
+    """What `models` answered to one question (columns QUESTION; answer "": no answer), from folder/<model>.csv.
+
+    No rows if the study asks none. Raises InputError if a file is missing or malformed.
+    """
+    frame = pd.concat([_read(folder / f"{model}.csv", model, QUESTION) for model in models], ignore_index=True)
+    if (faulty := frame[["protocol", "reading", "layer"]].isna().any(axis=1)).any():
+        path = folder / f"{frame.loc[faulty, 'model'].iloc[0]}.csv"
+        raise InputError(f"{path}: protocol, reading or layer is empty in a row; run the evaluate stage again")
+    return frame.fillna({"answer": ""}).astype({"layer": int})
+
+
 def _read(path: Path, model: str, columns: Sequence[str]) -> pd.DataFrame:
-    text = ("model", "protocol", "reading")
+    text = ("model", "protocol", "reading", "answer")
     types = {name: "str" if name in text else "float64" for name in columns}
     try:
         # Only the empty string is missing: a model may well be called "null".
@@ -110,6 +124,11 @@ def mean_over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.groupby(list(dict.fromkeys(point)), sort=False, dropna=False)[values].mean().reset_index()
 
 
+def best_layer(points: pd.DataFrame) -> pd.Series:
+    """The point of the highest F1, then HasAns F1, then the shallowest layer, of one curve's points."""
+    return points.sort_values(["f1", "HasAns_f1", "layer"], ascending=[False, False, True]).iloc[0]
+
+
 def long_form(frame: pd.DataFrame) -> pd.DataFrame:
     """Columns model, protocol, layer, split (a key of SPLITS), f1, exact: one row per point of the final curves.
 
@@ -136,13 +155,15 @@ def result_table(frame: pd.DataFrame) -> str:
     rows = [["model", *(["protocol"] if several else []), "best", *names, "last", *names, "head"]]
     heads = points[points["reading"] == "head"].set_index(["model", "protocol"])["f1"]
     for (model, protocol), probes in points[points["reading"] == "probe"].groupby(["model", "protocol"], sort=False):
-        best = probes.sort_values(["f1", "HasAns_f1", "layer"], ascending=[False, False, True]).iloc[0]
         last = probes.sort_values("layer").iloc[-1]
         cells = [model, *([protocol] if several else [])]
-        for layer in (best, last):
-            cells += [str(int(layer["layer"])), *(_percent(layer[name]) for name in shown)]
-        rows.append([*cells, _percent(heads.get((model, protocol), float("nan")))])
-    return _markdown(rows, left=1 + several) + "\n" + _legend(chosen)
+        for layer in (best_layer(probes), last):
+            cells += [str(int(layer["layer"])), *(percent(layer[name]) for name in shown)]
+        rows.append([*cells, percent(heads.get((model, protocol), float("nan")))])
+    for (model, protocol), score in heads.items():
+        if not (points.loc[points["model"] == model, "reading"] == "probe").any():
+            rows.append([model, *([protocol] if several else []), *["-"] * 2 * (1 + len(shown)), percent(score)])
+    return markdown(rows, left=1 + several) + "\n" + _legend(chosen)
 
 
 def _legend(chosen: pd.DataFrame) -> str:
@@ -158,11 +179,12 @@ questions that it is scored on. Last: the last layer. Head: F1 of the checkpoint
 """
 
 
-def _percent(value: float) -> str:
+def percent(value: float) -> str:
+    """Two decimals; "-" for a missing value."""
     return "-" if pd.isna(value) else f"{value:.2f}"
 
 
-def _markdown(rows: Sequence[Sequence[str]], *, left: int) -> str:
+def markdown(rows: Sequence[Sequence[str]], *, left: int) -> str:
     """Rows (the first is the head) as an aligned Markdown table whose first `left` columns are flush left."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
 

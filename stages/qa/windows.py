@@ -125,8 +125,6 @@ def make_windows(
             owners.append(index)
             bounds.append((len(head), len(head) + last - first))
             targets.append(_window_target(answer, first, last, len(head)))
-            if last == len(ids):
-                break
     if cut:
         logger.info("%d of %d questions cut to %d tokens", cut, len(examples), max_query_length)
     if unlocated:
@@ -161,7 +159,7 @@ def _tokenise(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> tuple[lis
         verbose=False,
     )
     unknown = tokenizer.unk_token_id
-    special = [] if unknown is None else np.setdiff1d(tokenizer.all_special_ids, [unknown])
+    special = [] if unknown is None else [i for i in tokenizer.all_special_ids if i != unknown]
     rows = (np.array(row, dtype=np.int32) for row in encodings["input_ids"])
     ids = [np.where(np.isin(row, special), unknown, row).astype(np.int32) for row in rows]
     offsets = [np.array(row, dtype=np.int32).reshape(-1, 2) for row in encodings["offset_mapping"]]
