@@ -1,26 +1,48 @@
-"""Draw the curves of all probed models, and tabulate their results."""
+"""Draw the curves of all models, tabulate their results, and say what they show."""
 
 from pathlib import Path
 
-from stages.qa import plotting, tables
+from stages.qa import findings, pages, plotting, published, statements, tables
 from stages.qa.artifacts import write_text
 from stages.qa.cli import run
 from stages.qa.config import load_params
+from stages.qa.ladder_figure import ladder_panels
 
 
-def main(metrics_dir: Path, plots_dir: Path) -> None:
-    """Read the scores and losses under METRICS_DIR; write figures, plot data and the result table to PLOTS_DIR."""
-    models = load_params().probed
-    scores = tables.read_layers(metrics_dir / "layers", models)
-    losses = tables.read_losses(metrics_dir / "loss", models)
+def main(metrics_dir: Path, plots_dir: Path, published_dir: Path) -> None:
+    """Read METRICS_DIR; write figures, plot data, results and findings to PLOTS_DIR, beside those of PUBLISHED_DIR."""
+    params = load_params()
+    scores = tables.read_layers(metrics_dir / "layers", params.probed, params.heads)
+    question = tables.read_question(metrics_dir / "question", params.probed + params.heads)
+    losses = tables.read_losses(metrics_dir / "loss", params.probed)
+    probed = scores[scores["model"].isin(params.probed)]
 
     for draw in (plotting.f1_by_layer, plotting.exact_by_layer, plotting.panels, plotting.heat_map, plotting.epochs):
-        plotting.save(draw(scores), plots_dir / f"{draw.__name__}.png")
+        plotting.save(draw(probed), plots_dir / f"{draw.__name__}.png")
     plotting.save(plotting.loss_curves(losses), plots_dir / "loss_curves.png")
+    if params.ladder:
+        plotting.save(ladder_panels(probed, params.ladder), plots_dir / "ladder.png")
 
     mean_losses = tables.mean_over_seeds(tables.first_rate(losses)).drop(columns="learning_rate")
     for name, rows in (("layers", tables.long_form(scores)), ("loss", mean_losses)):
         write_text(plots_dir / f"{name}.csv", rows.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+
+    trained_here = {key: variant.base for key, variant in params.finetuned.items()}
+    bases = findings.pretrained_bases(params.probed, trained_here)
+    references = findings.references(scores, bases, findings.random_twins(params.encoders))
+    steps, claims = findings.ladder(probed, params.ladder), statements.claims(probed, bases)
+    page = pages.findings_page(references, steps, claims, question, params.question)
+    write_text(plots_dir / "findings.md", page)
+
+    # a ladder starts from the original's protocol
+    protocol = params.ladder[0] if params.ladder else tables.protocols_of(scores)[0]
+    layers = published.read_published(published_dir / "layer_results.csv", layers=True)
+    heads = published.read_published(published_dir / "finetuned_results.csv", layers=False)
+    theirs = published.as_scores(layers)
+    their_claims = statements.claims(theirs, findings.pretrained_bases(list(theirs["model"].unique()), {}))
+    comparison = published.compare(scores, layers, heads, protocol)
+    write_text(plots_dir / "published.md", pages.published_page(scores, comparison, their_claims, protocol))
+
     table = tables.result_table(scores)
     write_text(plots_dir / "results.md", table)
     print(table, end="")

@@ -264,7 +264,7 @@ def test_damaged_checkpoint_is_passed_over(
 def test_stopped_after_the_last_step(
     train: Callable[..., Path], whole: dict[str, str], tmp_path: Path, save_steps: int
 ) -> None:
-    """The Trainer alone would take one more step from a finished checkpoint."""
+    """No step is left to take (given max_steps, the Trainer would take one more)."""
     stop(train, "train", 1, save_steps=save_steps)
     with pytest.MonkeyPatch.context() as patch:
         assert list((tmp_path / "stopped-work").glob("*/checkpoint-10"))

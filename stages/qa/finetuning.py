@@ -173,17 +173,12 @@ def finetune(
         "fine-tuning %s: %d windows, %d steps, %s precision, on %s%s",
         base.name, len(windows), steps, precision, device.type, f", from {last.name}" if last else "",
     )  # fmt: skip
-    state = TrainerState.load_from_json(str(last / "trainer_state.json")) if last else trainer.state
-    if last and state.global_step >= state.max_steps:  # the Trainer would take one more step
-        model = load_model(last, load_config(last), head=True)
-    else:
-        trainer.train(resume_from_checkpoint=str(last) if last else None)
-        state = trainer.state
+    trainer.train(resume_from_checkpoint=str(last) if last else None)  # no step if it is of the last step
     if not all(torch.isfinite(parameter).all() for parameter in model.parameters()):
         raise NumericsError(f"{base.name}: weights are not finite after training; is the learning rate too high?")
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
-    history = [{k: row[k] for k in ("step", "epoch", "loss")} for row in state.log_history if "loss" in row]
+    history = [{k: row[k] for k in ("step", "epoch", "loss")} for row in trainer.state.log_history if "loss" in row]
     (out / "loss.json").write_text(json.dumps(history, indent=1) + "\n")
     write_manifest(out, source=f"finetune:{base.name}")
     shutil.rmtree(work, ignore_errors=True)
