@@ -111,8 +111,8 @@ def test_strength_is_chosen_on_held_out_articles() -> None:
 
 
 def test_a_missed_gap_fails_unless_allowed() -> None:
-    hasty = SETTINGS.model_copy(update={"max_passes": 2})
-    with pytest.raises(NumericsError, match=r"model given, layer \d: after 2 passes .* raise convex.max_passes"):
+    hasty = SETTINGS.model_copy(update={"max_passes": 1})
+    with pytest.raises(NumericsError, match=r"model given, layer \d: after 1 passes .* raise convex.max_passes"):
         fit_optimum(Given(), np.repeat(np.arange(6), 10), hasty)
     allowed = hasty.model_copy(update={"allow_missed_gap": True})
     assert fit_optimum(Given(), np.repeat(np.arange(6), 10), allowed).certificates[0]["gap"] > 1e-4

@@ -39,6 +39,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params["encoders"] = {"tiny": encoder, "random": encoder | {"weights": "random", "seed": 3}}
     params["finetuned"] = {"tuned": params["finetuned"]["minilm-finetuned"] | {"base": "tiny", "num_train_epochs": 1}}
     params["probed"] = ["tuned", "tiny", "random"]
+    params["optimizers"] = ["convex", "adamw"]
+    params["protocols"]["corrected"] = params["protocols"]["standard"] | {"optimizer": "convex"}
     params["probe"] |= {"epochs": 2, "learning_rates": [0.01, 0.001], "seeds": [0, 1]}
     YAML().dump(params, root / "params.yaml")
     before = Path.cwd()
@@ -66,15 +68,16 @@ def points(study: Path, key: str) -> list[dict[str, str]]:
 
 
 def test_every_epoch_layer_rate_and_seed_is_a_point(study: Path) -> None:
-    rows = [(row["epoch"], row["layer"], row["learning_rate"], row["seed"]) for row in points(study, "tiny")]
+    names = ("protocol", "epoch", "layer", "learning_rate", "seed")
+    rows = [tuple(row[name] for name in names) for row in points(study, "tiny") if row["reading"] == "probe"]
     config = read_json(study / "data/models/tiny/config.json")
     layers = config["num_hidden_layers"] + 1
-    assert len(set(rows)) == len(rows) == layers * (2 * 2 * 2 + 1)  # epochs, rates, seeds; the convex optimum
-    assert [row["reading"] for row in points(study, "tuned")].count("head") == 1
+    assert len(set(rows)) == len(rows) == layers * (2 * (2 * 2 * 2) + 1)  # epochs, rates, seeds; the convex optimum
+    assert [row["reading"] for row in points(study, "tuned")].count("head") == 3  # one a protocol
 
 
 def test_points_equal_the_official_command_on_the_written_answers(study: Path) -> None:
-    row = next(r for r in points(study, "tuned") if (r["epoch"], r["layer"]) == ("2", "1"))
+    row = next(r for r in points(study, "tuned") if (r["protocol"], r["epoch"], r["layer"]) == ("paper", "2", "1"))
     assert (row["learning_rate"], row["seed"]) == ("0.01", "0")  # the official files hold the first of each
     answers = study / "data/predictions/tuned/paper/epoch_2/layer_01.json"
     command = [sys.executable, "-m", "stages.qa.scoring", str(study / "data/squad/sample/dev.json"), str(answers)]
@@ -86,7 +89,7 @@ def test_points_equal_the_official_command_on_the_written_answers(study: Path) -
 def test_answers_are_slices_of_their_contexts(study: Path) -> None:
     dev = json.loads((study / "data/squad/sample/dev.json").read_text())
     contexts = {qa["id"]: p["context"] for article in dev["data"] for p in article["paragraphs"] for qa in p["qas"]}
-    files = sorted((study / "data/predictions/tuned/corrected").glob("**/layer_0?.json"))
+    files = sorted((study / "data/predictions/tuned/standard").glob("**/layer_0?.json"))
     assert files
     for file in files:
         answers = read_json(file)
@@ -104,8 +107,9 @@ def test_the_heads_answers_are_those_of_the_stock_model(study: Path) -> None:
         AutoModelForQuestionAnswering.from_pretrained(folder).eval(),
         AutoTokenizer.from_pretrained(folder),
     )
-    header = read_json(study / "data/predictions/tuned/corrected/answers.json")
-    null = read_tensors(study / "data/predictions/tuned/corrected/answers.safetensors")["null_score"][-1]
+    header = read_json(study / "data/predictions/tuned/standard/answers.json")
+    null = read_tensors(study / "data/predictions/tuned/standard/answers.safetensors")["null_score"]
+    null = null[[reading["kind"] for reading in header["readings"]].index("head")]
     dev = json.loads((study / "data/squad/sample/dev.json").read_text())
     qas = [(p["context"], qa) for article in dev["data"] for p in article["paragraphs"] for qa in p["qas"]]
     for place in range(0, len(qas), 7):
