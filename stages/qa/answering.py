@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from functools import cache
+from typing import cast
 
 import numpy as np
 import torch
@@ -98,7 +99,7 @@ def joined_wordpieces(tokenizer: PreTrainedTokenizerFast, windows: Windows, span
 
     @cache
     def text(first: int, last: int) -> str:
-        pieces: list[str] = tokenizer.convert_ids_to_tokens(windows.input_ids[first : last + 1].tolist())
+        pieces = cast(list[str], tokenizer.convert_ids_to_tokens(windows.input_ids[first : last + 1].tolist()))
         joined = " ".join(pieces).replace(" ##", "") if wordpiece else tokenizer.convert_tokens_to_string(pieces)
         return joined.strip()
 

@@ -12,7 +12,8 @@ In the coordinates z = scale * w the objective is l2-strongly convex, so that wi
 (Nesterov, Introductory Lectures on Convex Optimization, 2004, theorem 2.1.10). This bound is the certificate: it needs
 no trust in the solver. The solver is L-BFGS (Liu and Nocedal, 1989), run for all layers, sides and strengths in step,
 each with its own history, step length and end. Its first guess of the Hessian is the exact one over a sample of the
-windows (Byrd, Chin, Neveitt and Nocedal, 2011), taken anew now and then: without it, ten times the passes are needed.
+windows (Byrd, Chin, Neveitt and Nocedal, 2011), taken anew now and then: without it, several times the passes are
+needed.
 """
 
 from collections import deque
