@@ -50,7 +50,7 @@ def settings(**changes: Any) -> Finetuning:
         "warmup": 0.0,
         "weight_decay": 0.0,
         "max_grad_norm": 1.0,
-        "attention_dropout": None,
+        "dropout": None,
         "mixed_precision": "no",
         "save_steps": 1000,
         "seed": 7,
@@ -368,7 +368,7 @@ def test_every_family(family: str, tiny_model: TinyModel, sample: list[Example],
     base = tiny_model(family)
     tokenizer = load_encoder(base, device=CPU).tokenizer
     windows = make_windows(sample[:6], tokenizer, max_seq_length=256, doc_stride=128, max_query_length=64)
-    out = train(family, base=base, on=windows, num_train_epochs=1, attention_dropout=0.0)
+    out = train(family, base=base, on=windows, num_train_epochs=1, dropout=0.0)
     encoder = load_encoder(out, device=CPU)
     assert encoder.has_head
     assert json.loads((out / "manifest.json").read_text())["source"] == f"finetune:{family}"
@@ -415,10 +415,10 @@ def test_new_head_depends_on_the_seed_alone(train: Callable[..., Path]) -> None:
     ("family", "key"), [("bert", "attention_probs_dropout_prob"), ("distilbert", "attention_dropout")]
 )
 @pytest.mark.parametrize("share", [None, 0.0, 0.25])
-def test_attention_dropout(
+def test_dropout(
     family: str, key: str, share: float | None, tiny_model: TinyModel, train: Callable[..., Path], windows: Windows
 ) -> None:
-    out = train("out", base=tiny_model(family), attention_dropout=share, num_train_epochs=1)
+    out = train("out", base=tiny_model(family), dropout=share, num_train_epochs=1)
     assert json.loads((out / "config.json").read_text())[key] == (0.1 if share is None else share)
 
 

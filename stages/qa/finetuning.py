@@ -32,6 +32,10 @@ from stages.qa.snapshots import verify_snapshot, write_manifest
 from stages.qa.windows import IGNORED, Windows
 
 logger = logging.getLogger(__name__)
+DROPOUTS = (  # what the families of encoders call theirs
+    *("attention_probs_dropout_prob", "hidden_dropout_prob", "attention_dropout", "dropout"),
+    *("qa_dropout", "embedding_dropout", "mlp_dropout", "classifier_dropout"),
+)
 LOG_POINTS = 100  # of the loss curve of a training
 
 
@@ -125,9 +129,9 @@ def finetune(
     manifest = verify_snapshot(base)
     set_seed(settings.seed)  # the new head is drawn when the model is built
     config = load_config(base)
-    for name in ("attention_probs_dropout_prob", "attention_dropout"):
-        if settings.attention_dropout is not None and hasattr(config, name):
-            setattr(config, name, settings.attention_dropout)
+    for name in DROPOUTS:
+        if settings.dropout is not None and hasattr(config, name):
+            setattr(config, name, settings.dropout)
     model = load_model(base, config, head=True, fresh_head=True)
     check_length(model, int(windows.lengths.max(initial=0)), base.name)
     tokenizer = load_tokenizer(base, config)
