@@ -95,7 +95,7 @@ def test_deps_are_imports_and_params_are_reads() -> None:
         ("dvc.yaml", "      - stages/qa/spans.py\n", ""),
         ("dvc.yaml", "      - finetuned.${key}\n", ""),
         ("dvc.yaml", "      - probed\n", "      - probed\n      - probe\n"),
-        ("stages/report.py", "import", "import stages.evaluate\nimport"),
+        ("stages/report.py", "from pathlib", "import stages.evaluate\nfrom pathlib"),
         ("stages/qa/scoring.py", "import json", "import json\n\nimport stages.qa.windows"),
     ],
 )
@@ -235,7 +235,7 @@ def test_a_stage_is_short() -> None:
     for file in (ROOT / "stages").glob("*.py"):
         assert len(file.read_text().splitlines()) <= 60, f"{file.name} is long for a stage: move code to stages/qa"
     for file in (ROOT / "stages/qa").glob("*.py"):
-        assert len(file.read_text().splitlines()) <= 220, f"{file.name}: does it still hold one idea?"
+        assert len(file.read_text().splitlines()) <= 250, f"{file.name}: does it still hold one idea?"
 
 
 @pytest.mark.parametrize("stage", ["download", "finetune", "probe_train", "predict", "evaluate", "report"])
