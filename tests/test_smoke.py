@@ -76,6 +76,14 @@ def test_every_epoch_layer_rate_and_seed_is_a_point(study: Path) -> None:
     assert [row["reading"] for row in points(study, "tuned")].count("head") == 3  # one a protocol
 
 
+def test_every_epoch_keeps_its_own_weights(study: Path) -> None:
+    readouts = read_json(study / "data/probes/tiny/readouts.json")
+    weights = read_tensors(study / "data/probes/tiny/probes.safetensors")["weights"]
+    first, second = (weights[[r["optimizer"] == "adamw" and r["epoch"] == epoch for r in readouts]] for epoch in (1, 2))
+    assert first.shape == second.shape
+    assert (np.abs(first - second).max(axis=(1, 2, 3)) > 0).all()
+
+
 def test_points_equal_the_official_command_on_the_written_answers(study: Path) -> None:
     row = next(r for r in points(study, "tuned") if (r["protocol"], r["epoch"], r["layer"]) == ("paper", "2", "1"))
     assert (row["learning_rate"], row["seed"]) == ("0.01", "0")  # the official files hold the first of each

@@ -132,7 +132,7 @@ def train_probes(features: Features, settings: Probe) -> Probes:
                 losses.append(bank.update(with_dropout(batch, settings.dropout, noise)).mean(1))
                 progress.advance(loss=float(losses[-1].mean()))
             readouts += [Readout("adamw", epoch + 1, rate, seed) for rate, seed in variants]
-            weights += list(bank.weights.permute(3, 0, 1, 2).cpu().numpy())
+            weights += list(bank.weights.permute(3, 0, 1, 2).cpu().numpy().copy())  # training goes on in place
             for part, piece in enumerate(np.array_split(torch.stack(losses).cpu().numpy(), min(PARTS, steps)), start=1):
                 time = epoch + part / min(PARTS, steps)
                 mean = piece.mean(0)  # (layers, variants)
