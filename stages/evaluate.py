@@ -1,6 +1,7 @@
 """Score the answers of every layer and epoch of one model with the official SQuAD 2.0 metric.
 
-data/predictions/<key>, data/squad/<data set> -> metrics/<study>/<key>.json and layers/, loss/, question/<key>.csv
+data/predictions/<key>, data/squad/<data set> -> metrics/<study>/<key>.json and layers/, loss/, question/<key>.csv; scores of
+single questions, too large for git, in data/scores/<study>/<key>
 """
 
 from pathlib import Path
@@ -12,6 +13,7 @@ from stages.qa.answers import load_answers
 from stages.qa.cli import run
 from stages.qa.config import load_params
 from stages.qa.curves import curve_points, write_losses, write_points, write_question, write_summary
+from stages.qa.question_scores import save_question_scores, score_questions
 from stages.qa.squad import read_squad
 
 
@@ -20,9 +22,10 @@ def main(
     data_dir: Path,
     predictions_dir: Path,
     metrics_dir: Path,
+    scores_dir: Path,
     probes: Annotated[Path | None, Option(help="Probes of the model, for the loss of their training.")] = None,
 ) -> None:
-    """Score PREDICTIONS_DIR against DATA_DIR/dev.json, into METRICS_DIR/KEY.json and METRICS_DIR/layers/KEY.csv."""
+    """Score PREDICTIONS_DIR against DATA_DIR/dev.json, into METRICS_DIR/KEY.json, METRICS_DIR/*/KEY.csv and SCORES_DIR/KEY."""
     params = load_params()
     examples = read_squad(data_dir / "dev.json", purpose="score")
     answers = {name: load_answers(predictions_dir / name) for name in params.protocols}
@@ -30,6 +33,8 @@ def main(
     write_points(metrics_dir / "layers" / f"{key}.csv", points)
     write_summary(metrics_dir / f"{key}.json", points)
     write_question(metrics_dir / "question" / f"{key}.csv", key, params.question, examples, answers)
+    for protocol, given in answers.items():
+        save_question_scores(scores_dir / key / protocol, score_questions(examples, given))
     if probes:
         write_losses(metrics_dir / "loss" / f"{key}.csv", key, probes / "loss.csv")
 

@@ -79,7 +79,7 @@ def scored(project: Path, key: str, model: Path) -> dict[str, float]:
     predict.main(model, project / "squad", answers, probes)
     assert not list(answers.glob("paper/epoch_1/*"))  # left out by parameter
     assert list(answers.glob("paper/epoch_2/layer_00.json"))
-    evaluate.main(key, project / "squad", answers, project / "metrics", probes)
+    evaluate.main(key, project / "squad", answers, project / "metrics", project / "scores", probes)
     return read_json(project / f"metrics/{key}.json")
 
 
@@ -96,7 +96,7 @@ def test_a_row_fine_tuned_here_and_evaluated_again(project: Path, key: str) -> N
     finetune.main(key, base, project / "squad", model)
     summary = scored(project, key, model)
     predict.main(model, project / "squad", project / "again")
-    evaluate.main(key, project / "squad", project / "again", project / "metrics/again")
+    evaluate.main(key, project / "squad", project / "again", project / "metrics/again", project / "scores")
     again = read_json(project / f"metrics/again/{key}.json")
     assert again == {name: value for name, value in summary.items() if name.startswith("head_")} != {}
 
@@ -104,7 +104,7 @@ def test_a_row_fine_tuned_here_and_evaluated_again(project: Path, key: str) -> N
 @pytest.mark.parametrize("key", STUDY.heads)
 def test_a_row_of_which_only_the_head_is_read(project: Path, key: str) -> None:
     predict.main(fetched(project, key), project / "squad", project / "answers")
-    evaluate.main(key, project / "squad", project / "answers", project / "metrics")
+    evaluate.main(key, project / "squad", project / "answers", project / "metrics", project / "scores")
     assert read_json(project / f"metrics/{key}.json").keys() >= {"head_exact", "head_f1"}
 
 
@@ -114,8 +114,9 @@ def test_the_unlabelled_split_is_predicted_and_not_scored(project: Path) -> None
     predict.main(fetched(project, key), project / "test", project / "answers")
     assert read_json(project / "answers/paper/head.json").keys()
     with pytest.raises(InputError, match="labels are hidden: every empty answer would count as right"):
-        evaluate.main(key, project / "test", project / "answers", project / "metrics")
+        evaluate.main(key, project / "test", project / "answers", project / "metrics", project / "scores")
     assert not (project / "metrics").exists()
+    assert not (project / "scores").exists()
 
 
 def test_a_base_without_a_head_is_not_read_by_it(project: Path) -> None:

@@ -55,7 +55,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
             probes, answers, metrics = Path("data/probes") / key, Path("data/predictions") / key, Path("metrics/smoke")
             probe_train.main(models / key, data, probes)
             predict.main(models / key, data, answers, probes)
-            evaluate.main(key, data, answers, metrics, probes)
+            evaluate.main(key, data, answers, metrics, root / "scores", probes)
         report.main(Path("metrics/smoke"), Path("plots/smoke"), ROOT / "studies/published")
     finally:
         os.chdir(before)

@@ -1,0 +1,96 @@
+"""What each reading of the final curves answered to every question, and how right it was: what pages and statistics read.
+
+Final: the last epoch, the first learning rate, every seed; and the checkpoint's own head.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from stages.qa.answers import Answers, Reading, null_probability
+from stages.qa.artifacts import read_json, read_tensors, write_json, write_tensors
+from stages.qa.errors import IntegrityError
+from stages.qa.readouts import Readout
+from stages.qa.scoring import question_scores
+from stages.qa.squad import Example
+
+
+@dataclass(frozen=True)
+class QuestionScores:
+    """Scores 0 to 1 of every question, not percent; arrays are (readings, questions)."""
+
+    readings: list[Reading]
+    ids: list[str]
+    texts: list[list[str]]  # the best span, also where no answer was given
+    chars: np.ndarray  # (readings, questions, 2) int32: where it stands in the context; (-1, -1): nowhere
+    answered: np.ndarray  # bool: whether the span was given as the answer, else no answer
+    null_probability: np.ndarray  # float64
+    exact: np.ndarray  # float64, of what was answered
+    f1: np.ndarray
+    forced_exact: np.ndarray  # float64, of the span, answered or not
+    forced_f1: np.ndarray
+
+
+def score_questions(examples: Sequence[Example], answers: Answers) -> QuestionScores:
+    """Score the final readings of `answers` question by question, with the official metric's own scores."""
+    rows = final_rows(answers.readings)
+    given = [question_scores(examples, answers.final(row)) for row in rows]
+    forced = [question_scores(examples, answers.forced(row)) for row in rows]
+    spans = answers.spans
+    return QuestionScores(
+        readings=[answers.readings[row] for row in rows],
+        ids=answers.ids,
+        texts=[answers.texts[row] for row in rows],
+        chars=spans.chars[rows],
+        answered=spans.null_score[rows] - spans.score[rows] <= answers.null_threshold,
+        null_probability=null_probability(spans)[rows],
+        exact=np.stack([scores.exact for scores in given]),
+        f1=np.stack([scores.f1 for scores in given]),
+        forced_exact=np.stack([scores.exact for scores in forced]),
+        forced_f1=np.stack([scores.f1 for scores in forced]),
+    )
+
+
+def final_rows(readings: Sequence[Reading]) -> list[int]:
+    """Rows of the probes of the last epoch and first learning rate, and of the own head; gold spans are left out."""
+    probes = [reading.readout for reading in readings if reading.readout is not None]
+    last = max((probe.epoch for probe in probes if probe.epoch is not None), default=None)
+    rate = probes[0].learning_rate if probes else None
+    return [
+        row
+        for row, reading in enumerate(readings)
+        if reading.kind == "head"
+        or (reading.readout and (reading.readout.epoch, reading.readout.learning_rate) == (last, rate))
+    ]
+
+
+ARRAYS = ("chars", "answered", "null_probability", "exact", "f1", "forced_exact", "forced_f1")
+
+
+def save_question_scores(folder: Path, scores: QuestionScores) -> None:
+    """Write questions.json (readings, ids, texts) and questions.safetensors (the arrays)."""
+    unique: dict[str, int] = {}
+    index = [[unique.setdefault(text, len(unique)) for text in row] for row in scores.texts]
+    tensors = {name: getattr(scores, name) for name in ARRAYS} | {"text": np.array(index, dtype=np.int32)}
+    write_tensors(folder / "questions.safetensors", tensors)
+    readings = [asdict(reading) for reading in scores.readings]
+    write_json(folder / "questions.json", {"readings": readings, "ids": scores.ids, "texts": list(unique)})
+
+
+def load_question_scores(folder: Path) -> QuestionScores:
+    """Read what `save_question_scores` wrote; IntegrityError names the file that is damaged."""
+    header = read_json(folder / "questions.json")
+    tensors = read_tensors(folder / "questions.safetensors")
+    if missing := {*ARRAYS, "text"} - tensors.keys():
+        raise IntegrityError(f"{folder}/questions.safetensors: no {min(missing)}; run the evaluate stage again")
+    return QuestionScores(
+        readings=[
+            Reading(row["kind"], row["layer"], row["readout"] and Readout(**row["readout"]))
+            for row in header["readings"]
+        ],
+        ids=header["ids"],
+        texts=[[header["texts"][i] for i in row] for row in tensors["text"].tolist()],
+        **{name: tensors[name] for name in ARRAYS},
+    )
