@@ -1,7 +1,7 @@
 """Score the answers of every layer and epoch of one model with the official SQuAD 2.0 metric.
 
-data/predictions/<key>, data/squad/<data set> -> metrics/<study>/<key>.json and layers/, loss/, question/<key>.csv; scores of
-single questions, too large for git, in data/scores/<study>/<key>
+data/predictions/<key>, data/squad/<data set> -> metrics/<study>/<key>.json and layers/, loss/, question/<key>.csv;
+scores of single questions, too large for git -> data/scores/<study>/<key>
 """
 
 from pathlib import Path
@@ -25,7 +25,7 @@ def main(
     scores_dir: Path,
     probes: Annotated[Path | None, Option(help="Probes of the model, for the loss of their training.")] = None,
 ) -> None:
-    """Score PREDICTIONS_DIR against DATA_DIR/dev.json, into METRICS_DIR/KEY.json, METRICS_DIR/*/KEY.csv and SCORES_DIR/KEY."""
+    """Score PREDICTIONS_DIR against DATA_DIR/dev.json, into METRICS_DIR (KEY.json, */KEY.csv) and SCORES_DIR/KEY."""
     params = load_params()
     examples = read_squad(data_dir / "dev.json", purpose="score")
     answers = {name: load_answers(predictions_dir / name) for name in params.protocols}

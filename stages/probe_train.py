@@ -11,7 +11,7 @@ from stages.qa.checkpoints import pick_device
 from stages.qa.cli import run
 from stages.qa.config import load_params
 from stages.qa.convex import fit_optimum
-from stages.qa.encoder import load_encoder
+from stages.qa.encoder import in_precision, load_encoder
 from stages.qa.features import Features
 from stages.qa.probes import train_probes
 from stages.qa.readouts import Probes, save_probes
@@ -25,6 +25,7 @@ def main(model_dir: Path, data_dir: Path, out_dir: Path) -> None:
     encoder = load_encoder(model_dir, device=pick_device())
     examples = read_squad(data_dir / "train.json", purpose="train")
     windows = make_windows(examples, encoder.tokenizer, **params.windows.model_dump())
+    encoder = in_precision(encoder, windows, params.precision)
     features = Features(encoder, windows, gib=params.probe.feature_memory_gib)
     probes = Probes.empty(encoder.layers, encoder.hidden)
     if "adamw" in params.optimizers:

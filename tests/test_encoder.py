@@ -16,7 +16,7 @@ from transformers import AutoModel, AutoModelForQuestionAnswering, AutoTokenizer
 
 from stages.qa import encoder as module
 from stages.qa.checkpoints import pick_device, randomise, uses_token_types
-from stages.qa.encoder import chunks, encode, load_encoder
+from stages.qa.encoder import chunks, encode, in_precision, load_encoder
 from stages.qa.errors import InputError, IntegrityError, NumericsError
 from stages.qa.snapshots import MANIFEST, write_manifest
 from stages.qa.squad import Example
@@ -63,7 +63,7 @@ def test_states_of_all_layers_equal_the_stock_models(
 ) -> None:
     folder = tiny_model(family, head=True)
     encoder = load_encoder(folder, device=CPU)
-    assert encoder.has_head
+    assert encoder.head
     assert encoder.layers == LAYERS[family] + 1
     assert encoder.hidden == 32
     assert not encoder.model.training
@@ -72,7 +72,7 @@ def test_states_of_all_layers_equal_the_stock_models(
     if batching == "padded":  # as on a GPU: mixed lengths in batches of a few windows
         plain = module._batches
         monkeypatch.setitem(module.BATCH_TOKENS, "cuda", 600)
-        monkeypatch.setattr(module, "_batches", lambda lengths, device: plain(lengths, "cuda"))
+        monkeypatch.setattr(module, "_batches", lambda lengths, budget, exact: plain(lengths, budget, exact=False))
     order = np.random.default_rng(0).permutation(len(windows))
     assert len(set(windows.lengths.tolist())) > 2
     chunk = encode(encoder, windows, order)
@@ -106,7 +106,7 @@ def test_own_head_is_a_function_of_the_last_layer(family: str, tiny_model: TinyM
 def test_encoder_without_a_head(family: str, tiny_model: TinyModel, examples: list[Example]) -> None:
     folder = tiny_model(family)
     encoder = load_encoder(folder, device=CPU)
-    assert not encoder.has_head
+    assert encoder.head is None
     windows = make_windows(examples, encoder.tokenizer, **SIZES)
     chunk = encode(encoder, windows, np.arange(len(windows)))
     assert chunk.head_logits is None
@@ -144,6 +144,49 @@ def test_chunks_hold_each_window_once(tiny_model: TinyModel, examples: list[Exam
     assert sum(multiples) == len(order)
     assert all(size % 4 == 0 for size in multiples[:-1])
     assert [len(part.rows) for part in chunks(encoder, windows, order, gib=1e-9)] == [1] * len(order)
+
+
+def test_half_precision_is_taken_where_it_is_fast_and_right(
+    tiny_model: TinyModel, examples: list[Example], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = load_encoder(tiny_model("bert", head=True), device=CPU)
+    windows = make_windows(examples, encoder.tokenizer, **SIZES)
+    exact = encode(encoder, windows, np.arange(len(windows)))
+    monkeypatch.setattr(module, "bf16_is_fast", lambda device: False)
+    assert in_precision(encoder, windows, "auto") is encoder
+    monkeypatch.setattr(module, "bf16_is_fast", lambda device: True)
+    assert in_precision(encoder, windows, "fp32") is encoder
+    half = in_precision(encoder, windows, "auto")
+    chunk = encode(half, windows, np.arange(len(windows)))
+    assert chunk.states.dtype == torch.bfloat16
+    assert encoder.model.dtype == torch.float32
+    error = (chunk.states.float() - exact.states).square().mean((1, 2)).sqrt() / exact.states.square().mean(
+        (1, 2)
+    ).sqrt()
+    assert 1e-4 < error.max() < 0.02
+    assert exact.head_logits is not None
+    assert chunk.head_logits is not None
+    assert chunk.head_logits.unique().numel() > 0.9 * chunk.head_logits.numel()  # in bfloat16 many would tie
+    torch.testing.assert_close(chunk.head_logits, exact.head_logits, rtol=0.05, atol=0.05)
+    monkeypatch.setattr(module, "TOLERANCE", 1e-4)
+    assert in_precision(encoder, windows, "auto") is encoder
+    assert in_precision(encoder, windows, "bf16").model.dtype == torch.bfloat16
+
+
+def test_a_batch_holds_a_bounded_number_of_bytes(
+    tiny_model: TinyModel, examples: list[Example], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = load_encoder(tiny_model("bert"), device=CPU)
+    windows = make_windows(examples, encoder.tokenizer, **SIZES)
+    shapes = []
+    encoder.model.register_forward_pre_hook(
+        lambda model, inputs, named: shapes.append(named["input_ids"].shape), with_kwargs=True
+    )
+    plain = module._batches
+    monkeypatch.setattr(module, "_batches", lambda lengths, budget, exact: plain(lengths, budget, exact=False))
+    monkeypatch.setitem(module.BATCH_BYTES, "cpu", 300 * encoder.layers * encoder.hidden * 4)
+    encode(encoder, windows, np.arange(len(windows)))
+    assert max(shape.numel() for shape in shapes if shape[0] > 1) <= 300 < windows.lengths.sum()
 
 
 def test_windows_longer_than_the_model_can_take(tiny_model: TinyModel) -> None:
@@ -476,7 +519,7 @@ def test_random_weights(family: str, tiny_copy: TinyModel, tmp_path: Path) -> No
     assert first["model.safetensors"] != other["model.safetensors"]
     assert str(tmp_path).encode() not in b"".join(first.values())
     encoder = load_encoder(folders[0], device=CPU)
-    assert not encoder.has_head
+    assert encoder.head is None
     assert encoder.layers == LAYERS[family] + 1
     after = load_file(folders[0] / "model.safetensors")
     assert {tensor.dtype for tensor in after.values()} == {torch.float32}

@@ -97,7 +97,7 @@ def test_learns_and_leaves_a_checkpoint_with_a_head(train: Callable[..., Path], 
     assert {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "loss.json"} <= names
     assert not [name for name in names if name.startswith(("checkpoint", "training_args", "optimizer"))]
     encoder = load_encoder(out, device=CPU)
-    assert encoder.has_head
+    assert encoder.head
     assert {"qa_outputs.weight", "qa_outputs.bias"} <= set(load_file(out / "model.safetensors"))
     chunk = encode(encoder, windows, np.arange(len(windows)))
     assert chunk.head_logits is not None
@@ -370,7 +370,7 @@ def test_every_family(family: str, tiny_model: TinyModel, sample: list[Example],
     windows = make_windows(sample[:6], tokenizer, max_seq_length=256, doc_stride=128, max_query_length=64)
     out = train(family, base=base, on=windows, num_train_epochs=1, dropout=0.0)
     encoder = load_encoder(out, device=CPU)
-    assert encoder.has_head
+    assert encoder.head
     assert json.loads((out / "manifest.json").read_text())["source"] == f"finetune:{family}"
     chunk = encode(encoder, windows, np.arange(len(windows)))
     assert chunk.head_logits is not None
@@ -397,7 +397,7 @@ def test_fine_tuning_of_a_fine_tuned_model_keeps_its_head(train: Callable[..., P
     head = "qa_outputs.weight"
     before, after = (load_file(folder / "model.safetensors")[head] for folder in (first, second))
     torch.testing.assert_close(before, after, rtol=0, atol=1e-6)
-    assert load_encoder(second, device=CPU).has_head
+    assert load_encoder(second, device=CPU).head
     assert json.loads((second / "manifest.json").read_text())["source"] == "finetune:first"
 
 

@@ -36,7 +36,7 @@ def answer(
     """
     readouts, layers = probes.readouts, encoder.layers
     stacked = torch.from_numpy(probes.weights).permute(1, 2, 0, 3).flatten(2).to(encoder.model.device)
-    others: list[Reading] = [Reading("head", layers - 1, None)] if encoder.has_head else []
+    others: list[Reading] = [Reading("head", layers - 1, None)] if encoder.head else []
     if all(example.is_impossible is not None for example in examples):
         others.append(Reading("gold", layers - 1, None))
     readings: dict[str, list[Reading]] = {}
@@ -52,7 +52,7 @@ def answer(
     with Progress("answering", total=len(windows), unit="window") as progress, torch.inference_mode():
         for chunk in chunks(encoder, windows, order, gib=CHUNK_GIB):
             logits = (
-                torch.bmm(chunk.states, stacked)
+                torch.bmm(chunk.states.float(), stacked)
                 .view(layers, int(chunk.starts[-1]), len(readouts), 2)
                 .permute(2, 0, 1, 3)
             )

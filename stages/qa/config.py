@@ -130,6 +130,7 @@ class Params(Section):
     probed: Annotated[list[Key], Field(min_length=1)]
     heads: list[Key]  # models of which only the own question answering head is read
     windows: Windows
+    precision: Literal["auto", "fp32", "bf16"]  # of the frozen encoder; auto: bf16 if fast here and near enough to fp32
     optimizers: Annotated[list[Optimizer], Field(min_length=1)]  # of the probes that are trained
     probe: Probe
     convex: Convex

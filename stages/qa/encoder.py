@@ -1,20 +1,28 @@
 """Run windows through an encoder: the hidden states of all layers, token by token."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import copy
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from stages.qa.checkpoints import check_length, load_config, load_model, load_tokenizer, uses_token_types
-from stages.qa.errors import NumericsError
+from stages.qa.errors import IntegrityError, NumericsError
+from stages.qa.precision import bf16_is_fast
 from stages.qa.snapshots import verify_snapshot
 from stages.qa.windows import Windows
 
-BATCH_TOKENS = {"cpu": 4096, "cuda": 65536}  # of one forward pass
+logger = logging.getLogger(__name__)
+BATCH_TOKENS = {"cpu": 4096, "cuda": 65536}  # of one forward pass, at most
+BATCH_BYTES = {"cpu": 2**28, "cuda": 2**33}  # of its hidden states: memory does not grow with the number of layers
+SAMPLE = 8  # windows on which bfloat16 is compared with float32
+TOLERANCE = 0.02  # root mean square error of a layer's states, relative to their root mean square
 
 
 @dataclass(frozen=True)
@@ -23,10 +31,15 @@ class Encoder:
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerFast
-    has_head: bool
+    head: nn.Linear | None  # a float32 copy of the last layer of the checkpoint's own question answering head
     layers: int  # hidden states of a token: embedding output and the output of each layer
     hidden: int
     name: str  # of its folder, for messages
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of one token's hidden states."""
+        return self.layers * self.hidden * self.model.dtype.itemsize
 
 
 @dataclass(frozen=True)
@@ -35,7 +48,7 @@ class Chunk:
 
     rows: np.ndarray  # (windows,) int64: indices into Windows
     starts: np.ndarray  # (windows + 1,) int64: window i holds the tokens starts[i] to starts[i + 1]
-    states: Tensor  # (layers, tokens, hidden) float32; layer 0 = embedding output
+    states: Tensor  # (layers, tokens, hidden), float32 or bfloat16 as the model is; layer 0 = embedding output
     head_logits: Tensor | None  # (tokens, 2) float32: start and end logits of the checkpoint's own head
 
 
@@ -49,27 +62,61 @@ def load_encoder(folder: Path, *, device: torch.device) -> Encoder:
     return Encoder(
         model=model,
         tokenizer=load_tokenizer(folder, config),
-        has_head=has_head,
+        head=copy.deepcopy(_last_linear(model, folder.name)) if has_head else None,
         layers=config.num_hidden_layers + 1,
         hidden=config.hidden_size,
         name=folder.name,
     )
 
 
+def in_precision(encoder: Encoder, windows: Windows, choice: Literal["auto", "fp32", "bf16"]) -> Encoder:
+    """`encoder` with weights and states in the format of `choice`; its own head stays in float32.
+
+    auto: bfloat16 if it is fast here, and if on some of `windows` no layer's states are off by more than TOLERANCE.
+    """
+    if choice == "fp32" or (choice == "auto" and not bf16_is_fast(encoder.model.device.type)):
+        return encoder
+    half = replace(encoder, model=copy.deepcopy(encoder.model).bfloat16())
+    if choice == "bf16":
+        return half
+    rows = np.unique(np.linspace(0, len(windows) - 1, SAMPLE, dtype=np.int64))
+    exact, rounded = (encode(candidate, windows, rows).states.float() for candidate in (encoder, half))
+    error = ((exact - rounded).square().mean((1, 2)) / exact.square().mean((1, 2))).sqrt()  # (layers,)
+    right = bool((error <= TOLERANCE).all())
+    logger.info("%s: %s; bf16 states are off by %.2g", encoder.name, "bf16" if right else "fp32", float(error.max()))
+    return half if right else encoder
+
+
+def _last_linear(model: PreTrainedModel, name: str) -> nn.Linear:
+    """The layer that gives start and end logits."""
+    found = [module for module in model.modules() if isinstance(module, nn.Linear) and module.out_features == 2]
+    if not found:
+        raise IntegrityError(f"model {name}: its question answering head gives no start and end logits")
+    return found[-1]
+
+
 @torch.inference_mode()
-def encode(encoder: Encoder, windows: Windows, rows: np.ndarray) -> Chunk:
+def encode(
+    encoder: Encoder, windows: Windows, rows: np.ndarray, *, advance: Callable[[int], None] = lambda windows: None
+) -> Chunk:
     """Run `rows` of `windows` through the encoder, in batches of one length where that wastes no time (CPU).
 
-    Raises InputError if a window is longer than the model can take, NumericsError if a hidden state or a logit of the
-    checkpoint's head is not a finite number.
+    `advance` is told how many windows are done. The logits of the checkpoint's own head are computed in float32 from
+    what its last layer is given, whatever the model's number format. Raises InputError if a window is longer than the
+    model can take, NumericsError if a hidden state or a logit of the checkpoint's head is not a finite number.
     """
     lengths = windows.lengths[rows]
     check_length(encoder.model, int(lengths.max(initial=0)), encoder.name)
     starts = np.concatenate([[0], np.cumsum(lengths)])
     device = encoder.model.device
-    states = torch.empty(encoder.layers, int(starts[-1]), encoder.hidden, device=device)
-    head_logits = torch.empty(int(starts[-1]), 2, device=device) if encoder.has_head else None
-    for batch in _batches(lengths, device.type):
+    states = torch.empty(encoder.layers, int(starts[-1]), encoder.hidden, dtype=encoder.model.dtype, device=device)
+    head_logits = torch.empty(int(starts[-1]), 2, device=device) if encoder.head else None
+    head_inputs: list[Tensor] = []
+    if encoder.head:
+        watched = _last_linear(encoder.model, encoder.name)
+        hook = watched.register_forward_pre_hook(lambda module, inputs: head_inputs.append(inputs[0]))
+    budget = min(BATCH_TOKENS[device.type], BATCH_BYTES[device.type] // encoder.state_bytes)
+    for batch in _batches(lengths, budget, exact=device.type == "cpu"):
         width = int(lengths[batch[-1]])
         real = torch.arange(width) < torch.from_numpy(lengths[batch])[:, None]  # (batch, tokens)
         source = token_index(windows.starts, rows[batch])
@@ -86,9 +133,12 @@ def encode(encoder: Encoder, windows: Windows, rows: np.ndarray) -> Chunk:
         output = encoder.model(**inputs, output_hidden_states=True)
         real = real.to(device)
         for layer, hidden_states in enumerate(output.hidden_states):  # (batch, tokens, hidden)
-            states[layer, target] = hidden_states[real].float()
-        if head_logits is not None:
-            head_logits[target] = torch.stack([output.start_logits[real], output.end_logits[real]], dim=-1).float()
+            states[layer, target] = hidden_states[real]
+        if encoder.head and head_logits is not None:
+            head_logits[target] = encoder.head(head_inputs.pop()[real].float())
+        advance(len(batch))
+    if encoder.head:
+        hook.remove()
     if not torch.isfinite(states.sum()):
         layer = int(torch.isfinite(states.sum(dim=(1, 2))).logical_not().nonzero()[0])
         raise NumericsError(f"model {encoder.name}: hidden states of layer {layer} are not finite")
@@ -102,25 +152,24 @@ def token_index(starts: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return np.concatenate([np.arange(starts[row], starts[row + 1]) for row in rows])
 
 
-def _batches(lengths: np.ndarray, device: str) -> Iterator[np.ndarray]:
-    """Indices into `lengths`, sorted by length, in batches of a bounded number of tokens.
+def _batches(lengths: np.ndarray, budget: int, *, exact: bool) -> Iterator[np.ndarray]:
+    """Indices into `lengths`, sorted by length, in batches of about `budget` tokens or fewer.
 
-    On a CPU a batch holds one length only: padding costs time there, small batches do not. Exact-length batches need
-    no attention mask, and make a window's states independent of its neighbours.
+    `exact`, for a CPU: a batch holds one length only. Padding costs time there, small batches do not. Exact-length
+    batches need no attention mask, and make a window's states independent of its neighbours.
     """
-    budget = BATCH_TOKENS[device]
     order = np.argsort(lengths, kind="stable")
     first = 0
     for last in range(1, len(order) + 1):
         full = last == len(order) or (last - first + 1) * lengths[order[last]] > budget
-        if full or (device == "cpu" and lengths[order[last]] != lengths[order[first]]):
+        if full or (exact and lengths[order[last]] != lengths[order[first]]):
             yield order[first:last]
             first = last
 
 
 def chunks(encoder: Encoder, windows: Windows, order: np.ndarray, *, gib: float, multiple: int = 1) -> Iterator[Chunk]:
     """The windows of `order` in chunks of a multiple of `multiple` windows whose hidden states take about `gib` GiB."""
-    tokens = max(1, int(gib * 2**30 / (4 * encoder.layers * encoder.hidden)))
+    tokens = max(1, int(gib * 2**30 / encoder.state_bytes))
     ends = np.cumsum(windows.lengths[order])
     first = 0
     while first < len(order):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from stages.qa.encoder import Chunk, Encoder, chunks, encode, token_index
+from stages.qa.progress import Progress
 from stages.qa.windows import Windows
 
 
@@ -27,7 +28,7 @@ class Features:
         self.encoder = encoder
         self.windows = windows
         self.gib = gib
-        self.fits = 4 * encoder.layers * encoder.hidden * int(windows.starts[-1]) <= gib * 2**30
+        self.fits = encoder.state_bytes * int(windows.starts[-1]) <= gib * 2**30
         self._kept: Chunk | None = None
 
     def batches(self, order: np.ndarray, batch_size: int) -> Iterator[Batch]:
@@ -40,7 +41,8 @@ class Features:
                     yield self._batch(chunk.states[:, tokens], rows)
             return
         if self._kept is None:
-            self._kept = encode(self.encoder, self.windows, np.arange(len(self.windows)))
+            with Progress("encoding", total=len(self.windows), unit="window") as progress:
+                self._kept = encode(self.encoder, self.windows, np.arange(len(self.windows)), advance=progress.advance)
         for place in range(0, len(order), batch_size):
             rows = order[place : place + batch_size]
             index = torch.from_numpy(token_index(self.windows.starts, rows)).to(self._kept.states.device)
@@ -49,7 +51,7 @@ class Features:
     def _batch(self, states: Tensor, rows: np.ndarray) -> Batch:
         device = states.device
         return Batch(
-            states=states,
+            states=states.float(),
             lengths=torch.from_numpy(self.windows.lengths[rows]).to(device),
             targets=torch.from_numpy(self.windows.targets[rows]).to(device),
         )

@@ -28,6 +28,7 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 from stages.qa.checkpoints import check_length, load_config, load_model, load_tokenizer, uses_token_types
 from stages.qa.config import Finetuning
 from stages.qa.errors import IntegrityError, NumericsError
+from stages.qa.precision import bf16_is_fast
 from stages.qa.snapshots import verify_snapshot, write_manifest
 from stages.qa.windows import IGNORED, Windows
 
@@ -189,11 +190,10 @@ def finetune(
 
 
 def _precision(choice: str, device: torch.device) -> str:
-    """`auto` is bf16 where the hardware multiplies it fast (recent GPUs, CPUs with AMX), else no."""
+    """`auto` is bf16 where this machine multiplies it fast, else no."""
     if choice != "auto":
         return choice
-    fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_amx_tile_supported()
-    return "bf16" if fast else "no"
+    return "bf16" if bf16_is_fast(device.type) else "no"
 
 
 def _fingerprint(manifest: dict[str, Any], windows: Windows, settings: Finetuning) -> str:

@@ -1,4 +1,4 @@
-"""What each reading of the final curves answered to every question, and how right it was: what pages and statistics read.
+"""What each reading of the final curves answered to every question, and how right it was, for pages and statistics.
 
 Final: the last epoch, the first learning rate, every seed; and the checkpoint's own head.
 """

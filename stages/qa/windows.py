@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, chain
 
 import numpy as np
 from transformers import PreTrainedTokenizerFast
@@ -158,12 +158,15 @@ def _tokenise(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> tuple[lis
         split_special_tokens=True,
         verbose=False,
     )
+    sizes = [len(row) for row in encodings["input_ids"]]
+    ids = np.fromiter(chain.from_iterable(encodings["input_ids"]), dtype=np.int32, count=sum(sizes))
+    pairs = chain.from_iterable(chain.from_iterable(encodings["offset_mapping"]))
+    offsets = np.fromiter(pairs, dtype=np.int32, count=2 * sum(sizes)).reshape(-1, 2)
     unknown = tokenizer.unk_token_id
-    special = [] if unknown is None else [i for i in tokenizer.all_special_ids if i != unknown]
-    rows = (np.array(row, dtype=np.int32) for row in encodings["input_ids"])
-    ids = [np.where(np.isin(row, special), unknown, row).astype(np.int32) for row in rows]
-    offsets = [np.array(row, dtype=np.int32).reshape(-1, 2) for row in encodings["offset_mapping"]]
-    return ids, offsets
+    if unknown is not None:
+        ids[np.isin(ids, [i for i in tokenizer.all_special_ids if i != unknown])] = unknown
+    cuts = np.cumsum(sizes[:-1])
+    return np.split(ids, cuts), np.split(offsets, cuts)
 
 
 def _token_span(example: Example, chars: np.ndarray) -> tuple[int, int] | None:
