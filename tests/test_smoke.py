@@ -31,7 +31,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_tiny("bert", root / "tiny")
     (root / "tiny" / "manifest.json").unlink()
     params = YAML(typ="safe").load(ROOT / "params.yaml")
-    params["study"] = "smoke"
+    params |= {"study": "smoke", "precision": "fp32"}
     for name, articles in ("train", 3), ("dev", 2):
         shortened(ROOT / f"data/sample/{name}.json", root / f"{name}.json", articles)
         params["datasets"]["sample"][name]["source"] = f"{name}.json"

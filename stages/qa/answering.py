@@ -35,7 +35,7 @@ def answer(
     Raises NumericsError if a logit is not finite, naming model, layer and question.
     """
     readouts, layers = probes.readouts, encoder.layers
-    stacked = torch.from_numpy(probes.weights).permute(1, 2, 0, 3).flatten(2).to(encoder.model.device)
+    stacked = torch.from_numpy(probes.weights).permute(1, 0, 3, 2).flatten(1, 2).to(encoder.model.device)
     others: list[Reading] = [Reading("head", layers - 1, None)] if encoder.head else []
     if all(example.is_impossible is not None for example in examples):
         others.append(Reading("gold", layers - 1, None))
@@ -51,11 +51,8 @@ def answer(
     order = np.arange(len(windows))
     with Progress("answering", total=len(windows), unit="window") as progress, torch.inference_mode():
         for chunk in chunks(encoder, windows, order, gib=CHUNK_GIB):
-            logits = (
-                torch.bmm(chunk.states.float(), stacked)
-                .view(layers, int(chunk.starts[-1]), len(readouts), 2)
-                .permute(2, 0, 1, 3)
-            )
+            logits = torch.bmm(stacked, chunk.states.float().transpose(1, 2))  # (layers, readouts * 2, tokens)
+            logits = logits.view(layers, len(readouts), 2, int(chunk.starts[-1])).permute(1, 0, 3, 2)
             if not torch.isfinite(logits.sum()):
                 example = examples[windows.examples[chunk.rows[0]]]
                 raise NumericsError(f"model {encoder.name}: logits are not finite near question {example.id!r}")

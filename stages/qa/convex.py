@@ -30,7 +30,7 @@ from stages.qa.probes import summed_loss, window_softmax
 from stages.qa.progress import Progress
 from stages.qa.readouts import Probes, Readout
 
-BATCH = 64  # windows of one product; sums do not depend on it but for rounding
+BATCH = 16  # windows of one product, which then stays in the cache; sums depend on it by rounding alone
 HISTORY = 12  # steps that L-BFGS remembers
 LENGTHS = (1.0, 0.3, 0.1, 0.01)  # of a step, all tried in one pass as columns of one product
 SAMPLE = 256  # windows of the sampled Hessian
