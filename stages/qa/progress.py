@@ -35,6 +35,7 @@ class Progress:
             maxinterval=10 if live else 2 * LOG_SECONDS,
             dynamic_ncols=live,
             ncols=None if live else 100,
+            position=None if live else 0,  # a bar inside another one moves the cursor, which a log has not
             ascii=not live,
             bar_format=None if live else LOG_FORM,
         )
