@@ -48,7 +48,7 @@ def summed_loss(batch: Batch, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """
     layers, hidden, sides, variants = weights.shape
     # both products have the few columns in front: MKL's products with few columns behind take up to 15 times as long
-    columns = weights.reshape(layers, hidden, sides * variants).transpose(1, 2)
+    columns = weights.reshape(layers, hidden, sides * variants).transpose(1, 2).contiguous()
     logits = torch.bmm(columns, batch.states.transpose(1, 2)).transpose(1, 2)
     log_probabilities, starts = window_softmax(logits, batch.lengths)
     valid = (batch.targets > IGNORED) & (batch.targets < batch.lengths[:, None])  # (windows, 2)
@@ -97,14 +97,14 @@ def initial_weights(layers: int, hidden: int, seeds: list[int], *, std: float) -
     return torch.stack([torch.randn(layers, hidden, 2, generator=g) * std for g in generators], dim=-1)
 
 
-def with_dropout(batch: Batch, share: float, generator: torch.Generator) -> Batch:
+def with_dropout(batch: Batch, share: float, generator: np.random.Generator) -> Batch:
     """`batch` with a share of its features set to 0 and the rest scaled up.
 
     One mask serves all layers, sides and variants: each probe sees the same law as with a mask of its own.
     """
     if share == 0:
         return batch
-    kept = torch.rand(batch.states.shape[1:], generator=generator) >= share
+    kept = torch.from_numpy(generator.random(batch.states.shape[1:], dtype=np.float32) >= share)
     mask = (kept / (1 - share)).to(batch.states.device)
     return Batch(states=batch.states * mask, lengths=batch.lengths, targets=batch.targets)
 
@@ -121,7 +121,7 @@ def train_probes(features: Features, settings: Probe) -> Probes:
     initial = initial_weights(encoder.layers, encoder.hidden, [seed for _, seed in variants], std=settings.init_std)
     rates = torch.tensor([rate for rate, _ in variants], device=device)
     bank = ProbeBank(initial.to(device), rates, max_grad_norm=settings.max_grad_norm)
-    noise = torch.Generator().manual_seed(settings.order_seed)
+    noise = np.random.default_rng(settings.order_seed)
     steps = -(-windows // settings.batch_size)
     readouts: list[Readout] = []
     weights: list[np.ndarray] = []
