@@ -1,7 +1,7 @@
 """Score the answers of every layer and epoch of one model with the official SQuAD 2.0 metric.
 
-data/predictions/<key>, data/squad/<data set> -> metrics/<study>/<key>.json and layers/, loss/, question/<key>.csv;
-scores of single questions, too large for git -> data/scores/<study>/<key>
+data/predictions/<key>, data/squad/<data set> -> metrics/<study>/<key>.json and layers/, intervals/, quality/,
+breakdown/, loss/ and question/<key>.csv; scores of single questions, too large for git, in data/scores/<study>/<key>
 """
 
 from pathlib import Path
@@ -10,9 +10,12 @@ from typing import Annotated
 from typer import Option
 
 from stages.qa.answers import load_answers
+from stages.qa.breakdown import BREAKDOWN, breakdown_rows
 from stages.qa.cli import run
 from stages.qa.config import load_params
-from stages.qa.curves import curve_points, write_losses, write_points, write_question, write_summary
+from stages.qa.curves import curve_points, write_losses, write_points, write_question, write_rows, write_summary
+from stages.qa.intervals import INTERVALS, interval_rows
+from stages.qa.quality import QUALITY, quality_rows
 from stages.qa.question_scores import save_question_scores, score_questions
 from stages.qa.squad import read_squad
 
@@ -25,7 +28,7 @@ def main(
     scores_dir: Path,
     probes: Annotated[Path | None, Option(help="Probes of the model, for the loss of their training.")] = None,
 ) -> None:
-    """Score PREDICTIONS_DIR against DATA_DIR/dev.json, into METRICS_DIR (KEY.json, */KEY.csv) and SCORES_DIR/KEY."""
+    """Score PREDICTIONS_DIR against DATA_DIR/dev.json, into METRICS_DIR/KEY.json, */KEY.csv and SCORES_DIR/KEY."""
     params = load_params()
     examples = read_squad(data_dir / "dev.json", purpose="score")
     answers = {name: load_answers(predictions_dir / name) for name in params.protocols}
@@ -33,8 +36,15 @@ def main(
     write_points(metrics_dir / "layers" / f"{key}.csv", points)
     write_summary(metrics_dir / f"{key}.json", points)
     write_question(metrics_dir / "question" / f"{key}.csv", key, params.question, examples, answers)
-    for protocol, given in answers.items():
-        save_question_scores(scores_dir / key / protocol, score_questions(examples, given))
+    scored = {protocol: score_questions(examples, given) for protocol, given in answers.items()}
+    for protocol, scores in scored.items():
+        save_question_scores(scores_dir / key / protocol, scores)
+    for name, columns, rows in (
+        ("intervals", INTERVALS, interval_rows(key, scored, params.statistics)),
+        ("quality", QUALITY, quality_rows(key, scored, params.statistics)),
+        ("breakdown", BREAKDOWN, breakdown_rows(key, examples, scored)),
+    ):
+        write_rows(metrics_dir / name / f"{key}.csv", columns, rows)
     if probes:
         write_losses(metrics_dir / "loss" / f"{key}.csv", key, probes / "loss.csv")
 

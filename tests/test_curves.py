@@ -30,7 +30,8 @@ def answers(texts: list[list[str]], margins: list[list[float]]) -> Answers:
     nothing = np.zeros((*score.shape, 2), dtype=np.int32)
     spans = Spans(chars=nothing, tokens=nothing, score=score, null_score=np.zeros_like(score))
     readings = [Reading("probe", layer, READOUT) for layer in range(len(texts) - 1)] + [Reading("head", 1, None)]
-    return Answers(readings, [example.id for example in EXAMPLES], texts, spans, null_threshold=0.0)
+    ids, nll = [example.id for example in EXAMPLES], np.zeros((*score.shape, 2), dtype=np.float32)
+    return Answers(readings, ids, texts, spans, 0.0, nll=nll, windows=np.ones(len(ids), dtype=np.int32))
 
 
 GIVEN = answers(

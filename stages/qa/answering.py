@@ -14,6 +14,7 @@ from stages.qa.answers import Answers, Reading, Spans
 from stages.qa.config import Protocol
 from stages.qa.encoder import Chunk, Encoder, chunks
 from stages.qa.errors import NumericsError
+from stages.qa.likelihood import GoldLikelihood
 from stages.qa.progress import Progress
 from stages.qa.readouts import Probes
 from stages.qa.spans import SpanReader
@@ -47,6 +48,7 @@ def answer(
         readers[name] = SpanReader(
             windows, len(readings[name]), max_answer_tokens=protocol.max_answer_tokens, merge=protocol.windows
         )
+    likelihood = GoldLikelihood(windows, examples, len(readouts) * layers + encoder.has_head)
     answerable = np.array([bool(example.answers) for example in examples])
     order = np.arange(len(windows))
     with Progress("answering", total=len(windows), unit="window") as progress, torch.inference_mode():
@@ -57,6 +59,7 @@ def answer(
                 example = examples[windows.examples[chunk.rows[0]]]
                 raise NumericsError(f"model {encoder.name}: logits are not finite near question {example.id!r}")
             tail = [] if chunk.head_logits is None else [chunk.head_logits[None]]
+            likelihood.read(chunk.rows, torch.cat([logits.flatten(0, 1), *tail]))
             if any(reading.kind == "gold" for reading in others):
                 tail.append(_gold_logits(windows, chunk, answerable).to(logits.device))
             for name, protocol in protocols.items():
@@ -64,6 +67,9 @@ def answer(
                 readers[name].read(chunk.rows, torch.cat([logits[chosen_rows].flatten(0, 1), *tail]))
             progress.advance(len(chunk.rows))
     contexts = [example.context for example in examples]
+    every = [Reading("probe", layer, readout) for readout in readouts for layer in range(layers)] + others
+    no_model = np.full((1, len(examples), 2), np.nan, dtype=np.float32)  # gold spans have no likelihood
+    nll = dict(zip(every, np.concatenate([likelihood.of_questions(), no_model]), strict=False))
     found = {}
     for name, reader in readers.items():
         spans = reader.spans(contexts)
@@ -72,7 +78,15 @@ def answer(
         else:
             texts = joined_wordpieces(encoder.tokenizer, windows, spans)
         ids = [example.id for example in examples]
-        found[name] = Answers(readings[name], ids, texts, spans, protocols[name].null_threshold)
+        found[name] = Answers(
+            readings[name],
+            ids,
+            texts,
+            spans,
+            protocols[name].null_threshold,
+            nll=np.stack([nll[reading] for reading in readings[name]]),
+            windows=likelihood.counts(),
+        )
     return found
 
 

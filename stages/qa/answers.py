@@ -44,6 +44,8 @@ class Answers:
     texts: list[list[str]]  # (readings, questions): the best span, also where no answer scores higher
     spans: Spans
     null_threshold: float
+    nll: np.ndarray  # (readings, questions, 2) float32, nats: of the gold start and end; NaN where there is none
+    windows: np.ndarray  # (questions,) int32: token windows of the question
 
     def final(self, reading: int) -> dict[str, str]:
         """Question id -> answer, "" where the null score is above the best span's by more than the threshold."""
@@ -72,6 +74,8 @@ def save_answers(folder: Path, answers: Answers) -> None:
         "tokens": answers.spans.tokens,
         "score": answers.spans.score,
         "null_score": answers.spans.null_score,
+        "nll": answers.nll,
+        "windows": answers.windows,
     }
     write_tensors(folder / "answers.safetensors", tensors)
     header = {
@@ -110,4 +114,6 @@ def load_answers(folder: Path) -> Answers:
         texts=[[header["texts"][i] for i in row] for row in tensors["text"].tolist()],
         spans=Spans(**{name: tensors[name] for name in ("chars", "tokens", "score", "null_score")}),
         null_threshold=header["null_threshold"],
+        nll=tensors["nll"],
+        windows=tensors["windows"],
     )

@@ -119,6 +119,17 @@ class Protocol(Section):
     null_threshold: Annotated[float, Field(allow_inf_nan=False)]  # no answer if null score - best span score exceeds it
 
 
+class Statistics(Section):
+    """How sure the final scores are, and what is chosen by cross-fitting."""
+
+    unit: Literal["article", "paragraph", "auto"]  # what the bootstrap draws; auto: articles, if few paragraphs too
+    resamples: Annotated[int, Field(ge=100)]
+    confidence: Annotated[float, Field(gt=0, lt=1)]  # of intervals and bands
+    seed: Seed
+    folds: Annotated[int, Field(ge=2)]  # parts of the articles: a part's threshold is chosen on the other parts
+    calibration_bins: PositiveInt  # of equal width, over the probability of no answer
+
+
 class Params(Section):
     """The whole of params.yaml. A stage reads only the sections that dvc.yaml names for it."""
 
@@ -137,6 +148,7 @@ class Params(Section):
     protocols: Annotated[dict[Key, Protocol], Field(min_length=1)]
     epochs_read: list[PositiveInt] | None  # of the probes trained by AdamW; null: all
     ladder: list[Key]  # protocols, each but the first different from the one before it in one switch; [] for none
+    statistics: Statistics
     question: str | None  # the id of one dev question: what every layer of every model answered to it
 
     @model_validator(mode="after")

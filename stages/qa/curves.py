@@ -61,10 +61,15 @@ def curve_points(model: str, examples: Sequence[Example], answers: Mapping[str, 
 
 def write_points(path: Path, points: Sequence[Point]) -> None:
     """CSV under COLUMNS, numbers in full."""
+    write_rows(path, COLUMNS, points)
+
+
+def write_rows(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """CSV of rows that hold the columns' values."""
     table = io.StringIO()
-    writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(table, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(points)
+    writer.writerows(rows)
     write_text(path, table.getvalue())
 
 

@@ -1,6 +1,7 @@
-"""What each reading of the final curves answered to every question, and how right it was, for pages and statistics.
+"""What each reading of the final curves answered to every question, and how right it was.
 
-Final: the last epoch, the first learning rate, every seed; and the checkpoint's own head.
+This is what pages and statistics read. Final: the last epoch, the first learning rate, every seed; and the
+checkpoint's own head.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from stages.qa.squad import Example
 
 @dataclass(frozen=True)
 class QuestionScores:
-    """Scores 0 to 1 of every question, not percent; arrays are (readings, questions)."""
+    """Scores 0 to 1 of every question, not percent; arrays are (readings, questions) unless told otherwise."""
 
     readings: list[Reading]
     ids: list[str]
@@ -31,6 +32,12 @@ class QuestionScores:
     f1: np.ndarray
     forced_exact: np.ndarray  # float64, of the span, answered or not
     forced_f1: np.ndarray
+    start_nll: np.ndarray  # float64, nats (see `likelihood`); NaN where no gold answer has a token
+    end_nll: np.ndarray
+    answerable: np.ndarray  # (questions,) bool: the question has a gold answer
+    article: np.ndarray  # (questions,) int32: equal numbers mean the same article; likewise paragraph
+    paragraph: np.ndarray
+    windows: np.ndarray  # (questions,) int32: token windows of the question
 
 
 def score_questions(examples: Sequence[Example], answers: Answers) -> QuestionScores:
@@ -50,6 +57,12 @@ def score_questions(examples: Sequence[Example], answers: Answers) -> QuestionSc
         f1=np.stack([scores.f1 for scores in given]),
         forced_exact=np.stack([scores.exact for scores in forced]),
         forced_f1=np.stack([scores.f1 for scores in forced]),
+        start_nll=answers.nll[rows, :, 0].astype(np.float64),
+        end_nll=answers.nll[rows, :, 1].astype(np.float64),
+        answerable=np.array([bool(example.answers) for example in examples]),
+        article=np.array([example.article for example in examples], dtype=np.int32),
+        paragraph=np.array([example.paragraph for example in examples], dtype=np.int32),
+        windows=answers.windows,
     )
 
 
@@ -66,7 +79,10 @@ def final_rows(readings: Sequence[Reading]) -> list[int]:
     ]
 
 
-ARRAYS = ("chars", "answered", "null_probability", "exact", "f1", "forced_exact", "forced_f1")
+ARRAYS = (
+    *("chars", "answered", "null_probability", "exact", "f1", "forced_exact", "forced_f1", "start_nll", "end_nll"),
+    *("answerable", "article", "paragraph", "windows"),
+)
 
 
 def save_question_scores(folder: Path, scores: QuestionScores) -> None:

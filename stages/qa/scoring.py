@@ -50,7 +50,7 @@ def _tokens(normalised: str) -> Counter[str]:
     return Counter(normalised.split())
 
 
-def _token_f1(gold: str, prediction: str) -> float:
+def token_f1(gold: str, prediction: str) -> float:
     """F1 of two different normalised texts as bags of tokens; 0 if either has none."""
     gold_tokens, predicted_tokens = _tokens(gold), _tokens(prediction)
     common = sum(min(number, predicted_tokens.get(token, 0)) for token, number in gold_tokens.items())
@@ -81,7 +81,7 @@ def question_scores(examples: Sequence[Example], answers: Mapping[str, str]) -> 
         if prediction in golds:
             exact[row] = f1[row] = 1
         elif prediction:
-            f1[row] = max(_token_f1(gold, prediction) for gold in golds)
+            f1[row] = max(token_f1(gold, prediction) for gold in golds)
     return Scores(exact, f1)
 
 

@@ -1,0 +1,68 @@
+"""What F1 does not tell about the final curves: likelihood, answerability, calibration, thresholds that are not tuned
+on the questions they are scored on. Figures are means over the seeds.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from stages.qa.answerability import average_precision, cross_fitted, reliability, roc_area
+from stages.qa.config import Statistics
+from stages.qa.question_scores import QuestionScores
+
+# *_nll: nats, of the gold start and end; thresholds: probabilities of no answer; all other figures: percent
+NLL = [f"{group}{side}_nll" for group in ("", "HasAns_", "NoAns_") for side in ("start", "end")]
+ANSWERABILITY = ["auprc", "auprc_chance", "auroc", "ece"]
+CROSSFIT = ["crossfit_exact", "crossfit_f1", "crossfit_threshold_low", "crossfit_threshold_high"]
+QUALITY = ["model", "protocol", "reading", "layer", "questions", "articles", *NLL, *ANSWERABILITY, *CROSSFIT]
+Row = dict[str, str | int | float | None]
+
+
+def quality_rows(model: str, scored: Mapping[str, QuestionScores], settings: Statistics) -> list[Row]:
+    """A row under QUALITY for each protocol, reading and layer; None where there are no such questions."""
+    rows: list[Row] = []
+    for protocol, scores in scored.items():
+        basis: Row = {"questions": len(scores.ids), "articles": len(np.unique(scores.article))}
+        folds = fold_of(scores, settings.folds)
+        points: dict[tuple[str, int], list[dict[str, float]]] = {}
+        for row, reading in enumerate(scores.readings):
+            points.setdefault((reading.kind, reading.layer), []).append(_point(scores, row, folds, settings))
+        for (kind, layer), seeds in points.items():
+            means = {name: np.mean([point[name] for point in seeds]) for name in seeds[0]}
+            rounded = {name: None if np.isnan(value) else round(float(value), 5) for name, value in means.items()}
+            names = {"model": model, "protocol": protocol, "reading": kind, "layer": layer}
+            rows.append({**names, **basis, **rounded})
+    return rows
+
+
+def fold_of(scores: QuestionScores, folds: int) -> np.ndarray:
+    """The fold of each question, (questions,): articles in turn; paragraphs if there are fewer articles than folds."""
+    articles, paragraphs = (np.unique(each, return_inverse=True)[1] for each in (scores.article, scores.paragraph))
+    return (articles if articles.max() + 1 >= folds else paragraphs) % folds
+
+
+def _point(scores: QuestionScores, row: int, folds: np.ndarray, settings: Statistics) -> dict[str, float]:
+    has_answer, no_answer = scores.answerable, scores.null_probability[row]
+    point: dict[str, float] = {}
+    for group, chosen in ("", np.ones_like(has_answer)), ("HasAns_", has_answer), ("NoAns_", ~has_answer):
+        for side in ("start", "end"):
+            values = getattr(scores, f"{side}_nll")[row, chosen]
+            known = values[~np.isnan(values)]  # an answer without a token has none
+            point[f"{group}{side}_nll"] = known.mean() if len(known) else np.nan
+    point["auprc"] = 100 * average_precision(has_answer, -no_answer)
+    point["auprc_chance"] = 100 * has_answer.mean()
+    point["auroc"] = 100 * roc_area(has_answer, -no_answer)
+    point["ece"] = 100 * reliability(~has_answer, no_answer, bins=settings.calibration_bins).error
+    thresholds = [np.nan]
+    for metric in ("exact", "f1"):
+        forced, refused = getattr(scores, f"forced_{metric}")[row], (~has_answer).astype(float)
+        if len(np.unique(folds)) > 1:
+            scored, thresholds = cross_fitted(forced, refused, no_answer, folds)
+            point[f"crossfit_{metric}"] = 100 * scored.mean()
+        else:
+            point[f"crossfit_{metric}"] = np.nan
+    # of F1; outside 0 to 1 all questions are answered or refused
+    point["crossfit_threshold_low"], point["crossfit_threshold_high"] = np.clip(
+        (min(thresholds), max(thresholds)), 0, 1
+    )
+    return point
