@@ -1,7 +1,8 @@
 """Score the answers of every layer and epoch of one model with the official SQuAD 2.0 metric.
 
 data/predictions/<key>, data/squad/<data set> -> metrics/<study>/<key>.json and layers/, intervals/, quality/,
-breakdown/, loss/ and question/<key>.csv; scores of single questions, too large for git, in data/scores/<study>/<key>
+reliability/, breakdown/, loss/ and question/<key>.csv; scores of single questions, too large for git, in
+data/scores/<study>/<key>
 """
 
 from pathlib import Path
@@ -15,7 +16,7 @@ from stages.qa.cli import run
 from stages.qa.config import load_params
 from stages.qa.curves import curve_points, write_losses, write_points, write_question, write_rows, write_summary
 from stages.qa.intervals import INTERVALS, interval_rows
-from stages.qa.quality import QUALITY, quality_rows
+from stages.qa.quality import QUALITY, RELIABILITY, quality_rows, reliability_rows
 from stages.qa.question_scores import save_question_scores, score_questions
 from stages.qa.squad import read_squad
 
@@ -42,6 +43,7 @@ def main(
     for name, columns, rows in (
         ("intervals", INTERVALS, interval_rows(key, scored, params.statistics)),
         ("quality", QUALITY, quality_rows(key, scored, params.statistics)),
+        ("reliability", RELIABILITY, reliability_rows(key, scored, params.statistics)),
         ("breakdown", BREAKDOWN, breakdown_rows(key, examples, scored)),
     ):
         write_rows(metrics_dir / name / f"{key}.csv", columns, rows)

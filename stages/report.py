@@ -6,6 +6,9 @@ from stages.qa import findings, pages, plotting, published, statements, tables
 from stages.qa.artifacts import write_text
 from stages.qa.cli import run
 from stages.qa.config import load_params
+from stages.qa.evidence import read_evidence, with_bands
+from stages.qa.evidence_figures import evidence_figures
+from stages.qa.evidence_page import evidence_section
 from stages.qa.ladder_figure import ladder_panels
 
 
@@ -15,11 +18,15 @@ def main(metrics_dir: Path, plots_dir: Path, published_dir: Path) -> None:
     scores = tables.read_layers(metrics_dir / "layers", params.probed, params.heads)
     question = tables.read_question(metrics_dir / "question", params.probed + params.heads)
     losses = tables.read_losses(metrics_dir / "loss", params.probed)
+    evidence, confidence = read_evidence(metrics_dir, params.probed + params.heads), params.statistics.confidence
+    scores = with_bands(scores, evidence.intervals, confidence)
     probed = scores[scores["model"].isin(params.probed)]
 
     for draw in (plotting.f1_by_layer, plotting.exact_by_layer, plotting.panels, plotting.heat_map, plotting.epochs):
         plotting.save(draw(probed), plots_dir / f"{draw.__name__}.png")
     plotting.save(plotting.loss_curves(losses), plots_dir / "loss_curves.png")
+    for name, figure in evidence_figures(evidence, tables.protocols_of(scores)[0], confidence):
+        plotting.save(figure, plots_dir / f"{name}.png")
     if params.ladder:
         plotting.save(ladder_panels(probed, params.ladder), plots_dir / "ladder.png")
 
@@ -32,7 +39,7 @@ def main(metrics_dir: Path, plots_dir: Path, published_dir: Path) -> None:
     references = findings.references(scores, bases, findings.random_twins(params.encoders))
     steps, claims = findings.ladder(probed, params.ladder), statements.claims(probed, bases)
     page = pages.findings_page(references, steps, claims, question, params.question)
-    write_text(plots_dir / "findings.md", page)
+    write_text(plots_dir / "findings.md", f"{page}\n{evidence_section(evidence, confidence)}")
 
     # a ladder starts from the original's protocol
     protocol = params.ladder[0] if params.ladder else tables.protocols_of(scores)[0]

@@ -11,7 +11,7 @@ from stages.qa.scoring import normalise, token_f1
 from stages.qa.squad import Example
 
 BREAKDOWN = ["model", "protocol", "reading", "layer", "breakdown", "group"]
-BREAKDOWN += ["questions", "articles", "exact", "f1", "forced_f1"]
+BREAKDOWN += ["questions", "answerable", "articles", "exact", "f1", "forced_f1"]
 NO_ANSWER = "no answer"
 WORDS = re.compile(r"\b(what|when|where|which|who|whom|whose|how|why)\b", re.IGNORECASE)
 ALIKE = {"whom": "who", "whose": "who"}
@@ -39,6 +39,7 @@ def breakdown_rows(model: str, examples: Sequence[Example], scored: Mapping[str,
                         {
                             **{"model": model, "protocol": protocol, "reading": kind, "layer": layer},
                             **{"breakdown": name, "group": label, "questions": int(own.sum())},
+                            "answerable": int(answerable.sum()),
                             "articles": len(np.unique(scores.article[own])),
                             "exact": round(100 * float(exact[own].mean()), 4),
                             "f1": round(100 * float(f1[own].mean()), 4),

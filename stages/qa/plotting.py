@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from stages.qa.artifacts import published
+from stages.qa.bands import WHOLE_CURVE, basis, draw_band, draw_bar
 from stages.qa.tables import first_rate, last_epoch, mean_over_seeds, no_answer_score, protocols_of, question_counts
 
 COLOURS = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933", "#882255", "#332288"
@@ -66,7 +67,7 @@ def epochs(frame: pd.DataFrame) -> Figure:
     """F1 by layer after each epoch (of many, after some seven); a panel per model and protocol."""
     probes = mean_over_seeds(first_rate(frame[frame["reading"] == "probe"]))
     curves, several = list(probes.groupby(["model", "protocol"], sort=False)), len(protocols_of(frame)) > 1
-    figure, grid = _small_multiples(len(curves), "F1 (%)")
+    figure, grid = small_multiples(len(curves), "F1 (%)")
     numbers = sorted(probes["epoch"].dropna().unique())
     shown = sorted({*numbers[:: ceil(len(numbers) / 6) or 1], *numbers[-1:]})
     for axes, ((model, protocol), points) in zip(grid, curves, strict=True):
@@ -77,9 +78,9 @@ def epochs(frame: pd.DataFrame) -> Figure:
         if not (fit := points[points["epoch"].isna()]).empty:
             axes.plot(fit["layer"], fit["f1"], label="optimum", color=COLOURS[1], marker="*")
         _floor_line(axes, no_answer_score(frame))
-        _layer_axis(axes, points["layer"])
+        layer_axis(axes, points["layer"])
         axes.set_title(fill(f"{model} ({protocol})" if several else model, 30))
-    _finish(figure, "F1 of a probe on each layer, by epoch", frame)
+    finish(figure, _caption("F1 of a probe on each layer, by epoch", frame))
     return figure
 
 
@@ -87,10 +88,10 @@ def epochs(frame: pd.DataFrame) -> Figure:
 def loss_curves(losses: pd.DataFrame) -> Figure:
     """Training loss against the epoch; a panel per model, a line per layer."""
     curves = list(mean_over_seeds(first_rate(losses)).groupby("model", sort=False))
-    figure, grid = _small_multiples(max(len(curves), 1), "loss (nats)")
+    figure, grid = small_multiples(max(len(curves), 1), "loss (nats)")
     figure.suptitle("Training loss of the probes\nmean cross-entropy of start and end position", **TITLE)
     if not curves:
-        _say(grid[0], "no probe was trained by gradient steps")
+        say(grid[0], "no probe was trained by gradient steps")
         return figure
     colours = ScalarMappable(Normalize(0, max(losses["layer"].max(), 1)), SEQUENCE)
     for axes, (model, layers) in zip(grid, curves, strict=True):
@@ -142,16 +143,16 @@ def _curves(frame: pd.DataFrame, name: str, metrics: Mapping[str, str]) -> Figur
     floors = dict.fromkeys(("f1", "exact"), no_answer_score(frame)) | {"HasAns_f1": 0.0, "NoAns_f1": 100.0}
     look = dict(zip(dict.fromkeys(frame["model"]), cycle(LOOKS), strict=False))
     if len(metrics) > 1:
-        figure, grid = _grid(len(protocols), len(metrics), (2.7, 2.2), sharey="col")
+        figure, grid = grid_of(len(protocols), len(metrics), (2.7, 2.2), sharey="col")
     else:
-        figure, grid = _grid(1, len(protocols), (6.0 if len(protocols) == 1 else 4.2, 3.1), sharey="row")
+        figure, grid = grid_of(1, len(protocols), (6.0 if len(protocols) == 1 else 4.2, 3.1), sharey="row")
     panels = [(protocol, metric) for protocol in protocols for metric in metrics]
     for axes, (protocol, metric) in zip(grid.flat, panels, strict=True):
         _panel(axes, final[final["protocol"] == protocol], metric, look, floors.get(metric))
         axes.set_title(": ".join(filter(None, (protocol if len(protocols) > 1 else "", metrics[metric]))))
     for axes in grid[:, 0]:
         axes.set_ylabel(f"{name} (%)")
-    _finish(figure, f"{name} of a probe on each layer", final)
+    finish(figure, _caption(f"{name} of a probe on each layer", final))
     return figure
 
 
@@ -159,29 +160,31 @@ def _panel(axes: Axes, final: pd.DataFrame, metric: str, look: Mapping[str, Any]
     """One curve per model, with a band from the lowest to the highest seed; own QA heads in a strip on the right."""
     probes, heads = (final[(final["reading"] == reading) & final[metric].notna()] for reading in ("probe", "head"))
     if probes.empty:
-        return _say(axes, "no such questions")
+        return say(axes, "no such questions")
     for model, rows in probes.groupby("model", sort=False):
         curve = rows.groupby("layer")[metric].agg(["mean", "min", "max"])
         axes.plot(curve.index, curve["mean"], label=model, **look[model])
         if (curve["min"] < curve["max"]).any():
             band = {"color": look[model]["color"], "alpha": 0.2, "linewidth": 0}
             axes.fill_between(curve.index, curve["min"], curve["max"], label=BAND, **band)
+        draw_band(axes, rows, metric, look[model]["color"])
     deepest = int(probes["layer"].max())
     strip = deepest + max(1.0, 0.1 * deepest)
     for model, score in heads.groupby("model", sort=False)[metric].mean().items():
         hollow = {**look[model], "linestyle": "", "markersize": 5.5, "fillstyle": "none"}
         label = f"_own head of {model}" if model in set(probes["model"]) else model  # in the legend if without a curve
         axes.plot([strip], [score], label=label, **hollow)
+        draw_bar(axes, strip, heads[heads["model"] == model], metric, look[model]["color"])
     if floor is not None:
         _floor_line(axes, floor)
-    return _layer_axis(axes, probes["layer"], None if heads.empty else strip)
+    return layer_axis(axes, probes["layer"], None if heads.empty else strip)
 
 
 def _floor_line(axes: Axes, score: float) -> None:
     axes.axhline(score, color="#777777", linestyle="--", linewidth=0.9, label=FLOOR, zorder=1)
 
 
-def _layer_axis(axes: Axes, layers: pd.Series, strip: float | None = None) -> None:
+def layer_axis(axes: Axes, layers: pd.Series, strip: float | None = None) -> None:
     """Whole layers as ticks, as many as fit; `strip` is where own heads stand, if there are any."""
     first, last = int(layers.min()), int(layers.max())
     room = axes.bbox.width / 20  # ticks; the layout is made at matplotlib's 100 dots per inch
@@ -200,20 +203,20 @@ def _tick(layer: float) -> str:
     return f"{layer:g}\n{'emb.' if layer == 0 else ''}"
 
 
-def _say(axes: Axes, text: str) -> None:
+def say(axes: Axes, text: str) -> None:
     axes.text(0.5, 0.5, text, ha="center", va="center", color="#777777", transform=axes.transAxes)
     axes.set(xticks=[], yticks=[])
 
 
-def _grid(rows: int, columns: int, inches: tuple[float, float], sharey: Any) -> tuple[Figure, np.ndarray]:
+def grid_of(rows: int, columns: int, inches: tuple[float, float], sharey: Any) -> tuple[Figure, np.ndarray]:
     figure = Figure(figsize=(max(inches[0] * columns, 5.0), inches[1] * rows), layout="constrained")
     return figure, figure.subplots(rows, columns, sharey=sharey, squeeze=False)
 
 
-def _small_multiples(count: int, y_label: str) -> tuple[Figure, np.ndarray]:
+def small_multiples(count: int, y_label: str) -> tuple[Figure, np.ndarray]:
     """A figure of `count` axes, four in a row at most, and the axes in order."""
     columns = min(count, 4)
-    figure, grid = _grid(ceil(count / columns), columns, (2.5, 2.0), sharey="all")
+    figure, grid = grid_of(ceil(count / columns), columns, (2.5, 2.0), sharey="all")
     for axes in grid.flat[count:]:
         axes.remove()
     for axes in grid[:, 0]:
@@ -227,19 +230,19 @@ def _caption(title: str, frame: pd.DataFrame) -> str:
     epoch, seeds = probes["epoch"].unique(), probes["seed"].nunique()
     lines = title + (f" ({protocols[0]} protocol)" if len(protocols) == 1 else "") + "\n" + question_counts(frame)
     lines += f"; epoch {epoch[0]:g}" if len(epoch) == 1 and not np.isnan(epoch[0]) else ""
-    return lines + (f"; mean of {seeds} seeds" if seeds > 1 else "")
+    return lines + (f"; mean of {seeds} seeds" if seeds > 1 else "") + basis(frame)
 
 
-def _finish(figure: Figure, title: str, frame: pd.DataFrame) -> None:
-    """The title above, and one legend for all axes below, in as many columns as fit; the figure grows to hold both."""
+def finish(figure: Figure, caption: str) -> None:
+    """The caption above, one legend for all axes below, in as many columns as fit; the figure grows to hold both."""
     found: dict[str, Any] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
-    labels = sorted(found, key=lambda label: label in (FLOOR, BAND))
+    labels = sorted(found, key=lambda label: label in (FLOOR, BAND, WHOLE_CURVE))
     width, height = figure.get_size_inches()
     entry = 0.06 * max(map(len, labels)) + 0.65  # inches
     columns = min(max(int(width / entry), 1), len(labels))
     figure.set_size_inches(max(width, entry), height + 0.4 + 0.17 * ceil(len(labels) / columns))
-    figure.suptitle(_caption(title, frame), **TITLE)
+    figure.suptitle(caption, **TITLE)
     figure.legend([found[label] for label in labels], labels, loc="outside lower center", ncols=columns)

@@ -15,6 +15,7 @@ NLL = [f"{group}{side}_nll" for group in ("", "HasAns_", "NoAns_") for side in (
 ANSWERABILITY = ["auprc", "auprc_chance", "auroc", "ece"]
 CROSSFIT = ["crossfit_exact", "crossfit_f1", "crossfit_threshold_low", "crossfit_threshold_high"]
 QUALITY = ["model", "protocol", "reading", "layer", "questions", "articles", *NLL, *ANSWERABILITY, *CROSSFIT]
+RELIABILITY = ["model", "protocol", "reading", "layer", "null_probability", "no_answer_share", "questions"]
 Row = dict[str, str | int | float | None]
 
 
@@ -29,9 +30,28 @@ def quality_rows(model: str, scored: Mapping[str, QuestionScores], settings: Sta
             points.setdefault((reading.kind, reading.layer), []).append(_point(scores, row, folds, settings))
         for (kind, layer), seeds in points.items():
             means = {name: np.mean([point[name] for point in seeds]) for name in seeds[0]}
-            rounded = {name: None if np.isnan(value) else round(float(value), 5) for name, value in means.items()}
-            names = {"model": model, "protocol": protocol, "reading": kind, "layer": layer}
-            rows.append({**names, **basis, **rounded})
+            rounded: Row = {name: None if np.isnan(value) else round(float(value), 5) for name, value in means.items()}
+            names: Row = {"model": model, "protocol": protocol, "reading": kind, "layer": layer}
+            rows.append(names | basis | rounded)
+    return rows
+
+
+def reliability_rows(model: str, scored: Mapping[str, QuestionScores], settings: Statistics) -> list[Row]:
+    """A row under RELIABILITY for each bin with questions of each protocol, reading and layer; the first seed only."""
+    rows: list[Row] = []
+    for protocol, scores in scored.items():
+        firsts: dict[tuple[str, int], int] = {}
+        for row, reading in enumerate(scores.readings):
+            firsts.setdefault((reading.kind, reading.layer), row)
+        for (kind, layer), row in firsts.items():
+            bins = reliability(~scores.answerable, scores.null_probability[row], bins=settings.calibration_bins)
+            names: Row = {"model": model, "protocol": protocol, "reading": kind, "layer": layer}
+            for mean, share, number in zip(bins.mean, bins.share, bins.questions, strict=True):
+                values: Row = {
+                    "null_probability": round(float(mean), 5),
+                    "no_answer_share": round(float(share), 5),
+                }
+                rows.append(names | values | {"questions": int(number)})
     return rows
 
 
