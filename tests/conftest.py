@@ -1,5 +1,6 @@
 """What several test modules share: tiny checkpoints, the sample's questions, and real SQuAD where it is at hand."""
 
+import gzip
 import os
 import shutil
 from collections.abc import Callable
@@ -50,3 +51,11 @@ def squad_dir() -> Path:
     if not folder:
         pytest.skip("SQUAD_DIR names no folder with dev-cs224n.json.gz and train-15k.json.gz")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def squad_dev(squad_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Example]:
+    """The 6,078 questions of the CS224N dev split."""
+    path = tmp_path_factory.mktemp("squad") / "dev.json"
+    path.write_bytes(gzip.decompress((squad_dir / "dev-cs224n.json.gz").read_bytes()))
+    return read_squad(path, purpose="score")

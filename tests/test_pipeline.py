@@ -195,7 +195,9 @@ def test_another_model_leaves_the_others_alone(tmp_path: Path) -> None:
     [
         ("probe", {"probe_train"}),
         ("stages/qa/probes.py", {"probe_train"}),
-        ("stages/qa/scoring.py", {"evaluate", "evaluate_head"}),
+        ("stages/qa/scoring.py", {"evaluate", "evaluate_head", "compare"}),
+        ("stages/qa/statistics.py", {"evaluate", "evaluate_head", "compare"}),
+        ("stages/qa/likelihood.py", {"predict", "predict_head"}),
         ("stages/qa/spans.py", {"predict", "predict_head"}),
         ("stages/qa/finetuning.py", {"finetune"}),
     ],
@@ -232,7 +234,7 @@ def test_a_stage_is_short() -> None:
         assert len(file.read_text().splitlines()) <= 250, f"{file.name}: does it still hold one idea?"
 
 
-@pytest.mark.parametrize("stage", ["download", "finetune", "probe_train", "predict", "evaluate", "report"])
+@pytest.mark.parametrize("stage", ["download", "finetune", "probe_train", "predict", "evaluate", "compare", "report"])
 def test_every_stage_has_help(stage: str) -> None:
     out = subprocess.run(
         [sys.executable, "-m", f"stages.{stage}", "--help"], cwd=ROOT, capture_output=True, text=True, check=True

@@ -8,7 +8,7 @@ import pytest
 from stages.qa.answers import Reading
 from stages.qa.curves import curve_points
 from stages.qa.errors import IntegrityError
-from stages.qa.question_scores import final_rows, load_question_scores, save_question_scores, score_questions
+from stages.qa.question_scores import ARRAYS, final_rows, load_question_scores, save_question_scores, score_questions
 from stages.qa.readouts import Readout
 from tests.test_curves import EXAMPLES, GIVEN
 
@@ -48,7 +48,7 @@ def test_to_disk_and_back(tmp_path: Path) -> None:
     save_question_scores(tmp_path, scores)
     again = load_question_scores(tmp_path)
     assert (again.readings, again.ids, again.texts) == (scores.readings, scores.ids, scores.texts)
-    for name in ("chars", "answered", "null_probability", "exact", "f1", "forced_exact", "forced_f1"):
+    for name in ARRAYS:
         np.testing.assert_array_equal(getattr(again, name), getattr(scores, name), err_msg=name)
     (tmp_path / "questions.safetensors").write_bytes(b"no")
     with pytest.raises(IntegrityError, match=r"questions\.safetensors"):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from stages import download, evaluate, finetune, predict, probe_train, report
+from stages import compare, download, evaluate, finetune, predict, probe_train, report
 from stages.qa.artifacts import read_json, read_tensors
 from tests.tiny_models import make_tiny
 
@@ -56,6 +56,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
             probe_train.main(models / key, data, probes)
             predict.main(models / key, data, answers, probes)
             evaluate.main(key, data, answers, metrics, root / "scores", probes)
+        compare.main(root / "scores", Path("metrics/smoke/differences.csv"))
         report.main(Path("metrics/smoke"), Path("plots/smoke"), ROOT / "studies/published")
     finally:
         os.chdir(before)
@@ -137,7 +138,17 @@ def test_random_weights_are_not_the_pretrained_ones(study: Path) -> None:
 
 
 def test_report_is_there(study: Path) -> None:
-    for name in ("f1_by_layer.png", "exact_by_layer.png", "heat_map.png", "results.md", "layers.csv"):
+    for name in (
+        "f1_by_layer.png",
+        "exact_by_layer.png",
+        "heat_map.png",
+        "results.md",
+        "layers.csv",
+        "differences.png",
+        "quality.png",
+        "reliability.png",
+        "breakdown.png",
+    ):
         assert (study / "plots/smoke" / name).stat().st_size > 0
 
 

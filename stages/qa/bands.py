@@ -13,7 +13,8 @@ def draw_band(axes: Axes, rows: pd.DataFrame, metric: str, colour: Any) -> None:
     low, high = f"{metric}_band_low", f"{metric}_band_high"
     if low in rows and rows[low].notna().any():
         band = rows.groupby("layer")[[low, high]].first()
-        axes.fill_between(band.index, band[low], band[high], color=colour, alpha=0.13, linewidth=0, label=WHOLE_CURVE)
+        axes.fill_between(band.index, band[low], band[high], color=colour, alpha=0.13, linewidth=0)
+        axes.fill_between([], [], color="#777777", alpha=0.25, linewidth=0, label=WHOLE_CURVE)  # the legend's, in grey
 
 
 def draw_bar(axes: Axes, place: float, rows: pd.DataFrame, metric: str, colour: Any) -> None:

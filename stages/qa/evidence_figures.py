@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 
 from stages.qa.bands import draw_band
 from stages.qa.evidence import Evidence, shown_unit
-from stages.qa.plotting import LOOKS, finish, grid_of, layer_axis, paper_style, say, small_multiples
+from stages.qa.plotting import FLOOR, LOOKS, finish, grid_of, layer_axis, paper_style, say, small_multiples
 
 KINDS = {"f1": "all", "HasAns_f1": "HasAns", "NoAns_f1": "NoAns", "forced_f1": "HasAns, answer forced"}
 FEWEST = 20  # questions with an answer, of a group that is drawn
-CHANCE = "by chance"  # entry of the legend
+FEWEST_IN_BIN = 10  # questions, of a bin that is drawn
 
 
 def evidence_figures(evidence: Evidence, protocol: str, confidence: float) -> Iterator[tuple[str, Figure]]:
@@ -73,10 +73,10 @@ def quality_curves(frame: pd.DataFrame, basis: str) -> Figure:
     for axes, (name, (unit, title)) in zip(grid.flat, panels.items(), strict=True):
         _curves_and_heads(axes, frame, name, look)
         axes.set(ylabel=unit, title=title)
-        chance = frame["auprc_chance"].iloc[0]
-        floor = {"auprc": chance, "crossfit_f1": max(100 - chance, 0.0)}.get(name)
-        if floor is not None:
-            axes.axhline(floor, color="#777777", linestyle="--", linewidth=0.9, label=CHANCE, zorder=1)
+        chance = frame["auprc_chance"].iloc[0]  # the share of questions with an answer
+        if name in ("auprc", "crossfit_f1"):
+            height, label, dash = (chance, "by chance", ":") if name == "auprc" else (100 - chance, FLOOR, "--")
+            axes.axhline(height, color="#777777", linestyle=dash, linewidth=0.9, label=label, zorder=1)
     finish(figure, "Beyond F1: each layer's probe\n" + basis)
     return figure
 
@@ -84,31 +84,31 @@ def quality_curves(frame: pd.DataFrame, basis: str) -> Figure:
 @paper_style
 def reliability(frame: pd.DataFrame, basis: str) -> Figure:
     """Share of questions without an answer against the probability of no answer; a panel per model."""
-    models = list(dict.fromkeys(frame["model"]))
-    figure, axes_of = small_multiples(len(models), "questions without an answer (share)")
-    for axes, model in zip(axes_of, models, strict=True):
+    models, frame = list(dict.fromkeys(frame["model"])), frame[frame["questions"] >= FEWEST_IN_BIN]
+    figure, panels = small_multiples(len(models), "share without an answer")
+    for axes, model in zip(panels, models, strict=True):
         own = frame[frame["model"] == model]
         probes, heads = own[own["reading"] == "probe"], own[own["reading"] == "head"]
-        layers = sorted(probes["layer"].unique())
-        drawn = [(f"layer {layer}", probes[probes["layer"] == layer]) for layer in _three(layers)]
-        drawn = list(zip(("first layer", "middle layer", "last layer"), (rows for _, rows in drawn), strict=False))
-        for (label, rows), look in zip([*drawn, ("own head", heads)], LOOKS, strict=False):
-            if len(rows):
-                sizes = 4 + 90 * rows["questions"] / rows["questions"].sum()
-                axes.plot(rows["null_probability"], rows["no_answer_share"], **{**look, "marker": ""}, label=label)
-                axes.scatter(
-                    rows["null_probability"],
-                    rows["no_answer_share"],
-                    s=sizes,
-                    color=look["color"],
-                    marker=str(look["marker"]),
-                    alpha=0.8,
-                    linewidths=0,
-                )
+        deepest = probes["layer"].max()
+        drawn = {
+            "first layer": probes[probes["layer"] == probes["layer"].min()],
+            "middle layer": probes[probes["layer"] == (deepest + 1) // 2],
+            "last layer": probes[probes["layer"] == deepest],
+            "own head": heads,
+        }
+        for (label, bins), look in zip(drawn.items(), LOOKS, strict=False):
+            if len(bins):
+                axes.plot([], [], label=label, **look)
+                axes.plot(bins["null_probability"], bins["no_answer_share"], **{**look, "marker": ""})
+                sizes = 8 + 70 * bins["questions"] / bins["questions"].sum()
+                marks = {"color": look["color"], "marker": str(look["marker"]), "alpha": 0.8, "linewidths": 0}
+                axes.scatter(bins["null_probability"], bins["no_answer_share"], s=sizes, **marks)
         axes.plot([0, 1], [0, 1], color="#777777", linestyle="--", linewidth=0.9, label="calibrated", zorder=1)
-        axes.set(xlabel="probability of no answer", xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), title=fill(model, 30))
+        axes.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), title=fill(model, 30))
+        axes.set(xlabel="probability of no answer", xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
         axes.grid()
-    finish(figure, f"Calibration of the probability of no answer; marks grow with the questions\n{basis}")
+    marks_are = f"larger marks: more questions ({FEWEST_IN_BIN} or more)"
+    finish(figure, f"Calibration of the probability of no answer\n{marks_are}\n{basis}")
     return figure
 
 
@@ -152,11 +152,6 @@ def looks(frame: pd.DataFrame) -> dict[str, Any]:
 
 def _of(frame: pd.DataFrame, protocol: str) -> pd.DataFrame:
     return frame[frame["protocol"] == protocol]
-
-
-def _three(layers: list[int]) -> list[int]:
-    """The first, the middle and the last layer."""
-    return sorted({layers[0], layers[len(layers) // 2], layers[-1]}) if layers else []
 
 
 def _curves_and_heads(axes: Axes, frame: pd.DataFrame, name: str, look: Mapping[str, Any]) -> None:

@@ -43,6 +43,7 @@ def _basis(shown: pd.DataFrame) -> str:
 _INTRODUCTION = """\
 ## Differences that the choice of questions does not explain
 
-Layer: points of F1, where the {confidence} % band of the whole curve of paired differences leaves out 0; from {basis},
-drawn with replacement. The band says nothing about another seed, another fine-tuning run or other training data.
+Layer: points of F1, where the {confidence} % band of the whole curve of paired differences leaves out 0;
+from {basis}, drawn with replacement. The band says nothing about another seed, another fine-tuning run
+or other training data.
 """
