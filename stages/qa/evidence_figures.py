@@ -137,7 +137,7 @@ def breakdown(frame: pd.DataFrame, basis: str) -> Figure:
     width, height = figure.get_size_inches()
     figure.set_size_inches(width, height + 1.8)
     figure.suptitle(
-        f"F1 with an answer forced, by kind of question; in brackets HasAns questions, {FEWEST} or more\n{basis}",
+        f"F1 with an answer forced, by kind of question\nin brackets: HasAns questions, {FEWEST} or more\n{basis}",
         x=0.01,
         ha="left",
         fontsize=9,
