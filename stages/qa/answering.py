@@ -48,7 +48,7 @@ def answer(
         readers[name] = SpanReader(
             windows, len(readings[name]), max_answer_tokens=protocol.max_answer_tokens, merge=protocol.windows
         )
-    likelihood = GoldLikelihood(windows, examples, len(readouts) * layers + encoder.has_head)
+    likelihood = GoldLikelihood(windows, examples, len(readouts) * layers + bool(encoder.head))
     answerable = np.array([bool(example.answers) for example in examples])
     order = np.arange(len(windows))
     with Progress("answering", total=len(windows), unit="window") as progress, torch.inference_mode():
