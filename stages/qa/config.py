@@ -97,6 +97,39 @@ class Probe(Section):
     dropout: Share  # on the hidden states
     max_grad_norm: Rate  # for start and end vector each
     feature_memory_gib: Rate  # hidden states kept in memory between epochs; beyond it they are recomputed
+    split: Literal["same", "disjoint"]  # disjoint: fine-tuning and probes each have training articles of their own
+    finetuning_share: Annotated[float, Field(gt=0, lt=1)]  # of the training articles, if split is disjoint
+
+
+class CodeLength(Section):
+    """The online code of the answers' positions, from the first pass of the AdamW probes."""
+
+    learning_rates: Annotated[list[Rate], Field(min_length=1)]  # mixed, not chosen: see stages/qa/code_length.py
+
+
+class Mixing(Section):
+    """Scalar mixes of layers 0 to l, trained from the batches of the AdamW probes."""
+
+    learning_rate: Rate
+
+
+class Mlp(Section):
+    """Probes with one hidden layer, trained from the batches of the AdamW probes."""
+
+    width: PositiveInt  # units of the hidden layer
+    learning_rate: Rate
+
+
+class Examine(Section):
+    """Controls, and what is measured on a bounded sample of questions to stay cheap."""
+
+    training_questions: PositiveInt  # at most, evenly spread over the file; controls are trained on these
+    dev_questions: PositiveInt  # likewise; everything is measured on these
+    epochs: PositiveInt
+    learning_rate: Rate
+    max_answer_tokens: PositiveInt
+    cka_tokens: PositiveInt  # at most, evenly spread over the sampled dev questions
+    seed: Seed  # of the probes, of the shuffled questions and of the random spans
 
 
 class Convex(Section):
@@ -133,6 +166,11 @@ class Params(Section):
     precision: Literal["auto", "fp32", "bf16"]  # of the frozen encoder; auto: bf16 if fast here and near enough to fp32
     optimizers: Annotated[list[Optimizer], Field(min_length=1)]  # of the probes that are trained
     probe: Probe
+    code_length: CodeLength | None  # null: not measured
+    mixing: Mixing | None  # null: none is trained
+    mlp: Mlp | None  # null: none is trained
+    examine: Examine
+    compared: dict[Key, Key]  # a probed model -> another that its layers are compared with, as its base
     convex: Convex
     protocols: Annotated[dict[Key, Protocol], Field(min_length=1)]
     epochs_read: list[PositiveInt] | None  # of the probes trained by AdamW; null: all
@@ -156,6 +194,16 @@ class Params(Section):
                 raise ValueError(f"protocols.{name}.optimizer: {protocol.optimizer} is not among optimizers")
         if len(set(self.probed + self.heads)) < len(self.probed + self.heads):
             raise ValueError("probed and heads: a key occurs twice")
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_trained_or_compared_is_probed(self) -> "Params":
+        for pair in self.compared.items():
+            if unknown := [key for key in pair if key not in self.probed]:
+                raise ValueError(f"compared: {unknown[0]!r} is not among probed")
+        for name in ("code_length", "mixing", "mlp"):
+            if getattr(self, name) is not None and "adamw" not in self.optimizers:
+                raise ValueError(f"{name}: learns beside the adamw probes, which are not among optimizers")
         return self
 
     @model_validator(mode="after")
