@@ -28,8 +28,10 @@ def batches(number: int, *, planted: bool, seed: int = 0) -> list[Batch]:
     return found
 
 
-def coded(found: list[Batch], rates: list[float], *, targets: np.ndarray | None = None) -> CodeLength:
-    code = CodeLength("gold", 2, 6, rates, max_grad_norm=1.0, device=CPU, targets=targets)
+def coded(
+    found: list[Batch], rates: list[float], *, targets: np.ndarray | None = None, windows: int = 10**6
+) -> CodeLength:
+    code = CodeLength("gold", 2, 6, rates, windows=windows, max_grad_norm=1.0, device=CPU, targets=targets)
     for step, batch in enumerate(found):
         code.update(0, np.arange(4 * step, 4 * step + 4), batch)
     return code
@@ -71,3 +73,8 @@ def test_a_planted_signal_is_compressed_and_random_labels_are_not() -> None:
     random = (generator.random((1200, 2)) * np.tile(LENGTHS.numpy(), 300)[:, None]).astype(np.int64)
     for row in coded(found, [1e-3, 1e-2], targets=random).rows():
         assert 0.9 < row.compression < 1.005
+
+
+def test_only_so_many_windows_are_coded() -> None:
+    found = batches(5, planted=True)
+    assert coded(found, [0.1], windows=9).rows() == coded(found[:3], [0.1]).rows()  # whole batches of four

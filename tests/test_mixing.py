@@ -28,7 +28,7 @@ def test_a_mix_is_the_weighted_sum_of_its_layers() -> None:
 
 def test_the_mix_finds_the_layer_that_was_planted() -> None:
     mixes = ScalarMixes(2, 6)
-    learner = GradientLearner(mixes, 3e-2)
+    learner = GradientLearner(mixes, 3e-2, windows=10**6)
     for step, batch in enumerate(batches(200, planted=True)):
         learner.update(0, np.arange(4 * step, 4 * step + 4), batch)
     weights = mixes.weights().detach()
@@ -50,7 +50,7 @@ def test_a_network_reads_what_no_direction_holds(tmp_path) -> None:
     generator = torch.Generator().manual_seed(0)
     lengths = torch.full((16,), 10)
     mlp = LayerMlps(1, 4, 16, generator=generator)
-    linear, network = GradientLearner(ScalarMixes(1, 4), 1e-2), GradientLearner(mlp, 1e-2)
+    linear, network = GradientLearner(ScalarMixes(1, 4), 1e-2, windows=10**6), GradientLearner(mlp, 1e-2, windows=10**6)
     right = {"linear": 0.0, "network": 0.0}
     for step in range(400):
         states = 0.3 * torch.randn(1, 160, 4, generator=generator)

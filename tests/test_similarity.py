@@ -26,8 +26,8 @@ def test_equals_the_definition_by_centred_kernels(states: torch.Tensor) -> None:
     found = cka_matrix(states, other)
     for i, x in enumerate(states.double().numpy()):
         for j, y in enumerate(other.double().numpy()):
-            k, l = (centring @ z @ z.T @ centring for z in (x, y))
-            assert found[i, j] == pytest.approx((k * l).sum() / np.sqrt((k * k).sum() * (l * l).sum()), rel=1e-4)
+            k, h = (centring @ z @ z.T @ centring for z in (x, y))
+            assert found[i, j] == pytest.approx((k * h).sum() / np.sqrt((k * k).sum() * (h * h).sum()), rel=1e-4)
 
 
 def test_is_one_for_itself_rotated_scaled_or_shifted(states: torch.Tensor) -> None:

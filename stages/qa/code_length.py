@@ -4,7 +4,8 @@ How many bits does it take to send the start and end positions of all training w
 states? Batch by batch, each is coded under a probe trained on the batches before it, and then learned from by both
 sides; minus log-probabilities add up to the length of the code (Dawid 1984; Blier and Ollivier 2018; as a measure of
 probes: Voita and Titov 2020). The probe starts at 0, so the first batch is coded uniformly over each window's tokens.
-The windows come in the order of the first epoch of the AdamW probes, each once; a batch is a block of the code.
+The windows come in the order of the first epoch of the AdamW probes, each once, and only the first so many of them; a
+batch is a block of the code.
 
 A learning rate that is too low would make the code long whatever the layer holds. So several run side by side, and
 each layer and side is coded with their even mixture: at most log2(number of rates) bits longer than the best of them.
@@ -43,7 +44,7 @@ class CodeRow:
 
 
 class CodeLength:
-    """Codes the windows of the first epoch, and learns from them; a `Learner`.
+    """Codes the first `windows` windows of the first epoch (rounded up to whole batches), and learns; a `Learner`.
 
     `targets` (windows, 2) are the labels to code in place of those of the batches; None: those of the batches.
     """
@@ -55,11 +56,12 @@ class CodeLength:
         hidden: int,
         learning_rates: list[float],
         *,
+        windows: int,
         max_grad_norm: float,
         device: torch.device,
         targets: np.ndarray | None = None,
     ) -> None:
-        self.labels, self.targets = labels, targets
+        self.labels, self.targets, self.left = labels, targets, windows
         rates = torch.tensor(learning_rates, device=device)
         zero = torch.zeros(layers, hidden, 2, len(learning_rates), device=device)
         self.bank = ProbeBank(zero, rates, max_grad_norm=max_grad_norm)
@@ -68,9 +70,10 @@ class CodeLength:
         self.positions = 0
 
     def update(self, epoch: int, rows: np.ndarray, batch: Batch) -> None:
-        """Code a batch, then learn from it; the epochs after the first are passed over."""
-        if epoch:
+        """Code a batch, then learn from it; all that follows is passed over."""
+        if epoch or self.left <= 0:
             return
+        self.left -= len(rows)
         if self.targets is not None:
             batch = replace(batch, targets=torch.from_numpy(self.targets[rows]).to(batch.targets.device))
         valid = has_target(batch)

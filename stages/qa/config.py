@@ -102,20 +102,23 @@ class Probe(Section):
 
 
 class CodeLength(Section):
-    """The online code of the answers' positions, from the first pass of the AdamW probes."""
+    """The online code of the answers' positions, from the batches of the AdamW probes."""
 
+    windows: PositiveInt  # to code: the first that the probes see, each once
     learning_rates: Annotated[list[Rate], Field(min_length=1)]  # mixed, not chosen: see stages/qa/code_length.py
 
 
 class Mixing(Section):
     """Scalar mixes of layers 0 to l, trained from the batches of the AdamW probes."""
 
+    windows: PositiveInt  # to learn from: the first that the AdamW probes see, in as many epochs as they have
     learning_rate: Rate
 
 
 class Mlp(Section):
     """Probes with one hidden layer, trained from the batches of the AdamW probes."""
 
+    windows: PositiveInt  # to learn from: the first that the AdamW probes see, in as many epochs as they have
     width: PositiveInt  # units of the hidden layer
     learning_rate: Rate
 

@@ -42,15 +42,17 @@ def new_extras(
     device = encoder.model.device
     if code_length:
         size, norm = (encoder.layers, encoder.hidden, code_length.learning_rates), probe.max_grad_norm
-        codes.append(CodeLength("gold", *size, max_grad_norm=norm, device=device))
-        codes.append(CodeLength("random_spans", *size, max_grad_norm=norm, device=device, targets=random_targets))
+        codes = [
+            CodeLength(labels, *size, targets=targets, windows=code_length.windows, max_grad_norm=norm, device=device)
+            for labels, targets in (("gold", None), ("random_spans", random_targets))
+        ]
     if mixing:
         modules["mixing"] = ScalarMixes(encoder.layers, encoder.hidden).to(device)
-        learners.append(GradientLearner(modules["mixing"], mixing.learning_rate))
+        learners.append(GradientLearner(modules["mixing"], mixing.learning_rate, mixing.windows))
     if mlp:
         generator = torch.Generator().manual_seed(probe.seeds[0])
         modules["mlp"] = LayerMlps(encoder.layers, encoder.hidden, mlp.width, generator=generator).to(device)
-        learners.append(GradientLearner(modules["mlp"], mlp.learning_rate))
+        learners.append(GradientLearner(modules["mlp"], mlp.learning_rate, mlp.windows))
     return Extras(codes, modules, [*codes, *learners])
 
 
@@ -68,7 +70,7 @@ def load_modules(folder: Path, encoder: Encoder) -> dict[str, SpanModule]:
         modules["mixing"] = ScalarMixes(encoder.layers, encoder.hidden)
         load_weights(path, modules["mixing"])
     if (path := folder / "mlp.safetensors").exists():
-        width = read_tensors(path)["inner"].shape[-1]
+        width = read_tensors(path)["inner"].shape[1]
         modules["mlp"] = LayerMlps(encoder.layers, encoder.hidden, width, generator=torch.Generator())
         load_weights(path, modules["mlp"])
     return {name: module.to(encoder.model.device).eval() for name, module in modules.items()}

@@ -33,12 +33,16 @@ class SpanModule(nn.Module):
 class GradientLearner:
     """Trains a module by Adam on the mean cross-entropy of start and end; a `Learner`. Its readings share no weight."""
 
-    def __init__(self, module: SpanModule, learning_rate: float) -> None:
-        self.module = module
+    def __init__(self, module: SpanModule, learning_rate: float, windows: int) -> None:
+        """`windows`: how many it learns from, rounded up to whole batches."""
+        self.module, self.left = module, windows
         self.optimizer = torch.optim.Adam(module.parameters(), lr=learning_rate)
 
     def update(self, epoch: int, rows: np.ndarray, batch: Batch) -> None:
         """One step on every reading."""
+        if self.left <= 0:
+            return
+        self.left -= len(rows)
         states = batch.states.clone() if batch.states.is_inference() else batch.states
         self.module.see(states)
         log_probabilities, starts = window_softmax(self.module(states), batch.lengths)

@@ -34,8 +34,10 @@ class ScalarMixes(SpanModule):
 
     def forward(self, states: Tensor) -> Tensor:
         """states (layers, tokens, hidden) -> scores (mixes, tokens, 2)."""
-        scores = torch.matmul(states, self.vectors.flatten(1)).unflatten(-1, self.vectors.shape[1:])
-        return torch.einsum("ltms,ml->mts", scores, self.weights() / self.scale)
+        layers, tokens, hidden = states.shape
+        columns = self.vectors.flatten(1).T.expand(layers, 2 * layers, hidden)  # in front: see probes.summed_loss
+        scores = torch.bmm(columns, states.transpose(1, 2)).view(layers, layers, 2, tokens)
+        return torch.einsum("lmst,ml->mts", scores, self.weights() / self.scale)
 
 
 def centre_of_gravity(weights: Sequence[float] | np.ndarray) -> float:

@@ -20,11 +20,12 @@ class LayerMlps(SpanModule):
         def drawn(*shape: int, inputs: int) -> nn.Parameter:
             return nn.Parameter((2 * torch.rand(*shape, generator=generator) - 1) / inputs**0.5)
 
-        self.inner = drawn(layers, hidden, width, inputs=hidden)
-        self.bias = drawn(layers, 1, width, inputs=hidden)
-        self.outer = drawn(layers, width, 2, inputs=width)
+        self.inner = drawn(layers, width, hidden, inputs=hidden)
+        self.bias = drawn(layers, width, 1, inputs=hidden)
+        self.outer = drawn(layers, 2, width, inputs=width)
 
     def forward(self, states: Tensor) -> Tensor:
         """states (layers, tokens, hidden) -> scores (layers, tokens, 2)."""
-        units = torch.relu(torch.bmm(states, self.inner / self.scale[:, None, None]) + self.bias)
-        return torch.bmm(units, self.outer)
+        # in front of the tokens, as in probes.summed_loss: (layers, width, tokens)
+        units = torch.relu(torch.bmm(self.inner / self.scale[:, None, None], states.transpose(1, 2)) + self.bias)
+        return torch.bmm(self.outer, units).transpose(1, 2)
