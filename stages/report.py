@@ -7,6 +7,8 @@ from stages.qa.artifacts import write_text
 from stages.qa.cli import run
 from stages.qa.config import load_params
 from stages.qa.ladder_figure import ladder_panels
+from stages.qa.probing_report import write_probing
+from stages.qa.probing_results import read_probing
 
 
 def main(metrics_dir: Path, plots_dir: Path, published_dir: Path) -> None:
@@ -33,6 +35,8 @@ def main(metrics_dir: Path, plots_dir: Path, published_dir: Path) -> None:
     steps, claims = findings.ladder(probed, params.ladder), statements.claims(probed, bases)
     page = pages.findings_page(references, steps, claims, question, params.question)
     write_text(plots_dir / "findings.md", page)
+
+    write_probing(plots_dir, read_probing(metrics_dir, params.probed, params.compared), probed)
 
     # a ladder starts from the original's protocol
     protocol = params.ladder[0] if params.ladder else tables.protocols_of(scores)[0]
