@@ -64,13 +64,14 @@ def _lines(frame: pd.DataFrame, by: str, value: str, title: str, label: str) -> 
     """`value` by layer: a panel per model, a line for each value of the column `by`."""
     models = list(dict.fromkeys(frame["model"]))
     look = dict(zip(dict.fromkeys(frame[by]), cycle(LOOKS), strict=False))
-    figure, grid = _grid(len(models), (2.7, 2.3))
+    figure, grid = _grid(len(models), (2.7, 2.3), sharey=True)
     for axes, model in zip(grid, models, strict=True):
         for name, line in frame[frame["model"] == model].groupby(by, sort=False):
             axes.plot(line["layer"], line[value], label=name, **look[name])
         axes.set(title=fill(model, 34), xlabel="layer (0 = embeddings)", ylabel=label)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
         axes.grid(axis="y")
+        axes.set_ylim(bottom=0)
     handles = {name: handle for axes in grid for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)}
     columns = 3 if len(models) > 1 else 2
     width, height = figure.get_size_inches()
@@ -99,12 +100,12 @@ def heat_maps(frame: pd.DataFrame, value: str, title: str, label: str) -> Figure
     return figure
 
 
-def _grid(count: int, inches: tuple[float, float]) -> tuple[Figure, np.ndarray]:
+def _grid(count: int, inches: tuple[float, float], *, sharey: bool = False) -> tuple[Figure, np.ndarray]:
     """A figure of `count` axes, and the axes in order."""
     columns = min(count, COLUMNS)
     rows = ceil(count / columns)
     figure = Figure(figsize=(max(inches[0] * columns, 5.0), inches[1] * rows + 0.5), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False)
+    grid = figure.subplots(rows, columns, sharey=sharey, squeeze=False)
     for axes in grid.flat[count:]:
         axes.remove()
     return figure, grid.flat[:count]
