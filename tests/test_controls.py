@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from stages.qa.config import Examine, Probe
+from stages.qa.config import Probe
 from stages.qa.controls import evenly_spread, retargeted, shuffled_questions, without_questions
 from stages.qa.encoder import Encoder, load_encoder
 from stages.qa.errors import InputError
 from stages.qa.examination import Sample, examine
 from stages.qa.features import Features
 from stages.qa.position import fit_position
+from stages.qa.probing_sections import Examine
 from stages.qa.random_spans import random_spans
 from stages.qa.squad import Answer, Example
 from stages.qa.windows import NO_ANSWER, Windows, make_windows

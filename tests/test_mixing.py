@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from stages.qa.depth import centre_of_gravity, expected_layer
 from stages.qa.features import Batch
 from stages.qa.learners import GradientLearner, load_weights, save_module
-from stages.qa.mixing import ScalarMixes, centre_of_gravity, expected_layer
+from stages.qa.mixing import ScalarMixes
 from stages.qa.mlp import LayerMlps
 from tests.test_code_length import batches
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from stages.qa.config import Examine
 from stages.qa.encoder import Encoder
 from stages.qa.frames import similarity_frame, transfer_frame
 from stages.qa.judging import Judge, show
+from stages.qa.probing_sections import Examine
 from stages.qa.similarity import TokenSample, cka_matrix
 from stages.qa.squad import Example
 from stages.qa.transfer import transfer_scorer

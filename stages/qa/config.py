@@ -6,28 +6,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import Field, PositiveInt, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from stages.qa.errors import InputError
-from stages.qa.snapshots import validate_source
-
-Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,95}$")]  # part of a path and of a DVC stage name
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-GitBlob = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]  # a file's name in git
-Source = Annotated[str, BeforeValidator(validate_source)]
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, lt=1)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Optimizer = Literal["adamw", "convex"]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-
-
-class Section(BaseModel):
-    """A section of params.yaml: unknown, missing and mistyped keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+from stages.qa.probing_sections import CodeLength, Examine, Mixing, Mlp
+from stages.qa.section import GitBlob, Key, NonNegative, Optimizer, Rate, Section, Seed, Sha256, Share, Source
 
 
 class DataFile(Section):
@@ -99,40 +84,6 @@ class Probe(Section):
     feature_memory_gib: Rate  # hidden states kept in memory between epochs; beyond it they are recomputed
     split: Literal["same", "disjoint"]  # disjoint: fine-tuning and probes each have training articles of their own
     finetuning_share: Annotated[float, Field(gt=0, lt=1)]  # of the training articles, if split is disjoint
-
-
-class CodeLength(Section):
-    """The online code of the answers' positions, from the batches of the AdamW probes."""
-
-    windows: PositiveInt  # to code: the first that the probes see, each once
-    learning_rates: Annotated[list[Rate], Field(min_length=1)]  # mixed, not chosen: see stages/qa/code_length.py
-
-
-class Mixing(Section):
-    """Scalar mixes of layers 0 to l, trained from the batches of the AdamW probes."""
-
-    windows: PositiveInt  # to learn from: the first that the AdamW probes see, in as many epochs as they have
-    learning_rate: Rate
-
-
-class Mlp(Section):
-    """Probes with one hidden layer, trained from the batches of the AdamW probes."""
-
-    windows: PositiveInt  # to learn from: the first that the AdamW probes see, in as many epochs as they have
-    width: PositiveInt  # units of the hidden layer
-    learning_rate: Rate
-
-
-class Examine(Section):
-    """Controls, and what is measured on a bounded sample of questions to stay cheap."""
-
-    training_questions: PositiveInt  # at most, evenly spread over the file; controls are trained on these
-    dev_questions: PositiveInt  # likewise; everything is measured on these
-    epochs: PositiveInt
-    learning_rate: Rate
-    max_answer_tokens: PositiveInt
-    cka_tokens: PositiveInt  # at most, evenly spread over the sampled dev questions
-    seed: Seed  # of the probes, of the shuffled questions and of the random spans
 
 
 class Convex(Section):

@@ -7,7 +7,7 @@ from typing import cast
 import numpy as np
 import pandas as pd
 
-from stages.qa.config import Examine, Probe
+from stages.qa.config import Probe
 from stages.qa.controls import retargeted, shuffled_questions, without_questions
 from stages.qa.encoder import Encoder
 from stages.qa.features import Features
@@ -17,6 +17,7 @@ from stages.qa.learners import SpanModule
 from stages.qa.mixing import ScalarMixes
 from stages.qa.position import fit_position
 from stages.qa.probes import train_probes
+from stages.qa.probing_sections import Examine
 from stages.qa.random_spans import random_spans
 from stages.qa.similarity import TokenSample, cka_matrix
 from stages.qa.squad import Example

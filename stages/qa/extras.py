@@ -8,13 +8,14 @@ import torch
 
 from stages.qa.artifacts import read_tensors
 from stages.qa.code_length import CodeLength, write_code_lengths
-from stages.qa.config import CodeLength as CodeLengthSettings
-from stages.qa.config import Mixing, Mlp, Probe
+from stages.qa.config import Probe
 from stages.qa.encoder import Encoder
 from stages.qa.learners import GradientLearner, SpanModule, load_weights, save_module
 from stages.qa.mixing import ScalarMixes
 from stages.qa.mlp import LayerMlps
 from stages.qa.probes import Learner
+from stages.qa.probing_sections import CodeLength as CodeLengthSettings
+from stages.qa.probing_sections import Mixing, Mlp
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from stages.qa.mixing import centre_of_gravity, expected_layer
+from stages.qa.depth import centre_of_gravity, expected_layer
 from stages.qa.probing_results import ProbingResults
 from stages.qa.tables import last_epoch, markdown, percent
 
