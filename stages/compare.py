@@ -1,26 +1,41 @@
-"""Paired differences of the final curves: each layer less the one below it, each fine-tuned model less its base.
+"""Compare one encoder's layers with another's, its base as a rule: what did fine-tuning move?
 
-data/scores/<study>/<key> -> metrics/<study>/differences.csv
+data/models/<key> and <other>, data/probes/<other>, data/squad/<data set>
+-> metrics/<study>/similarity and transfer/<key>.from.<other>.csv
 """
 
 from pathlib import Path
 
+from stages.qa.checkpoints import pick_device
 from stages.qa.cli import run
+from stages.qa.comparison import compare
 from stages.qa.config import load_params
-from stages.qa.curves import write_rows
-from stages.qa.findings import pretrained_bases
-from stages.qa.intervals import DIFFERENCES, difference_rows
-from stages.qa.question_scores import load_question_scores
+from stages.qa.controls import evenly_spread
+from stages.qa.encoder import load_encoder
+from stages.qa.frames import write_frame
+from stages.qa.readouts import load_probes
+from stages.qa.squad import read_squad
+from stages.qa.transfer import headline_weights
 
 
-def main(scores_dir: Path, out: Path) -> None:
-    """Compare the models of SCORES_DIR, question by question, into OUT."""
+def main(
+    key: str, other: str, model_dir: Path, other_dir: Path, probes_dir: Path, data_dir: Path, metrics_dir: Path
+) -> None:
+    """Compare MODEL_DIR with OTHER_DIR, whose probes are PROBES_DIR, on DATA_DIR/dev.json, into METRICS_DIR."""
     params = load_params()
-    bases = pretrained_bases(params.probed, {key: variant.base for key, variant in params.finetuned.items()})
-    scored = {
-        key: {name: load_question_scores(scores_dir / key / name) for name in params.protocols} for key in params.probed
-    }
-    write_rows(out, DIFFERENCES, difference_rows(scored, bases, params.statistics))
+    device = pick_device()
+    examples = evenly_spread(read_squad(data_dir / "dev.json", purpose="score"), params.examine.dev_questions)
+    similarity, transfer = compare(
+        load_encoder(model_dir, device=device),
+        load_encoder(other_dir, device=device),
+        headline_weights(load_probes(probes_dir), params.optimizers[0]),
+        examples,
+        other=other,
+        window_settings=params.windows.model_dump(),
+        settings=params.examine,
+    )
+    write_frame(metrics_dir / "similarity" / f"{key}.from.{other}.csv", key, similarity)
+    write_frame(metrics_dir / "transfer" / f"{key}.from.{other}.csv", key, transfer)
 
 
 if __name__ == "__main__":

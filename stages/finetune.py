@@ -12,6 +12,7 @@ from stages.qa.checkpoints import load_config, load_tokenizer, pick_device
 from stages.qa.cli import run
 from stages.qa.config import load_params
 from stages.qa.finetuning import finetune
+from stages.qa.splits import training_part
 from stages.qa.squad import read_squad
 from stages.qa.windows import make_windows
 
@@ -27,6 +28,8 @@ def main(
     params = load_params()
     tokenizer = load_tokenizer(base_dir, load_config(base_dir))
     examples = read_squad(data_dir / "train.json", purpose="train")
+    probe = params.probe
+    examples = training_part(examples, "finetuning", split=probe.split, share=probe.finetuning_share)
     windows = make_windows(examples, tokenizer, **params.windows.model_dump())
     settings = params.finetuned[key]
     finetune(base_dir, windows, out_dir, settings=settings, checkpoints=checkpoints, device=pick_device())

@@ -1,4 +1,4 @@
-"""Train a start and an end vector on every layer of one frozen encoder.
+"""Train a start and an end vector on every layer of one frozen encoder, and what learns beside them.
 
 data/models/<key>, data/squad/<data set> -> data/probes/<key>
 """
@@ -12,9 +12,12 @@ from stages.qa.cli import run
 from stages.qa.config import load_params
 from stages.qa.convex import fit_optimum
 from stages.qa.encoder import in_precision, load_encoder
+from stages.qa.extras import new_extras, save_extras
 from stages.qa.features import Features
 from stages.qa.probes import train_probes
+from stages.qa.random_spans import random_spans
 from stages.qa.readouts import Probes, save_probes
+from stages.qa.splits import training_part
 from stages.qa.squad import read_squad
 from stages.qa.windows import make_windows
 
@@ -22,18 +25,31 @@ from stages.qa.windows import make_windows
 def main(model_dir: Path, data_dir: Path, out_dir: Path) -> None:
     """Train probes on the hidden states of MODEL_DIR over DATA_DIR/train.json, into OUT_DIR."""
     params = load_params()
+    probe = params.probe
     encoder = load_encoder(model_dir, device=pick_device())
     examples = read_squad(data_dir / "train.json", purpose="train")
+    examples = training_part(examples, "probing", split=probe.split, share=probe.finetuning_share)
     windows = make_windows(examples, encoder.tokenizer, **params.windows.model_dump())
     encoder = in_precision(encoder, windows, params.precision)
-    features = Features(encoder, windows, gib=params.probe.feature_memory_gib)
+    features = Features(encoder, windows, gib=probe.feature_memory_gib)
     probes = Probes.empty(encoder.layers, encoder.hidden)
+    stride = params.windows.doc_stride
+    _, random_targets = random_spans(examples, windows, doc_stride=stride, seed=probe.order_seed)
+    extras = new_extras(
+        encoder,
+        probe=probe,
+        code_length=params.code_length,
+        mixing=params.mixing,
+        mlp=params.mlp,
+        random_targets=random_targets,
+    )
     if "adamw" in params.optimizers:
-        probes = probes + train_probes(features, params.probe)
+        probes = probes + train_probes(features, probe, extras.learners)
     if "convex" in params.optimizers:
         articles = np.array([examples[row].article for row in windows.examples])
         probes = probes + fit_optimum(features, articles, params.convex)
     save_probes(out_dir, probes)
+    save_extras(out_dir, extras)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from stages.qa.evidence import read_evidence, with_bands
 from stages.qa.evidence_figures import evidence_figures
 from stages.qa.evidence_page import evidence_section
 from stages.qa.ladder_figure import ladder_panels
+from stages.qa.probing_report import write_probing
+from stages.qa.probing_results import read_probing
 
 
 def main(metrics_dir: Path, plots_dir: Path, published_dir: Path) -> None:
@@ -40,6 +42,8 @@ def main(metrics_dir: Path, plots_dir: Path, published_dir: Path) -> None:
     steps, claims = findings.ladder(probed, params.ladder), statements.claims(probed, bases)
     page = pages.findings_page(references, steps, claims, question, params.question)
     write_text(plots_dir / "findings.md", f"{page}\n{evidence_section(evidence, confidence)}")
+
+    write_probing(plots_dir, read_probing(metrics_dir, params.probed, params.compared), probed)
 
     # a ladder starts from the original's protocol
     protocol = params.ladder[0] if params.ladder else tables.protocols_of(scores)[0]

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 STUDIES = [ROOT / "params.yaml", *sorted((ROOT / "studies").glob("*.yaml"))]
 # Not dependencies: types without values, and what no result depends on.
 UNTRACKED = {f"stages/{name}.py" for name in ("__init__", "qa/__init__", "qa/cli", "qa/config", "qa/errors")}
-UNTRACKED.add("stages/qa/progress.py")
+UNTRACKED |= {f"stages/qa/{name}.py" for name in ("probing_sections", "progress", "section")}
 
 
 def pipeline(root: Path = ROOT) -> dict[str, Any]:
@@ -148,7 +148,7 @@ def test_graph_of_every_study(tmp_path: Path, study: Path) -> None:
         stages = {stage.name: stage for stage in repo.index.stages}
         graph = repo.index.graph  # raises on cycles and overlapping outputs
         above = {stage.name for stage in nx.descendants(graph, stages[f"report@{params.study}"])}
-        for kind in ("probe_train", "predict", "evaluate"):
+        for kind in ("probe_train", "examine", "predict", "evaluate"):
             expected = {f"{kind}@{key}" for key in params.probed}
             assert expected == {name for name in stages if name.startswith(kind + "@")}
             assert expected <= above
@@ -193,12 +193,16 @@ def test_another_model_leaves_the_others_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("what", "stages"),
     [
-        ("probe", {"probe_train"}),
-        ("stages/qa/probes.py", {"probe_train"}),
-        ("stages/qa/scoring.py", {"evaluate", "evaluate_head", "compare"}),
-        ("stages/qa/statistics.py", {"evaluate", "evaluate_head", "compare"}),
+        ("probe", {"probe_train", "examine"}),
+        ("probe.split", {"finetune"}),
+        ("examine", {"examine", "compare"}),
+        ("stages/qa/controls.py", {"examine", "compare"}),
+        ("stages/qa/probes.py", {"probe_train", "examine", "compare"}),
+        ("stages/qa/scoring.py", {"evaluate", "evaluate_head", "differences", "examine", "compare"}),
+        ("stages/qa/statistics.py", {"evaluate", "evaluate_head", "differences"}),
         ("stages/qa/likelihood.py", {"predict", "predict_head"}),
-        ("stages/qa/spans.py", {"predict", "predict_head"}),
+        ("stages/qa/similarity.py", {"examine", "compare"}),
+        ("stages/qa/spans.py", {"predict", "predict_head", "examine", "compare"}),
         ("stages/qa/finetuning.py", {"finetune"}),
     ],
 )
@@ -234,7 +238,10 @@ def test_a_stage_is_short() -> None:
         assert len(file.read_text().splitlines()) <= 250, f"{file.name}: does it still hold one idea?"
 
 
-@pytest.mark.parametrize("stage", ["download", "finetune", "probe_train", "predict", "evaluate", "compare", "report"])
+@pytest.mark.parametrize(
+    "stage",
+    ["download", "finetune", "probe_train", "examine", "compare", "predict", "evaluate", "differences", "report"],
+)
 def test_every_stage_has_help(stage: str) -> None:
     out = subprocess.run(
         [sys.executable, "-m", f"stages.{stage}", "--help"], cwd=ROOT, capture_output=True, text=True, check=True

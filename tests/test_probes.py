@@ -1,14 +1,17 @@
 """The probe bank against the original study's own updates, autograd, and probes trained alone."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from stages.qa.config import Probe
 from stages.qa.features import Batch
-from stages.qa.probes import ProbeBank, initial_weights, summed_loss, with_dropout
+from stages.qa.probes import ProbeBank, initial_weights, summed_loss, train_probes, with_dropout
 
 GOLDEN = Path(__file__).parent / "golden" / "original_probe_updates.npz"
 
@@ -98,3 +101,66 @@ def test_dropout_keeps_the_mean_and_shares_its_mask() -> None:
     assert dropped.mean().item() == pytest.approx(1, abs=0.01)
     assert torch.equal(dropped[0], dropped[1])
     assert with_dropout(batch, 0.0, np.random.default_rng(0)) is batch
+
+
+class KeptFeatures:
+    """Random hidden states in place of an encoder's."""
+
+    def __init__(self, *, windows: int = 40, layers: int = 3, hidden: int = 5) -> None:
+        generator = torch.Generator().manual_seed(9)
+        self.encoder = SimpleNamespace(layers=layers, hidden=hidden, model=SimpleNamespace(device=torch.device("cpu")))
+        self.windows = range(windows)
+        self.lengths = torch.randint(3, 9, (windows,), generator=generator)
+        self.states = [torch.randn(layers, int(n), hidden, generator=generator) for n in self.lengths]
+        self.targets = (torch.rand(windows, 2, generator=generator) * self.lengths[:, None]).long()
+
+    def batches(self, order: np.ndarray, batch_size: int) -> Iterator[Batch]:
+        for place in range(0, len(order), batch_size):
+            rows = order[place : place + batch_size]
+            yield Batch(torch.cat([self.states[row] for row in rows], dim=1), self.lengths[rows], self.targets[rows])
+
+
+SETTINGS = Probe(
+    epochs=2,
+    batch_size=8,
+    learning_rates=[1e-2, 3e-4],
+    seeds=[0, 3, 7],
+    order_seed=1,
+    init_std=0.02,
+    dropout=0.1,
+    max_grad_norm=1.0,
+    feature_memory_gib=1.0,
+    split="same",
+    finetuning_share=0.5,
+)
+
+
+def test_one_pass_over_seeds_and_rates_equals_training_each_alone() -> None:
+    features = KeptFeatures()
+    together = train_probes(features, SETTINGS)
+    assert len(together.readouts) == 2 * 2 * 3
+    for rate in SETTINGS.learning_rates:
+        for seed in SETTINGS.seeds:
+            own = {"learning_rates": [rate], "seeds": [seed]}
+            alone = train_probes(features, SETTINGS.model_copy(update=own))
+            rows = [i for i, r in enumerate(together.readouts) if (r.learning_rate, r.seed) == (rate, seed)]
+            assert [together.readouts[i] for i in rows] == alone.readouts
+            np.testing.assert_allclose(together.weights[rows], alone.weights, rtol=1e-5, atol=1e-7)
+            losses = [row[3:] for row in together.losses if row[1:3] == (rate, seed)]
+            np.testing.assert_allclose(losses, [row[3:] for row in alone.losses], rtol=1e-5)
+
+
+def test_what_learns_beside_sees_the_batches_and_changes_no_probe() -> None:
+    seen = []
+
+    class Watcher:
+        def update(self, epoch: int, rows: np.ndarray, batch: Batch) -> None:
+            assert torch.equal(batch.lengths, features.lengths[rows])
+            assert torch.equal(batch.states, torch.cat([features.states[row] for row in rows], dim=1))  # no dropout
+            seen.append((epoch, rows.tolist()))
+
+    features = KeptFeatures(windows=21)
+    watched = train_probes(features, SETTINGS, [Watcher()])
+    np.testing.assert_array_equal(watched.weights, train_probes(features, SETTINGS).weights)
+    for epoch in range(2):
+        assert sorted(row for at, rows in seen for row in rows if at == epoch) == list(range(21))

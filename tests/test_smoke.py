@@ -9,10 +9,21 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from stages import compare, download, evaluate, finetune, predict, probe_train, report
+from stages import (
+    compare,
+    differences,
+    download,
+    evaluate,
+    examine,
+    finetune,
+    predict,
+    probe_train,
+    report,
+)
 from stages.qa.artifacts import read_json, read_tensors
 from tests.tiny_models import make_tiny
 
@@ -41,7 +52,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params["probed"] = ["tuned", "tiny", "random"]
     params["optimizers"] = ["convex", "adamw"]
     params["protocols"]["corrected"] = params["protocols"]["standard"] | {"optimizer": "convex"}
-    params["probe"] |= {"epochs": 2, "learning_rates": [0.01, 0.001], "seeds": [0, 1]}
+    params["probe"] |= {"epochs": 2, "learning_rates": [0.01, 0.001], "seeds": [0, 1], "split": "disjoint"}
+    params["examine"] |= {"training_questions": 20, "dev_questions": 15, "epochs": 2, "cka_tokens": 300}
+    params["compared"] = {"tuned": "tiny"}
     YAML().dump(params, root / "params.yaml")
     before = Path.cwd()
     os.chdir(root)
@@ -56,7 +69,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
             probe_train.main(models / key, data, probes)
             predict.main(models / key, data, answers, probes)
             evaluate.main(key, data, answers, metrics, root / "scores", probes)
-        compare.main(root / "scores", Path("metrics/smoke/differences.csv"))
+            examine.main(key, models / key, probes, data, metrics)
+        compare.main("tuned", "tiny", models / "tuned", models / "tiny", Path("data/probes/tiny"), data, metrics)
+        differences.main(root / "scores", Path("metrics/smoke/differences.csv"))
         report.main(Path("metrics/smoke"), Path("plots/smoke"), ROOT / "studies/published")
     finally:
         os.chdir(before)
@@ -135,6 +150,30 @@ def test_the_heads_answers_are_those_of_the_stock_model(study: Path) -> None:
 def test_random_weights_are_not_the_pretrained_ones(study: Path) -> None:
     tiny, other = (read_tensors(study / f"data/models/{key}/model.safetensors") for key in ("tiny", "random"))
     assert any(not np.array_equal(tiny[name], other[name]) for name in tiny if name in other)
+
+
+def test_controls_have_every_layer_and_name_what_they_are_measured_on(study: Path) -> None:
+    rows = pd.read_csv(study / "metrics/smoke/controls/tiny.csv")
+    names = ["task", "random_spans", "position_only", "shuffled_question", "no_question"]
+    assert list(rows["control"].unique()) == names
+    layers = read_json(study / "data/models/tiny/config.json")["num_hidden_layers"] + 1
+    assert len(rows) == layers * len(names)
+    assert (rows["training_questions"] == 20).all()
+    assert rows["questions"].between(1, 15).all()
+    task = rows[rows["control"] == "task"].set_index("layer")["forced_f1"]
+    other = rows[rows["control"] == "no_question"].set_index("layer")
+    np.testing.assert_allclose(other["selectivity"], task - other["forced_f1"], atol=1e-3)
+
+
+def test_layers_are_compared_with_those_of_the_base(study: Path) -> None:
+    own = pd.read_csv(study / "metrics/smoke/similarity/tuned.csv").pivot(index="layer", columns="other_layer")["cka"]
+    np.testing.assert_allclose(np.diag(own), 1, atol=1e-4)
+    np.testing.assert_allclose(own, own.T, atol=1e-4)
+    base = pd.read_csv(study / "metrics/smoke/similarity/tuned.from.tiny.csv")
+    assert base["cka"].between(0, 1 + 1e-4).all()
+    transfer = pd.read_csv(study / "metrics/smoke/transfer/tuned.from.tiny.csv")
+    assert len(transfer) == len(base) == own.size
+    assert (transfer["probes_of"] == "tiny").all()
 
 
 def test_report_is_there(study: Path) -> None:

@@ -6,28 +6,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import Field, PositiveInt, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from stages.qa.errors import InputError
-from stages.qa.snapshots import validate_source
-
-Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,95}$")]  # part of a path and of a DVC stage name
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-GitBlob = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]  # a file's name in git
-Source = Annotated[str, BeforeValidator(validate_source)]
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, lt=1)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Optimizer = Literal["adamw", "convex"]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-
-
-class Section(BaseModel):
-    """A section of params.yaml: unknown, missing and mistyped keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+from stages.qa.probing_sections import CodeLength, Examine, Mixing, Mlp
+from stages.qa.section import GitBlob, Key, NonNegative, Optimizer, Rate, Section, Seed, Sha256, Share, Source
 
 
 class DataFile(Section):
@@ -97,6 +82,8 @@ class Probe(Section):
     dropout: Share  # on the hidden states
     max_grad_norm: Rate  # for start and end vector each
     feature_memory_gib: Rate  # hidden states kept in memory between epochs; beyond it they are recomputed
+    split: Literal["same", "disjoint"]  # disjoint: fine-tuning and probes each have training articles of their own
+    finetuning_share: Annotated[float, Field(gt=0, lt=1)]  # of the training articles, if split is disjoint
 
 
 class Convex(Section):
@@ -144,6 +131,11 @@ class Params(Section):
     precision: Literal["auto", "fp32", "bf16"]  # of the frozen encoder; auto: bf16 if fast here and near enough to fp32
     optimizers: Annotated[list[Optimizer], Field(min_length=1)]  # of the probes that are trained
     probe: Probe
+    code_length: CodeLength | None  # null: not measured
+    mixing: Mixing | None  # null: none is trained
+    mlp: Mlp | None  # null: none is trained
+    examine: Examine
+    compared: dict[Key, Key]  # a probed model -> another that its layers are compared with, as its base
     convex: Convex
     protocols: Annotated[dict[Key, Protocol], Field(min_length=1)]
     epochs_read: list[PositiveInt] | None  # of the probes trained by AdamW; null: all
@@ -168,6 +160,16 @@ class Params(Section):
                 raise ValueError(f"protocols.{name}.optimizer: {protocol.optimizer} is not among optimizers")
         if len(set(self.probed + self.heads)) < len(self.probed + self.heads):
             raise ValueError("probed and heads: a key occurs twice")
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_trained_or_compared_is_probed(self) -> "Params":
+        for pair in self.compared.items():
+            if unknown := [key for key in pair if key not in self.probed]:
+                raise ValueError(f"compared: {unknown[0]!r} is not among probed")
+        for name in ("code_length", "mixing", "mlp"):
+            if getattr(self, name) is not None and "adamw" not in self.optimizers:
+                raise ValueError(f"{name}: learns beside the adamw probes, which are not among optimizers")
         return self
 
     @model_validator(mode="after")

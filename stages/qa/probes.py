@@ -7,7 +7,9 @@ changes neither the loss nor an answer.
 Source: github traviemcg/cs224nfinalproject, probe.py, whose updates this code reproduces (see tests/golden).
 """
 
+from collections.abc import Sequence
 from itertools import product
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -34,10 +36,15 @@ def window_softmax(logits: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     layers, _, columns = logits.shape
     index = owner[None, :, None].expand_as(logits)
     top = logits.new_full((layers, len(lengths), columns), -torch.inf)
-    top = top.scatter_reduce(1, index, logits, reduce="amax").index_select(1, owner)
+    top = top.scatter_reduce(1, index, logits.detach(), reduce="amax").index_select(1, owner)
     shifted = logits - top
     total = logits.new_zeros(layers, len(lengths), columns).index_add(1, owner, shifted.exp())
     return shifted - total.log().index_select(1, owner), starts
+
+
+def has_target(batch: Batch) -> Tensor:
+    """Whether start and end of each window have a target, (windows, 2) bool."""
+    return (batch.targets > IGNORED) & (batch.targets < batch.lengths[:, None])
 
 
 def summed_loss(batch: Batch, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -51,7 +58,7 @@ def summed_loss(batch: Batch, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     columns = weights.reshape(layers, hidden, sides * variants).transpose(1, 2).contiguous()
     logits = torch.bmm(columns, batch.states.transpose(1, 2)).transpose(1, 2)
     log_probabilities, starts = window_softmax(logits, batch.lengths)
-    valid = (batch.targets > IGNORED) & (batch.targets < batch.lengths[:, None])  # (windows, 2)
+    valid = has_target(batch)  # (windows, 2)
     counted = torch.repeat_interleave(valid, batch.lengths, dim=0)  # (tokens, 2)
     log_probabilities = log_probabilities.reshape(layers, -1, sides, variants)
     residual = log_probabilities.exp() * counted[None, :, :, None]
@@ -109,7 +116,14 @@ def with_dropout(batch: Batch, share: float, generator: np.random.Generator) -> 
     return Batch(states=batch.states * mask, lengths=batch.lengths, targets=batch.targets)
 
 
-def train_probes(features: Features, settings: Probe) -> Probes:
+class Learner(Protocol):
+    """What else learns from the probes' batches, at no forward pass of its own: see code_length, mixing and mlp."""
+
+    def update(self, epoch: int, rows: np.ndarray, batch: Batch) -> None:
+        """Learn from the windows `rows`, before dropout. `epoch` counts from 0."""
+
+
+def train_probes(features: Features, settings: Probe, beside: Sequence[Learner] = ()) -> Probes:
     """Train a probe on every layer for every learning rate and seed, in one pass over the windows an epoch.
 
     One readout for each epoch, learning rate and seed. The order of the windows and the dropout depend on `order_seed`
@@ -130,7 +144,9 @@ def train_probes(features: Features, settings: Probe) -> Probes:
         for epoch in range(settings.epochs):
             order = np.random.default_rng([settings.order_seed, epoch]).permutation(windows)
             losses = []
-            for batch in features.batches(order, settings.batch_size):
+            for step, batch in enumerate(features.batches(order, settings.batch_size)):
+                for learner in beside:
+                    learner.update(epoch, order[step * settings.batch_size :][: settings.batch_size], batch)
                 losses.append(bank.update(with_dropout(batch, settings.dropout, noise)).mean(1))
                 progress.advance(loss=float(losses[-1].mean()))
             readouts += [Readout("adamw", epoch + 1, rate, seed) for rate, seed in variants]

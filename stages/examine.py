@@ -1,0 +1,48 @@
+"""Check the probes of one encoder on a bounded sample: controls, mixes, one-layer networks, probes across layers.
+
+data/models/<key>, data/probes/<key>, data/squad/<data set> -> metrics/<study>/controls, code_length, mixing, mlp,
+transfer and similarity/<key>.csv
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from stages.qa.checkpoints import pick_device
+from stages.qa.cli import run
+from stages.qa.config import load_params
+from stages.qa.controls import evenly_spread
+from stages.qa.encoder import in_precision, load_encoder
+from stages.qa.examination import Sample, examine
+from stages.qa.extras import load_modules
+from stages.qa.frames import write_frame
+from stages.qa.readouts import load_probes
+from stages.qa.splits import training_part
+from stages.qa.squad import read_squad
+from stages.qa.transfer import headline_weights
+
+
+def main(key: str, model_dir: Path, probes_dir: Path, data_dir: Path, metrics_dir: Path) -> None:
+    """Examine MODEL_DIR and its PROBES_DIR on a sample of DATA_DIR, into METRICS_DIR/*/KEY.csv."""
+    params = load_params()
+    settings, probe = params.examine, params.probe
+    encoder = load_encoder(model_dir, device=pick_device())
+    train = read_squad(data_dir / "train.json", purpose="train")
+    train = training_part(train, "probing", split=probe.split, share=probe.finetuning_share)
+    dev = read_squad(data_dir / "dev.json", purpose="score")
+    sample = Sample(
+        evenly_spread(train, settings.training_questions),
+        evenly_spread(dev, settings.dev_questions),
+        params.windows.model_dump(),
+    )
+    encoder = in_precision(encoder, sample.windows(encoder, sample.dev), params.precision)
+    weights = headline_weights(load_probes(probes_dir), params.optimizers[0])
+    modules = load_modules(probes_dir, encoder)
+    frames = examine(encoder, sample, weights, modules, probe=probe, settings=settings)
+    frames["code_length"] = pd.read_csv(probes_dir / "code_length.csv")
+    for name, frame in frames.items():
+        write_frame(metrics_dir / name / f"{key}.csv", key, frame)
+
+
+if __name__ == "__main__":
+    run(main)
