@@ -23,6 +23,7 @@ $(VENV)/.installed: requirements.txt requirements-dev.txt
 repro: setup ## Run the study of params.yaml: only what is not up to date
 	@dvc repro
 	@cat plots/$(STUDY)/results.md
+	@echo; echo "The report: file://$(CURDIR)/plots/$(STUDY)/report.html"
 
 test: setup ## Run the tests
 	@python -m pytest

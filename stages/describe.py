@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stages.qa.artifacts import write_json
 from stages.qa.cli import run
-from stages.qa.provenance import describe_model
+from stages.qa.descriptions import describe_model
 
 
 def main(model_dir: Path, out: Path) -> None:

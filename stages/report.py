@@ -6,7 +6,7 @@ from stages.qa import findings, pages, plotting, published, statements, tables
 from stages.qa.artifacts import write_text
 from stages.qa.cli import run
 from stages.qa.config import load_params
-from stages.qa.ladder_figure import ladder_panels
+from stages.qa.figures import study_figures
 
 
 def main(metrics_dir: Path, plots_dir: Path, published_dir: Path) -> None:
@@ -17,11 +17,8 @@ def main(metrics_dir: Path, plots_dir: Path, published_dir: Path) -> None:
     losses = tables.read_losses(metrics_dir / "loss", params.probed)
     probed = scores[scores["model"].isin(params.probed)]
 
-    for draw in (plotting.f1_by_layer, plotting.exact_by_layer, plotting.panels, plotting.heat_map, plotting.epochs):
-        plotting.save(draw(probed), plots_dir / f"{draw.__name__}.png")
-    plotting.save(plotting.loss_curves(losses), plots_dir / "loss_curves.png")
-    if params.ladder:
-        plotting.save(ladder_panels(probed, params.ladder), plots_dir / "ladder.png")
+    for name, figure in study_figures(probed, losses, params.ladder):
+        plotting.save(figure, plots_dir / f"{name}.png")
 
     mean_losses = tables.mean_over_seeds(tables.first_rate(losses)).drop(columns="learning_rate")
     for name, rows in (("layers", tables.long_form(scores)), ("loss", mean_losses)):
@@ -36,8 +33,7 @@ def main(metrics_dir: Path, plots_dir: Path, published_dir: Path) -> None:
 
     # a ladder starts from the original's protocol
     protocol = params.ladder[0] if params.ladder else tables.protocols_of(scores)[0]
-    layers = published.read_published(published_dir / "layer_results.csv", layers=True)
-    heads = published.read_published(published_dir / "finetuned_results.csv", layers=False)
+    layers, heads = published.read_tables(published_dir)
     theirs = published.as_scores(layers)
     their_claims = statements.claims(theirs, findings.pretrained_bases(list(theirs["model"].unique()), {}))
     comparison = published.compare(scores, layers, heads, protocol)

@@ -21,6 +21,7 @@ STUDIES = [ROOT / "params.yaml", *sorted((ROOT / "studies").glob("*.yaml"))]
 # Not dependencies: types without values, and what no result depends on.
 UNTRACKED = {f"stages/{name}.py" for name in ("__init__", "qa/__init__", "qa/cli", "qa/config", "qa/errors")}
 UNTRACKED.add("stages/qa/progress.py")
+READ = {"stages/qa/html_page.py": "stages/qa/templates"}  # module -> the files that it reads beside itself
 
 
 def pipeline(root: Path = ROOT) -> dict[str, Any]:
@@ -49,7 +50,8 @@ def closure(path: Path, root: Path, within: set[str] | None = None) -> set[str]:
         if file not in seen:
             seen.add(file)
             todo += imports(file, root)
-    return {file.relative_to(root).as_posix() for file in seen} - UNTRACKED
+    names = {file.relative_to(root).as_posix() for file in seen}
+    return (names | {READ[name] for name in names & READ.keys()}) - UNTRACKED
 
 
 def sections_read(path: Path) -> set[str]:
@@ -147,8 +149,9 @@ def test_graph_of_every_study(tmp_path: Path, study: Path) -> None:
     with definition(tmp_path, study) as repo:
         stages = {stage.name: stage for stage in repo.index.stages}
         graph = repo.index.graph  # raises on cycles and overlapping outputs
-        above = {stage.name for stage in nx.descendants(graph, stages[f"report@{params.study}"])}
-        for kind in ("probe_train", "predict", "evaluate"):
+        last = [stages[f"{name}@{params.study}"] for name in ("report", "page")]
+        above = {stage.name for end in last for stage in nx.descendants(graph, end)}
+        for kind in ("probe_train", "predict", "evaluate", "describe"):
             expected = {f"{kind}@{key}" for key in params.probed}
             assert expected == {name for name in stages if name.startswith(kind + "@")}
             assert expected <= above
@@ -179,6 +182,10 @@ def test_the_committed_lock_is_current(tmp_path: Path) -> None:
     assert would_run(tmp_path, "params.yaml", "study: demo", "study: demo") == set()
 
 
+def test_the_page_redraws_nothing_else(tmp_path: Path) -> None:
+    assert would_run(tmp_path, "stages/qa/templates/page.css", ":root {", ":root  {") == {"page@demo"}
+
+
 def test_another_plot_runs_the_report_alone(tmp_path: Path) -> None:
     assert would_run(tmp_path, "stages/qa/plotting.py", '"""', '"""New. ') == {"report@demo"}
 
@@ -187,15 +194,15 @@ def test_another_model_leaves_the_others_alone(tmp_path: Path) -> None:
     text = (ROOT / "params.yaml").read_text()
     entry = text[text.index("  minilm-random:\n") : text.index("\n# Checkpoints that are trained here")]
     added = entry + entry.replace("minilm-random", "other").replace("seed: 0", "seed: 1")
-    assert would_run(tmp_path, "params.yaml", entry, added) == {"download@other", "report@demo"}
+    assert would_run(tmp_path, "params.yaml", entry, added) == {"download@other", "report@demo", "page@demo"}
 
 
 @pytest.mark.parametrize(
     ("what", "stages"),
     [
-        ("probe", {"probe_train"}),
+        ("probe", {"probe_train", "page"}),
         ("stages/qa/probes.py", {"probe_train"}),
-        ("stages/qa/scoring.py", {"evaluate", "evaluate_head"}),
+        ("stages/qa/scoring.py", {"evaluate", "evaluate_head", "page"}),
         ("stages/qa/spans.py", {"predict", "predict_head"}),
         ("stages/qa/finetuning.py", {"finetune"}),
     ],
@@ -232,7 +239,9 @@ def test_a_stage_is_short() -> None:
         assert len(file.read_text().splitlines()) <= 250, f"{file.name}: does it still hold one idea?"
 
 
-@pytest.mark.parametrize("stage", ["download", "finetune", "probe_train", "predict", "evaluate", "report"])
+@pytest.mark.parametrize(
+    "stage", ["download", "finetune", "probe_train", "predict", "evaluate", "describe", "report", "page"]
+)
 def test_every_stage_has_help(stage: str) -> None:
     out = subprocess.run(
         [sys.executable, "-m", f"stages.{stage}", "--help"], cwd=ROOT, capture_output=True, text=True, check=True

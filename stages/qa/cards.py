@@ -8,26 +8,26 @@ from huggingface_hub import CardData, EvalResult
 from huggingface_hub.repocard_data import eval_results_to_model_index
 
 from stages.qa.page_data import result_rows
-from stages.qa.provenance import DataFileRecord, ModelRecord
+from stages.qa.provenance import DataFileRecord, ModelRecord, Provenance
 from stages.qa.tables import markdown, percent, protocols_of, question_counts
 
 METRICS = {"f1": "F1", "exact": "exact match", "HasAns_f1": "F1 on HasAns", "NoAns_f1": "F1 on NoAns"}
 METRICS |= {"forced_f1": "F1 on HasAns, an answer forced"}
 
 
-def study_card(
-    study: str, dataset: str, frame: pd.DataFrame, models: Sequence[ModelRecord], files: Sequence[DataFileRecord]
-) -> str:
+def study_card(study: str, dataset: str, frame: pd.DataFrame, origin: Provenance) -> str:
     """One card for all models of a study, and for its data: scores of the last layer under the first protocol."""
-    protocol = protocols_of(frame)[0]
+    protocol, models, files = protocols_of(frame)[0], origin.models, origin.files
     index = [entry for model in models for entry in model_index(model.key, frame, dataset)]
-    front = CardData(
-        tags=["question-answering", "squad_v2", "probing"], task_categories=["question-answering"], **{"model-index": index}
-    )
+    tags = ["question-answering", "probing"]
+    fields: dict[str, Any] = {"task_categories": ["question-answering"], "model-index": index}
+    front = CardData(tags=tags, **fields)
     rows = [["model", "kind", "source", "best layer", "F1", "forced", "last layer", "F1", "forced"]]
     for row in result_rows(frame, protocol):
         model = next(record for record in models if record.key == row["model"])
-        cells = [f"{row[at]['layer']:g} {percent(row[at]['f1'])} {percent(row[at]['forced_f1'])}".split() for at in _PLACES]
+        cells = [
+            f"{row[at]['layer']:g} {percent(row[at]['f1'])} {percent(row[at]['forced_f1'])}".split() for at in _PLACES
+        ]
         rows.append([model.key, model.kind, model.source, *(cell for place in cells for cell in place)])
     return f"""\
 ---
@@ -41,8 +41,8 @@ Scores of the last layer are in the model-index above; those of every layer in `
 
 ## Models
 
-Protocol {protocol}; percent, after the last epoch. Best: the layer of the highest F1, chosen on the questions it is scored
-on. Forced: F1 on HasAns questions when an answer is forced.
+Protocol {protocol}; percent, after the last epoch. Best: the layer of the highest F1, chosen on the questions it is
+scored on. Forced: F1 on HasAns questions when an answer is forced.
 
 {markdown(rows, left=3)}
 {_weights(models)}
@@ -65,8 +65,12 @@ def model_card(model: ModelRecord, base: str | None, dataset: str, frame: pd.Dat
         fields["base_model"] = base
     if index:
         fields["model-index"] = index
-    front = CardData(tags=["squad_v2"], **fields)
-    part = "`probes/` holds a start and an end vector for every layer, and `readouts.json` what each is.\n" if probes else ""
+    front = CardData(tags=["question-answering"], **fields)
+    part = (
+        "`probes/` holds a start and an end vector for every layer, and `readouts.json` what each is.\n"
+        if probes
+        else ""
+    )
     scores = "The scores above are those of the probe on the last layer.\n" if index else "It has not been scored.\n"
     return f"""\
 ---
@@ -89,7 +93,7 @@ def model_index(model: str, frame: pd.DataFrame, dataset: str) -> list[dict[str,
     results = [
         EvalResult(
             task_type="question-answering",
-            dataset_type="squad_v2",
+            dataset_type=dataset,
             dataset_name=dataset,
             metric_type="exact_match" if name == "exact" else "f1",
             metric_name=f"{label}, probe on layer {rows[0]['last']['layer']:g}",
@@ -112,5 +116,3 @@ def _weights(models: Sequence[ModelRecord]) -> str:
 def _files(files: Sequence[DataFileRecord]) -> str:
     rows = [[f.name, f.source, "all" if f.articles is None else f"first {f.articles}", f.sha256] for f in files]
     return markdown([["file", "source", "articles", "sha256"], *rows], left=4)
-
-

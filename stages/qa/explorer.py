@@ -1,7 +1,7 @@
 """What every layer answered to every question, packed for the page's question explorer.
 
-Texts travel as JSON, answers as one block of numbers; both are deflated (RFC 1950), which browsers can undo. Characters are
-counted in UTF-16 units, as JavaScript counts them.
+Texts travel as JSON, answers as one block of numbers; both are deflated (RFC 1950), which browsers can undo. Characters
+are counted in UTF-16 units, as JavaScript counts them.
 """
 
 import base64
@@ -35,15 +35,18 @@ class Packed:
 def pack(examples: Sequence[Example], scores: Mapping[tuple[str, str], QuestionScores]) -> Packed:
     """Pack the scores of each (model, protocol); of several seeds, the first.
 
-    Sets are taken protocol by protocol in the order of `scores`. A set's cells are little-endian: start and length of the
-    span (both of the JSON's `span` type), then three bytes each: null probability and forced F1 in percent, and flags.
+    Sets are taken protocol by protocol in the order of `scores`. A set's cells are little-endian: start and length of
+    the span (both of the JSON's `span` type), then a byte each: null probability and forced F1 in percent, and flags.
     """
     widths = [_utf16_places(example.context) for example in examples]
     longest = max(len(example.context.encode("utf-16-le")) // 2 for example in examples)
     span_type = "uint16" if longest < 2**16 else "uint32"
     cell_bytes = 2 * np.dtype(span_type).itemsize + 3
     protocols = list(dict.fromkeys(protocol for _, protocol in scores))
-    blocks, sets, left_out, used = [], [], [], 0
+    blocks: list[bytes] = []
+    sets: list[dict[str, Any]] = []
+    left_out: list[str] = []
+    used = 0
     for protocol in protocols:
         own = {model: given for (model, name), given in scores.items() if name == protocol}
         rows = {model: first_seed(given.readings) for model, given in own.items()}

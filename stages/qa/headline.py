@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from stages.qa.findings import final_points
+from stages.qa.lineage import Lineage
 from stages.qa.tables import no_answer_score, protocols_of
 
 
@@ -18,13 +19,11 @@ class Headline:
     metric: str  # column of the score frame that the answer is about
 
 
-def headline(
-    frame: pd.DataFrame, bases: Mapping[str, str], twins: Mapping[str, str], intervals: pd.DataFrame | None
-) -> Headline:
+def headline(frame: pd.DataFrame, family: Lineage, intervals: pd.DataFrame | None) -> Headline:
     """Fine-tuned against pretrained, under the first protocol, at the layer where each is highest.
 
-    With an answer forced where there are questions with answers, else over all. bases: fine-tuned model -> pretrained
-    one; twins: pretrained -> random encoder. Without such a pair, the first model alone. intervals: see `page_data`.
+    With an answer forced where there are questions with answers, else over all. Without such a pair, the first model
+    alone. intervals: see `page_data.INTERVALS`.
     """
     points = final_points(frame[frame["reading"] == "probe"])
     points = points[points["protocol"] == protocols_of(frame)[0]]
@@ -32,17 +31,19 @@ def headline(
     metric = "forced_f1" if forced else "f1"
     condition = " with an answer forced" if forced else ""
     curves = {model: rows.sort_values("layer") for model, rows in points.groupby("model", sort=False)}
-    pairs = [(model, bases[model]) for model in curves if bases.get(model) in curves]
+    pairs = [(model, family.bases[model]) for model in curves if family.bases.get(model) in curves]
     model, base = pairs[0] if pairs else (next(iter(curves)), None)
     tuned = _peak(curves[model], metric)
-    own = f"{model} peaks at {tuned[metric]:.1f}{_interval(intervals, tuned, metric)} at layer {_of(tuned, curves[model])}"
+    own = f"{model} peaks at {tuned[metric]:.1f}{_interval(intervals, tuned, metric)}"
+    own += f" at layer {_of(tuned, curves[model])}"
     if base is None:
         answer = f"F1 of {own}{condition}."
     else:
         other = _peak(curves[base], metric)
         gap = tuned[metric] - other[metric]
-        rest = f"pretrained {base} at {other[metric]:.1f}{_interval(intervals, other, metric)} at layer {other['layer']:g}"
-        if (twin := twins.get(base)) in curves:
+        rest = f"pretrained {base} at {other[metric]:.1f}{_interval(intervals, other, metric)}"
+        rest += f" at layer {other['layer']:g}"
+        if (twin := family.twins.get(base)) in curves:
             rest += f", random weights at {_peak(curves[twin], metric)[metric]:.1f}"
         verb = f"adds {gap:.1f} points of F1" if gap >= 0 else f"takes {-gap:.1f} points of F1 away"
         answer = f"Fine-tuning {verb}{condition}: {own}, {rest}."

@@ -1,10 +1,11 @@
 """One HTML file with everything in it: templates, style, scripts, the chart library and the data.
 
-The page asks no host for anything, and its content security policy forbids it to; only scripts of the hashes it names run.
+The page asks no host for anything, and its content security policy forbids it to: only scripts with its hashes run.
 """
 
 import base64
 import hashlib
+import math
 from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
@@ -24,8 +25,7 @@ def render(template: str, values: Mapping[str, Any]) -> str:
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    environment.filters["percent"] = lambda value, digits=1: "–" if value is None or value != value else f"{value:.{digits}f}"
-    environment.filters["signed"] = lambda value: "–" if value is None or value != value else f"{value:+.2f}"
+    environment.filters |= {"percent": _percent, "signed": _signed}
     return environment.get_template(template).render(values)
 
 
@@ -40,5 +40,13 @@ def page(values: Mapping[str, Any]) -> str:
         raise ValueError("a script would end its own element")
     hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts.values()]
     style = (folder / "page.css").read_text(encoding="utf-8")
-    trusted = {name: Markup(text) for name, text in scripts.items()} | {"style": Markup(style)}  # our own files  # noqa: S704
+    trusted = {name: Markup(text) for name, text in scripts.items()} | {"style": Markup(style)}  # our own files
     return render("page.html", {**values, **trusted, "hashes": hashes})
+
+
+def _percent(value: float | None, digits: int = 1) -> str:
+    return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _signed(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:+.2f}"

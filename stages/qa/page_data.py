@@ -1,17 +1,17 @@
 """The numbers of the page's charts, as JSON: rows of a frame under named columns, missing ones null."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from stages.qa.findings import STEP_SCORES, final_points
+from stages.qa.lineage import Lineage
 from stages.qa.tables import best_layer, first_rate, mean_over_seeds, no_answer_score, protocols_of
 
 METRICS = ["f1", "exact", "HasAns_f1", "HasAns_exact", "NoAns_f1", "NoAns_exact", "forced_f1", "forced_exact"]
 POINT = ["model", "protocol", "reading", "epoch", "layer"]
-# Intervals: one row per model, protocol, reading, layer and metric, in percent. low, high: of the point alone; band_*: of
-# the whole curve at once.
+# Intervals: one row per model, protocol, reading, layer and metric, in percent. low, high: of the point alone; band_*:
+# of the whole curve at once.
 INTERVALS = ["model", "protocol", "reading", "layer", "metric", "low", "high", "band_low", "band_high"]
 
 
@@ -21,11 +21,18 @@ def chart_data(
     ladder: pd.DataFrame,
     comparison: pd.DataFrame,
     intervals: pd.DataFrame | None,
+    family: Lineage,
+    start: str,
 ) -> dict[str, Any]:
-    """All that the charts draw: scores (frame of `tables`), losses, `findings.ladder`, `published.compare`, intervals."""
+    """All that the charts draw: scores and losses of `tables`, `findings.ladder`, `published.compare`, INTERVALS.
+
+    start: the metric that is shown first.
+    """
     published = comparison[comparison["reading"] == "probe"]
     return {
         "models": list(dict.fromkeys(scores["model"])),
+        "kinds": family.kinds,
+        "start": start,
         "protocols": protocols_of(scores) or list(dict.fromkeys(scores["protocol"])),
         "no_answer": round(no_answer_score(scores), 4),
         "seeds": int(scores["seed"].nunique()),
@@ -38,7 +45,7 @@ def chart_data(
 
 
 def curve_rows(scores: pd.DataFrame) -> dict[str, Any]:
-    """Every point of the first learning rate: mean over the seeds, and <metric>_min and _max where there are several."""
+    """Every point of the first learning rate: mean over the seeds; <metric>_min and _max if there are several."""
     rows = first_rate(scores)
     several = rows["seed"].nunique() > 1
     grouped = rows.groupby(POINT, sort=False, dropna=False)[METRICS]
@@ -48,18 +55,13 @@ def curve_rows(scores: pd.DataFrame) -> dict[str, Any]:
     return _records(found.reset_index())
 
 
-def kinds(models: Sequence[str], bases: Mapping[str, str], random: Sequence[str]) -> dict[str, str]:
-    """What each model is, in words."""
-    return {m: "fine-tuned" if m in bases else "random weights" if m in random else "pretrained" for m in models}
-
-
 def _records(frame: pd.DataFrame) -> dict[str, Any]:
     rounded = frame.round(4).astype(object)
     return {"columns": list(frame.columns), "rows": rounded.where(frame.notna(), None).to_numpy().tolist()}
 
 
 def result_rows(frame: pd.DataFrame, protocol: str) -> list[dict[str, Any]]:
-    """One row per probed model: its points best (highest F1), forced (highest forced F1) and last, and its head or None."""
+    """A row per probed model: its points best (highest F1), forced (highest forced F1) and last; its head or None."""
     points = final_points(frame[frame["protocol"] == protocol])
     found = []
     for model, rows in points.groupby("model", sort=False):

@@ -7,6 +7,7 @@ import pandas as pd
 
 from stages.qa import findings, published
 from stages.qa.page_data import result_rows
+from stages.qa.squad import Example
 from stages.qa.statements import STATEMENTS, Claim
 from stages.qa.tables import protocols_of
 
@@ -42,6 +43,17 @@ def published_tables(comparison: pd.DataFrame, protocol: str) -> dict[str, Any]:
         "published_rows": len(comparison),
         "published_questions": published.QUESTIONS,
         "published_epoch": published.EPOCH,
+    }
+
+
+def question_counts(examples: Sequence[Example]) -> dict[str, int]:
+    """What the dev file holds."""
+    return {
+        "questions": len(examples),
+        "HasAns": sum(bool(example.answers) for example in examples),
+        "NoAns": sum(not example.answers for example in examples),
+        "articles": len({example.article for example in examples}),
+        "paragraphs": len({example.paragraph for example in examples}),
     }
 
 

@@ -35,14 +35,17 @@ RC: dict[str, Any] = {"font.size": 8, "axes.titlesize": 8, "axes.titlelocation":
 RC |= {"axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "legend.frameon": False}
 RC |= {"axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6, "grid.linewidth": 0.5}
 RC |= {"grid.color": "#e6e6e6", "legend.handlelength": 3.2, "lines.linewidth": 1.3, "lines.markersize": 3.8}
+RC |= {"svg.hashsalt": "", "pdf.fonttype": 42}  # the same ids in every SVG; fonts in a PDF that journals take
 paper_style = style.context(["default", RC])
 
 
 @paper_style
 def save(figure: Figure, path: Path) -> None:
-    """Write a PNG of 200 dots per inch: the same bytes for the same figure."""
+    """Write what the ending says (PNG: 200 dots per inch; SVG or PDF): the same bytes for the same figure."""
+    kind = path.suffix.removeprefix(".")
+    dates = {"Software": None} if kind == "png" else {"Date" if kind == "svg" else "CreationDate": None}
     with published(path) as partial:
-        figure.savefig(partial, format="png", dpi=200, metadata={"Software": None})
+        figure.savefig(partial, format=kind, dpi=200, metadata=dates)
 
 
 def f1_by_layer(frame: pd.DataFrame) -> Figure:

@@ -1,16 +1,14 @@
-"""Where the numbers come from: checksums of data and models, settings, versions. Nothing here changes from run to run."""
+"""Where the numbers come from: checksums, settings, versions. Nothing here changes from run to run."""
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from stages.qa.artifacts import read_json
-from stages.qa.config import Dataset, Encoder, Finetuning
-from stages.qa.errors import IntegrityError
-from stages.qa.snapshots import MANIFEST, checksum
-from stages.qa.squad import Example
+from stages.qa.config import Dataset, Finetuning
+from stages.qa.lineage import Lineage
+from stages.qa.snapshots import checksum
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "safetensors", "numpy", "pandas", "dvc")
 MISSING = (
@@ -52,13 +50,17 @@ class Provenance:
     missing: tuple[tuple[str, str], ...] = MISSING  # what is not recorded, and why
 
 
-def describe_model(folder: Path) -> dict[str, Any]:
-    """Source and files of the folder's manifest, and the model_type of its configuration."""
-    manifest = read_json(folder / MANIFEST)
-    if not {"source", "files"} <= manifest.keys():
-        raise IntegrityError(f"{folder / MANIFEST}: not a manifest; remove {folder} and run the stage that writes it")
-    kind = read_json(folder / "config.json").get("model_type", "")
-    return {"source": manifest["source"], "files": manifest["files"], "model_type": kind}
+def collect(
+    data_dir: Path,
+    dataset: Dataset,
+    models_dir: Path,
+    family: Lineage,
+    finetuned: Mapping[str, Finetuning],
+    requirements: Path,
+) -> Provenance:
+    """The files of `data_dir`, the models of `family` as described in `models_dir`, the pins of `requirements`."""
+    models = model_records(models_dir, family, finetuned)
+    return Provenance(data_records(data_dir, dataset), models, pinned_versions(requirements))
 
 
 def data_records(folder: Path, dataset: Dataset) -> list[DataFileRecord]:
@@ -70,15 +72,10 @@ def data_records(folder: Path, dataset: Dataset) -> list[DataFileRecord]:
     return found
 
 
-def model_records(
-    folder: Path,
-    kinds: Mapping[str, str],
-    encoders: Mapping[str, Encoder],
-    finetuned: Mapping[str, Finetuning],
-) -> list[ModelRecord]:
-    """One record per model of `kinds` (key -> kind), from folder/<key>.json, as `describe_model` made them."""
+def model_records(folder: Path, family: Lineage, finetuned: Mapping[str, Finetuning]) -> list[ModelRecord]:
+    """One record per model of `family`, from folder/<key>.json, as `descriptions.describe_model` made them."""
     found = []
-    for key, kind in kinds.items():
+    for key, kind in family.kinds.items():
         record = read_json(folder / f"{key}.json")
         files = record["files"].items()
         weights = [(n, f["bytes"], f["sha256"]) for n, f in files if n.endswith((".safetensors", ".bin"))]
@@ -89,8 +86,8 @@ def model_records(
                 f"from {run.base}: {run.num_train_epochs} epochs, batch {run.train_batch_size}"
                 f" × {run.gradient_accumulation_steps}, learning rate {run.learning_rate:g}, seed {run.seed}"
             )
-        elif encoders[key].seed is not None:
-            settings = f"weights drawn with seed {encoders[key].seed}"
+        elif key in family.seeds:
+            settings = f"weights drawn with seed {family.seeds[key]}"
         found.append(ModelRecord(key, kind, record["source"], record["model_type"], weights, settings))
     return found
 
@@ -99,14 +96,3 @@ def pinned_versions(requirements: Path, names: Sequence[str] = LIBRARIES) -> dic
     """Library -> version, as requirements.txt pins them."""
     pins = dict(re.findall(r"^([\w-]+)==([\w.]+)", requirements.read_text(encoding="utf-8"), re.MULTILINE))
     return {name: pins[name] for name in names if name in pins}
-
-
-def data_summary(examples: Sequence[Example]) -> dict[str, int]:
-    """Counts of the dev questions."""
-    return {
-        "questions": len(examples),
-        "HasAns": sum(bool(example.answers) for example in examples),
-        "NoAns": sum(not example.answers for example in examples),
-        "articles": len({example.article for example in examples}),
-        "paragraphs": len({example.paragraph for example in examples}),
-    }

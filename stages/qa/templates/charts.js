@@ -166,7 +166,7 @@ function drawLoss() {
   }
   const models = data.models.filter((model) => rows.some((row) => row.model === model));
   const columns = Math.max(1, Math.min(models.length, Math.floor(host.clientWidth / 300)));
-  const layer = { field: "layer", type: "quantitative", title: "layer", scale: { scheme: "viridis", domain: [0, maxLayer], reverse: !isDark() },
+  const layer = { field: "layer", type: "quantitative", title: "layer", scale: { scheme: { name: "viridis", extent: isDark() ? [0.3, 1] : [0.9, 0] }, domain: [0, maxLayer] },
     legend: { format: "d", tickMinStep: 1, gradientLength: 120 } };
   const text = (row) => ({ ...row, title: row.model, text: row.loss.toFixed(3) });
   return draw("loss-chart", {
@@ -188,13 +188,14 @@ function drawPublished() {
     .map(([which, f1]) => ({ model: row.model_prefix, layer: row.layer, which, f1, text: percent(f1, 2), title: row.model_prefix })));
   const width = $("#published-chart").clientWidth;
   const color = { field: "model", type: "nominal", scale: { domain: models, range: looks.map((l) => l.color) },
-    legend: { title: null, orient: width > 800 ? "right" : "bottom", columns: 1, symbolType: "stroke", symbolStrokeWidth: 3 } };
+    legend: { title: null, orient: width > 800 ? "right" : "bottom", columns: 1 } };
+  const shape = { field: "model", type: "nominal", scale: { domain: models, range: looks.map((l) => l.shape) }, legend: color.legend };
   const shared = { x: { field: "layer", type: "quantitative", title: "layer", axis: { format: "d", tickMinStep: 1 } },
     y: { field: "f1", type: "quantitative", title: "F1 (%)", scale: { zero: false } }, color };
   return draw("published-chart", { data: { values: long }, width, height: width > 800 ? 280 : 420, layer: [
-    { mark: { type: "line", strokeWidth: 2 }, encoding: { ...shared, strokeDash: { field: "which", type: "nominal",
+    { mark: { type: "line", strokeWidth: 2 }, encoding: { ...shared, color: { ...color, legend: null }, strokeDash: { field: "which", type: "nominal",
       scale: { domain: ["published", "ours"], range: [[1, 0], [5, 3]] }, legend: null } } },
-    { mark: { type: "point", filled: true, size: 45, opacity: 1 }, encoding: { ...shared,
+    { mark: { type: "point", filled: true, size: 55, opacity: 1 }, encoding: { ...shared, shape,
       tooltip: [{ field: "title", title: "title" }, { field: "layer", title: "layer" }, { field: "which", title: "numbers" }, { field: "text", title: "F1" }] } },
   ] }, "Published F1 by layer");
 }

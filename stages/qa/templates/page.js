@@ -84,6 +84,7 @@ function start() {
     }, 150);
   });
   addEventListener("hashchange", followHash);
+  addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((details) => { details.open = true; }));
   addEventListener("scroll", () => { $("#tip").hidden = true; }, { passive: true });
   return drawAll().then(() => document.documentElement.setAttribute("data-ready", "charts")).then(startExplorer)
     .then(() => document.documentElement.setAttribute("data-ready", "all"));

@@ -1,0 +1,23 @@
+"""The figures of a study, by name: what the report stage draws, and `python -m stages.figures` in other formats."""
+
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from stages.qa import plotting
+from stages.qa.ladder_figure import ladder_panels
+from stages.qa.tables import protocols_of
+
+CURVES = (plotting.f1_by_layer, plotting.exact_by_layer, plotting.panels, plotting.heat_map, plotting.epochs)
+
+
+def study_figures(probed: pd.DataFrame, losses: pd.DataFrame, ladder: Sequence[str]) -> Iterator[tuple[str, Figure]]:
+    """File name without its ending, and figure, one after the other.
+
+    `protocols` holds a curve for each protocol of the ladder, or without one for each protocol of the study.
+    """
+    for draw in CURVES:
+        yield draw.__name__, draw(probed)
+    yield "loss_curves", plotting.loss_curves(losses)
+    yield "protocols", ladder_panels(probed, ladder or protocols_of(probed))
