@@ -47,12 +47,23 @@ function config() {
   };
 }
 
-async function draw(id, spec, description) {
+// One drawing at a time in a place, so that the last choice is the one that stays.
+const waiting = {};
+function draw(id, spec, description) {
+  waiting[id] = (waiting[id] ?? Promise.resolve()).then(() => embed(id, spec, description));
+  return waiting[id];
+}
+
+async function embed(id, spec, description) {
   const host = document.getElementById(id);
-  const whole = { $schema: "https://vega.github.io/schema/vega-lite/v6.json", description,
-    autosize: { type: "fit", contains: "padding" }, ...spec };
   drawn[id]?.finalize();
-  drawn[id] = await vegaEmbed(host, whole, { ast: true, renderer: "svg", actions: false, tooltip: showTip, config: config() });
+  delete drawn[id];
+  if (spec === null) host.textContent = "Nothing to show for these choices.";
+  else {
+    const whole = { $schema: "https://vega.github.io/schema/vega-lite/v6.json", description,
+      autosize: { type: "fit", contains: "padding" }, ...spec };
+    drawn[id] = await vegaEmbed(host, whole, { ast: true, renderer: "svg", actions: false, tooltip: showTip, config: config() });
+  }
   host.setAttribute("data-drawn", String(Number(host.getAttribute("data-drawn") ?? 0) + 1));
 }
 
@@ -121,17 +132,17 @@ function drawCurves() {
   }
   layer.push({ mark: { type: "line", strokeWidth: 2 }, encoding: { x, y, color, strokeDash: dash, detail } });
   layer.push({ mark: { type: "point", filled: true, size: 55, opacity: 1 }, encoding: { x, y, color, shape } });
-  layer.push({ data: { values: ownHeads }, mark: { type: "point", filled: false, size: 80, strokeWidth: 2, opacity: 1 }, encoding: { x, y, color, shape } });
+  if (ownHeads.length) layer.push({ data: { values: ownHeads }, mark: { type: "point", filled: false, size: 80, strokeWidth: 2, opacity: 1 }, encoding: { x, y, color, shape } });
   layer.push({ data: { values: columns }, params: [{ name: "near", select: { type: "point", fields: ["layer"], on: "pointerover", clear: "pointerout", nearest: false } }],
     mark: { type: "rule", strokeWidth: Math.max(10, width / (maxLayer + 2) - 2), color: colour("--edge") },
     encoding: { x, opacity: { condition: { param: "near", empty: false, value: 0.16 }, value: 0 },
       tooltip: [{ field: "title", title: "title" }, ...names.map((name, i) => ({ field: `v${i}`, title: name }))] } });
   const what = `${SCORES[choices.score]} of ${SPLITS[choices.split]}`;
-  const missing = points.length ? "" : " No such questions or points.";
   const range = { none: "", seeds: " Range: lowest to highest seed.", interval: " Range: 95 % interval of each point.",
     band: " Range: 95 % band of the whole curve." }[choices.range];
   const none = intervals ? (choices.epoch === "last" ? "" : " Intervals are those of the last epoch.") : " No intervals in this study.";
-  $("#curves-caption").textContent = `${what}; ${choices.epoch === "last" ? "last epoch" : `epoch ${choices.epoch}`}. Point at a layer for its numbers.${range}${none}${missing}`;
+  $("#curves-caption").textContent = `${what}; ${choices.epoch === "last" ? "last epoch" : `epoch ${choices.epoch}`}. Point at a layer for its numbers.${range}${none}`;
+  if (!points.length && !ownHeads.length) return draw("curves", null);
   return draw("curves", { data: { values: points }, width, height: Math.min(330, Math.max(240, innerHeight * 0.34)), layer },
     `${what} by layer: ` + names.join(", "));
 }
@@ -193,7 +204,7 @@ function drawPublished() {
   const shared = { x: { field: "layer", type: "quantitative", title: "layer", axis: { format: "d", tickMinStep: 1 } },
     y: { field: "f1", type: "quantitative", title: "F1 (%)", scale: { zero: false } }, color };
   return draw("published-chart", { data: { values: long }, width, height: width > 800 ? 280 : 420, layer: [
-    { mark: { type: "line", strokeWidth: 2 }, encoding: { ...shared, color: { ...color, legend: null }, strokeDash: { field: "which", type: "nominal",
+    { mark: { type: "line", strokeWidth: 2 }, encoding: { ...shared, strokeDash: { field: "which", type: "nominal",
       scale: { domain: ["published", "ours"], range: [[1, 0], [5, 3]] }, legend: null } } },
     { mark: { type: "point", filled: true, size: 55, opacity: 1 }, encoding: { ...shared, shape,
       tooltip: [{ field: "title", title: "title" }, { field: "layer", title: "layer" }, { field: "which", title: "numbers" }, { field: "text", title: "F1" }] } },
@@ -206,6 +217,7 @@ function drawLadder() {
   const name = choices.split === "" ? "f1" : `${choices.split}f1`;
   const rows = records(data.ladder).filter((row) => row.at === "last layer" && choices.models.includes(row.model))
     .map((row) => ({ ...row, change: row[name], text: row[name] == null ? "–" : (row[name] >= 0 ? "+" : "") + row[name].toFixed(2), title: row.model }));
+  if (!rows.length) return draw("ladder-chart", null);
   const steps = [...new Set(rows.map((row) => row.step))], models = [...new Set(rows.map((row) => row.model))];
   const columns = Math.max(1, Math.min(models.length, Math.floor(host.clientWidth / 380)));
   return draw("ladder-chart", {

@@ -65,6 +65,7 @@ function startTheme() {
 }
 
 async function save(id) {
+  if (!drawn[id]) return;
   const text = await drawn[id].view.toSVG();
   const link = make("a", { href: URL.createObjectURL(new Blob([text], { type: "image/svg+xml" })), download: `${id}.svg` });
   link.click();
