@@ -34,7 +34,7 @@ def page(values: Mapping[str, Any]) -> str:
     folder = files("stages.qa") / "templates"
     own = "".join((folder / name).read_text(encoding="utf-8") for name in SCRIPTS)
     # each in a function of its own: their names are many, and some are the same
-    scripts = {"charts_script": f"(() => {{{vl_convert.javascript_bundle(CHARTS)}}})();"}
+    scripts = {"charts_script": charts_script()}
     scripts["own_script"] = f'(() => {{\n"use strict";\n{own}}})();'
     if any("</script" in text.lower() or "<!--" in text for text in scripts.values()):
         raise ValueError("a script would end its own element")
@@ -42,6 +42,16 @@ def page(values: Mapping[str, Any]) -> str:
     style = (folder / "page.css").read_text(encoding="utf-8")
     trusted = {name: Markup(text) for name, text in scripts.items()} | {"style": Markup(style)}  # our own files
     return render("page.html", {**values, **trusted, "hashes": hashes})
+
+
+def plots_template() -> str:
+    """What DVC fills with its plots, for `plots.html_template`; {plot_divs} and {refresh_tag} are left to it."""
+    return render("plots.html", {"charts_script": Markup(charts_script())})
+
+
+def charts_script(vega_lite: str | None = None) -> str:
+    """Vega, Vega-Lite and Vega-Embed, as `vegaEmbed` and `vega` of the window."""
+    return f"(() => {{{vl_convert.javascript_bundle(CHARTS, vega_lite)}}})();"
 
 
 def _percent(value: float | None, digits: int = 1) -> str:
