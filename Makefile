@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 STUDY = $(shell sed -n 's/^study: *//p' params.yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test lint format clean
+.PHONY: help setup repro experiments test lint format clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | awk -F@ '{printf "%-14s %s\n", $$1, $$2}'
@@ -18,11 +18,17 @@ $(VENV)/.installed: requirements.txt requirements-dev.txt
 		{ echo "error: $(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.12 ..." >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(BIN)/python -m stages.offline .dvc/plots/offline.html
+	$(BIN)/dvc config --local plots.html_template plots/offline.html
 	@touch $@
 
 repro: setup ## Run the study of params.yaml: only what is not up to date
 	@dvc repro
 	@cat plots/$(STUDY)/results.md
+	@echo; echo "The report: file://$(CURDIR)/plots/$(STUDY)/report.html"
+
+experiments: setup ## Compare experiments: what changed, and the F1 of best and last layer
+	@dvc exp show --only-changed --drop '.*' --keep '.*(best_f1|last_f1|last_forced_f1)$$|^params.yaml:' --no-pager
 
 test: setup ## Run the tests
 	@python -m pytest

@@ -7,10 +7,9 @@ from stages.qa.artifacts import write_text
 from stages.qa.cli import run
 from stages.qa.config import load_params
 from stages.qa.evidence import read_evidence, with_bands
-from stages.qa.evidence_figures import evidence_figures
 from stages.qa.evidence_page import evidence_section
-from stages.qa.ladder_figure import ladder_panels
-from stages.qa.probing_report import write_probing
+from stages.qa.figures import study_figures
+from stages.qa.probing_page import probing_page
 from stages.qa.probing_results import read_probing
 
 
@@ -21,16 +20,12 @@ def main(metrics_dir: Path, plots_dir: Path, published_dir: Path) -> None:
     question = tables.read_question(metrics_dir / "question", params.probed + params.heads)
     losses = tables.read_losses(metrics_dir / "loss", params.probed)
     evidence, confidence = read_evidence(metrics_dir, params.probed + params.heads), params.statistics.confidence
+    probing = read_probing(metrics_dir, params.probed, params.compared)
     scores = with_bands(scores, evidence.intervals, confidence)
     probed = scores[scores["model"].isin(params.probed)]
 
-    for draw in (plotting.f1_by_layer, plotting.exact_by_layer, plotting.panels, plotting.heat_map, plotting.epochs):
-        plotting.save(draw(probed), plots_dir / f"{draw.__name__}.png")
-    plotting.save(plotting.loss_curves(losses), plots_dir / "loss_curves.png")
-    for name, figure in evidence_figures(evidence, tables.protocols_of(scores)[0], confidence):
+    for name, figure in study_figures(probed, losses, params.ladder, evidence, probing, confidence):
         plotting.save(figure, plots_dir / f"{name}.png")
-    if params.ladder:
-        plotting.save(ladder_panels(probed, params.ladder), plots_dir / "ladder.png")
 
     mean_losses = tables.mean_over_seeds(tables.first_rate(losses)).drop(columns="learning_rate")
     for name, rows in (("layers", tables.long_form(scores)), ("loss", mean_losses)):
@@ -42,13 +37,11 @@ def main(metrics_dir: Path, plots_dir: Path, published_dir: Path) -> None:
     steps, claims = findings.ladder(probed, params.ladder), statements.claims(probed, bases)
     page = pages.findings_page(references, steps, claims, question, params.question)
     write_text(plots_dir / "findings.md", f"{page}\n{evidence_section(evidence, confidence)}")
-
-    write_probing(plots_dir, read_probing(metrics_dir, params.probed, params.compared), probed)
+    write_text(plots_dir / "probing.md", probing_page(probing, probed))
 
     # a ladder starts from the original's protocol
     protocol = params.ladder[0] if params.ladder else tables.protocols_of(scores)[0]
-    layers = published.read_published(published_dir / "layer_results.csv", layers=True)
-    heads = published.read_published(published_dir / "finetuned_results.csv", layers=False)
+    layers, heads = published.read_tables(published_dir)
     theirs = published.as_scores(layers)
     their_claims = statements.claims(theirs, findings.pretrained_bases(list(theirs["model"].unique()), {}))
     comparison = published.compare(scores, layers, heads, protocol)

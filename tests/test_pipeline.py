@@ -21,6 +21,7 @@ STUDIES = [ROOT / "params.yaml", *sorted((ROOT / "studies").glob("*.yaml"))]
 # Not dependencies: types without values, and what no result depends on.
 UNTRACKED = {f"stages/{name}.py" for name in ("__init__", "qa/__init__", "qa/cli", "qa/config", "qa/errors")}
 UNTRACKED |= {f"stages/qa/{name}.py" for name in ("probing_sections", "progress", "section")}
+READ = {"stages/qa/html_page.py": "stages/qa/templates"}  # module -> the files that it reads beside itself
 
 
 def pipeline(root: Path = ROOT) -> dict[str, Any]:
@@ -49,7 +50,8 @@ def closure(path: Path, root: Path, within: set[str] | None = None) -> set[str]:
         if file not in seen:
             seen.add(file)
             todo += imports(file, root)
-    return {file.relative_to(root).as_posix() for file in seen} - UNTRACKED
+    names = {file.relative_to(root).as_posix() for file in seen}
+    return (names | {READ[name] for name in names & READ.keys()}) - UNTRACKED
 
 
 def sections_read(path: Path) -> set[str]:
@@ -147,8 +149,9 @@ def test_graph_of_every_study(tmp_path: Path, study: Path) -> None:
     with definition(tmp_path, study) as repo:
         stages = {stage.name: stage for stage in repo.index.stages}
         graph = repo.index.graph  # raises on cycles and overlapping outputs
-        above = {stage.name for stage in nx.descendants(graph, stages[f"report@{params.study}"])}
-        for kind in ("probe_train", "examine", "predict", "evaluate"):
+        last = [stages[f"{name}@{params.study}"] for name in ("report", "page")]
+        above = {stage.name for end in last for stage in nx.descendants(graph, end)}
+        for kind in ("probe_train", "examine", "predict", "evaluate", "describe"):
             expected = {f"{kind}@{key}" for key in params.probed}
             assert expected == {name for name in stages if name.startswith(kind + "@")}
             assert expected <= above
@@ -179,6 +182,10 @@ def test_the_committed_lock_is_current(tmp_path: Path) -> None:
     assert would_run(tmp_path, "params.yaml", "study: demo", "study: demo") == set()
 
 
+def test_the_page_redraws_nothing_else(tmp_path: Path) -> None:
+    assert would_run(tmp_path, "stages/qa/templates/page.css", ":root {", ":root  {") == {"page@demo"}
+
+
 def test_another_plot_runs_the_report_alone(tmp_path: Path) -> None:
     assert would_run(tmp_path, "stages/qa/plotting.py", '"""', '"""New. ') == {"report@demo"}
 
@@ -187,18 +194,18 @@ def test_another_model_leaves_the_others_alone(tmp_path: Path) -> None:
     text = (ROOT / "params.yaml").read_text()
     entry = text[text.index("  minilm-random:\n") : text.index("\n# Checkpoints that are trained here")]
     added = entry + entry.replace("minilm-random", "other").replace("seed: 0", "seed: 1")
-    assert would_run(tmp_path, "params.yaml", entry, added) == {"download@other", "report@demo"}
+    assert would_run(tmp_path, "params.yaml", entry, added) == {"download@other", "report@demo", "page@demo"}
 
 
 @pytest.mark.parametrize(
     ("what", "stages"),
     [
-        ("probe", {"probe_train", "examine"}),
+        ("probe", {"probe_train", "examine", "page"}),
         ("probe.split", {"finetune"}),
         ("examine", {"examine", "compare"}),
         ("stages/qa/controls.py", {"examine", "compare"}),
         ("stages/qa/probes.py", {"probe_train", "examine", "compare"}),
-        ("stages/qa/scoring.py", {"evaluate", "evaluate_head", "differences", "examine", "compare"}),
+        ("stages/qa/scoring.py", {"evaluate", "evaluate_head", "differences", "examine", "compare", "page"}),
         ("stages/qa/statistics.py", {"evaluate", "evaluate_head", "differences"}),
         ("stages/qa/likelihood.py", {"predict", "predict_head"}),
         ("stages/qa/similarity.py", {"examine", "compare"}),
@@ -240,7 +247,10 @@ def test_a_stage_is_short() -> None:
 
 @pytest.mark.parametrize(
     "stage",
-    ["download", "finetune", "probe_train", "examine", "compare", "predict", "evaluate", "differences", "report"],
+    [
+        *("download", "finetune", "probe_train", "examine", "compare", "predict", "evaluate", "describe"),
+        *("differences", "report", "page"),
+    ],
 )
 def test_every_stage_has_help(stage: str) -> None:
     out = subprocess.run(

@@ -26,11 +26,13 @@ class Evidence:
 def read_evidence(metrics_dir: Path, models: Sequence[str]) -> Evidence:
     """Read METRICS_DIR/*/<model>.csv and differences.csv; InputError if one is missing or malformed."""
     folders = ("intervals", "quality", "reliability", "breakdown")
-    frames = {
-        name: pd.concat([_read(metrics_dir / name / f"{model}.csv") for model in models], ignore_index=True)
-        for name in folders
-    }
+    frames = {name: read_models(metrics_dir / name, models) for name in folders}
     return Evidence(differences=_read(metrics_dir / "differences.csv"), **frames)
+
+
+def read_models(folder: Path, models: Sequence[str]) -> pd.DataFrame:
+    """One kind of evidence of all `models`, from folder/<model>.csv; InputError if one is missing or malformed."""
+    return pd.concat([_read(folder / f"{model}.csv") for model in models], ignore_index=True)
 
 
 def _read(path: Path) -> pd.DataFrame:

@@ -36,14 +36,17 @@ RC: dict[str, Any] = {"font.size": 8, "axes.titlesize": 8, "axes.titlelocation":
 RC |= {"axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "legend.frameon": False}
 RC |= {"axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6, "grid.linewidth": 0.5}
 RC |= {"grid.color": "#e6e6e6", "legend.handlelength": 3.2, "lines.linewidth": 1.3, "lines.markersize": 3.8}
+RC |= {"svg.hashsalt": "", "pdf.fonttype": 42}  # the same ids in every SVG; fonts in a PDF that journals take
 paper_style = style.context(["default", RC])
 
 
 @paper_style
 def save(figure: Figure, path: Path) -> None:
-    """Write a PNG of 200 dots per inch: the same bytes for the same figure."""
+    """Write what the ending says (PNG: 200 dots per inch; SVG or PDF): the same bytes for the same figure."""
+    kind = path.suffix.removeprefix(".")
+    dates = {"Software": None} if kind == "png" else {"Date" if kind == "svg" else "CreationDate": None}
     with published(path) as partial:
-        figure.savefig(partial, format="png", dpi=200, metadata={"Software": None})
+        figure.savefig(partial, format=kind, dpi=200, metadata=dates)
 
 
 def f1_by_layer(frame: pd.DataFrame) -> Figure:
@@ -111,11 +114,9 @@ def heat_map(frame: pd.DataFrame) -> Figure:
     probes = mean_over_seeds(final[final["reading"] == "probe"])
     models = list(dict.fromkeys(probes["model"]))
     layers = range(int(probes["layer"].max()) + 1)
-    width, height = (
-        0.065 * max(map(len, models)) + 0.37 * len(layers) + 1.1,
-        (0.27 * len(models) + 0.6) * len(protocols),
-    )
-    figure = Figure(figsize=(max(width, 5.0), height + 0.6), layout="constrained")
+    width = 0.065 * max(map(len, models)) + 0.37 * len(layers) + 1.1
+    height = (0.27 * len(models) + 0.6) * len(protocols) + 0.6
+    figure = Figure(figsize=(max(width, 5.0), height), layout="constrained")
     grid, norm = figure.subplots(len(protocols), 1, squeeze=False), Normalize(probes["f1"].min(), probes["f1"].max())
     for axes, protocol in zip(grid.flat, protocols, strict=True):
         values = probes[probes["protocol"] == protocol].pivot(index="model", columns="layer", values="f1")

@@ -1,6 +1,6 @@
 """Figures of controls, code length and mixes by layer, and heat maps across layers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import cycle
 from math import ceil
 from textwrap import fill
@@ -12,30 +12,38 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from stages.qa.plotting import LOOKS, TITLE, paper_style
+from stages.qa.plotting import LOOKS, TITLE, paper_style, say
 from stages.qa.probing_results import ProbingResults
 
 COLUMNS = 4  # of panels at most
 
 
-def figures(results: ProbingResults) -> dict[str, Figure]:
-    """Name -> figure, those that there is anything to show in."""
+def probing_figures(results: ProbingResults) -> Iterator[tuple[str, Figure]]:
+    """File name without its ending, and figure, one after the other; an empty one for what was not measured."""
     counted = f"{int(results.controls['questions'].iloc[0])} sampled HasAns questions"
-    found = {"controls": controls(results.controls)}
-    if len(results.code_length):
-        found["code_length"] = code_length(results.code_length)
-    if len(results.mixing):
-        found["mixing"] = mixing(results.mixing)
-    found["transfer"] = heat_maps(
-        results.transfer.rename(columns={"probes_of": "other", "probe_layer": "other_layer"}),
-        "forced_f1",
-        f"Probes trained on one layer, read on another: forced F1 (%)\n{counted}",
-        "probes",
+    yield "controls", controls(results.controls)
+    yield "code_length", code_length(results.code_length) if len(results.code_length) else _none("Code length")
+    yield "mixing", mixing(results.mixing) if len(results.mixing) else _none("Scalar mixes of layers")
+    yield (
+        "transfer",
+        heat_maps(
+            results.transfer.rename(columns={"probes_of": "other", "probe_layer": "other_layer"}),
+            "forced_f1",
+            f"Probes trained on one layer, read on another: forced F1 (%)\n{counted}",
+            "probes",
+        ),
     )
     tokens = int(results.similarity["tokens"].iloc[0])
     title = f"Linear CKA between layers\n{tokens} tokens of the sampled dev questions"
-    found["similarity"] = heat_maps(results.similarity, "cka", title, "layers")
-    return found
+    yield "similarity", heat_maps(results.similarity, "cka", title, "layers")
+
+
+@paper_style
+def _none(title: str) -> Figure:
+    figure = Figure(figsize=(5.0, 1.5), layout="constrained")
+    figure.suptitle(title, **TITLE)
+    say(figure.subplots(), "not measured in this study")
+    return figure
 
 
 def controls(frame: pd.DataFrame) -> Figure:

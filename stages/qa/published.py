@@ -20,6 +20,12 @@ def key_of(model_prefix: str) -> str:
     return model_prefix.replace("/", "--").replace(".", "_")
 
 
+def read_tables(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The two published tables: of the probes, and of the models' own heads."""
+    probes = read_published(folder / "layer_results.csv", layers=True)
+    return probes, read_published(folder / "finetuned_results.csv", layers=False)
+
+
 def read_published(path: Path, *, layers: bool) -> pd.DataFrame:
     """A published table: model_prefix, layer (if `layers`), METRICS. InputError if it is missing or malformed."""
     columns = ["model_prefix", *(["layer"] if layers else []), *METRICS]
