@@ -56,7 +56,10 @@ def spans_by_loop(logits: Tensor, windows: Windows) -> np.ndarray:
     """The original's search: first and last token (layers, windows, 2), (0, 0) for no answer."""
     context = windows.context[: logits.shape[1]].tolist()
     rows = [
-        [original_span(window[None, :, 0], window[None, :, 1], (a, b))[1:] for window, (a, b) in zip(layer, context)]
+        [
+            original_span(window[None, :, 0], window[None, :, 1], (a, b))[1:]
+            for window, (a, b) in zip(layer, context, strict=True)
+        ]
         for layer in logits
     ]
     return np.array(rows)

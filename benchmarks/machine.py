@@ -38,7 +38,7 @@ def matmul_peak(dtype: torch.dtype, *, device: str = "cpu", size: int = 2048, ro
 
 
 def onednn_peak(*, size: int = 2048, rounds: int = 8) -> float:
-    """The same in float32 through oneDNN (as a convolution of width 1): on some CPUs faster than torch's own library."""
+    """The same in float32 by oneDNN (as a convolution of width 1): on some CPUs faster than torch's own library."""
     a, b = torch.randn(1, size, size), torch.randn(size, size, 1)
     best = float("inf")
     with torch.inference_mode():

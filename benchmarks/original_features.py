@@ -2,16 +2,17 @@
 
 Source: squad_convert_examples_to_features of transformers 2.5.1 (data/processors/squad.py), which the study called with
 threads=1, written anew with the same work in it: words and a character-to-word table for every question, a slow
-tokenizer called for each word, `_improve_answer_span`, windows by overflowing tokens, and for every window the maps that
-transformers built (token -> word, token -> whether this window gives it the most context) and never needed here. Only
-BERT's form ([CLS] question [SEP] context [SEP]) is covered. Differences, all in the original's favour: it ran in a worker
-process that sent its features back, and showed a progress bar; both are left out.
+tokenizer called for each word, `_improve_answer_span`, windows by overflowing tokens, and for every window the maps
+that transformers built and the study never read (token -> word; token -> has it the most context here). Only BERT's
+form ([CLS] question [SEP] context [SEP]) is covered. What is left out is in the original's favour: it ran in a worker
+process that sent its features back, and showed a progress bar.
 
 The slow tokenizer itself is transformers' own BertTokenizerLegacy, the Python tokenizer of that day.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -102,7 +103,7 @@ def _windows_of(
     rest = document
     while len(spans) * doc_stride < len(document):
         kept = rest[:room]
-        ids = tokenizer.convert_tokens_to_ids(["[CLS]", *question, "[SEP]", *kept, "[SEP]"])
+        ids = cast(list[int], tokenizer.convert_tokens_to_ids(["[CLS]", *question, "[SEP]", *kept, "[SEP]"]))
         types = [0] * head + [1] * (len(kept) + 1)
         padding = max_seq_length - len(ids)
         mask = [1] * len(ids) + [0] * padding

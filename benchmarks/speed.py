@@ -11,8 +11,8 @@ What would flatter, and how it is avoided:
   printed against the original without its masks too. Fine-tuning is timed without dropout, as params.yaml has it, and
   with the checkpoint's own; both are in the table.
 - Eager attention as the baseline: both sides use PyTorch's SDPA.
-- Synthetic lengths, scattered questions: all questions of whole paragraphs, in their order, of real SQuAD (SQUAD_DIR) or
-  of the sample; the table says which, with the mean number of tokens. Neighbouring questions share their context, in
+- Synthetic lengths, scattered questions: all questions of whole paragraphs, in their order, of real SQuAD (SQUAD_DIR)
+  or of the sample; the table says which, with the mean number of tokens. Neighbouring questions share their context, in
   real data too: tokenising a context once is worth more there than on scattered questions.
 - Absolute seconds: ratios are the result. They are of runs that take turns in one process, the order swapped each
   round; the table has median, least and most, by wall clock and by CPU time of all threads.
@@ -118,8 +118,8 @@ def main(
     ]
     print(f"{describe()}\n")
     print(
-        f"{texts.name}: {len(texts.train)} train questions, {len(windows)} windows of {windows.lengths.mean():.0f} tokens "
-        f"(longest {windows.lengths.max()}); {len(texts.dev)} dev questions, {len(dev_windows)} windows of "
+        f"{texts.name}: {len(texts.train)} train questions, {len(windows)} windows of {windows.lengths.mean():.0f} "
+        f"tokens (longest {windows.lengths.max()}); {len(texts.dev)} dev questions, {len(dev_windows)} windows of "
         f"{dev_windows.lengths.mean():.0f}. {model.name}, {encoder.layers - 1} layers, hidden {encoder.hidden}."
     )
     print(f"Our frozen forward pass: {str(dtype).removeprefix('torch.')} (choosing took {choosing.wall:.2f} s).")
