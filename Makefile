@@ -9,7 +9,7 @@ STUDY = $(shell sed -n 's/^study: *//p' params.yaml)
 .PHONY: help setup repro test bench bench-growth bench-gpu lint format clean
 
 help: ## List the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | awk -F@ '{printf "%-14s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | awk -F@ '{printf "%-20s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.installed ## Create .venv with the pinned requirements
 

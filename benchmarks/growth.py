@@ -1,8 +1,8 @@
 """`make bench-growth`: how time and memory grow with the work, as fitted slopes of log cost on log size.
 
 A slope of 1 is linear, 0 flat. Small sizes carry fixed costs, so a slope below 1 is no miracle; none may be far above 1
-but that of window length, where attention adds a square. Memory: the hidden states that are kept (bytes, exact), and the
-peak resident size of a fresh process for each number of layers, less its size when the encoder is loaded.
+but that of window length, where attention adds a square. Memory: the hidden states that are kept (bytes, exact), and
+the peak resident size of a fresh process for each number of layers, less its size when the encoder is loaded.
 """
 
 import json

@@ -20,7 +20,7 @@ from benchmarks.original_probe import OriginalProbe, original_span, predict_orig
 from benchmarks.sides import WINDOWS, answers_ours, as_original, settings, windows_of
 from benchmarks.texts import read_texts
 from benchmarks.timing import Row, Seconds
-from stages.qa.encoder import load_encoder
+from stages.qa.encoder import encode, load_encoder
 from stages.qa.features import Features
 from stages.qa.probes import initial_weights, train_probes
 from stages.qa.readouts import Probes, Readout
@@ -140,16 +140,19 @@ def test_the_fast_answers_equal_the_original_ones(
     """The original's whole prediction, padded and in a loop, on the same weights: equal answers, layer by layer."""
     encoder = load_encoder(tiny_model("bert"), device=CPU)
     some = sample[:24]
-    weights = np.random.default_rng(0).normal(size=(1, encoder.layers, encoder.hidden, 2)).astype(np.float32)
-    last = Probes([Readout("adamw", 1, 1e-2, 0)], weights)
+    windows = windows_of(encoder, some)
+    states = encode(encoder, windows, np.arange(len(windows))).states.numpy()
+    weights = np.random.default_rng(0).normal(size=(encoder.layers, encoder.hidden, 2))
+    nothing = states[:, windows.starts[:-1]].mean(1) - states.mean(1)  # (layers, hidden): towards no answer
+    weights += (12 * nothing / np.square(nothing).sum(1, keepdims=True))[:, :, None]
+    last = Probes([Readout("adamw", 1, 1e-2, 0)], weights[None].astype(np.float32))
     _, dataset = original_features(some, slow_tokenizer, training=False, **WINDOWS)
     theirs = predict_original(encoder.model, slow_tokenizer, some, dataset, as_original(last))
     ours = answers_ours(encoder, some, last)
     rows = [row for row, reading in enumerate(ours.readings) if reading.kind == "probe"][1:]
     assert theirs == [ours.final(row) for row in rows]
-    given = [answer for table in theirs for answer in table.values()]
-    assert "" in given
-    assert any(given)
+    empty = [answer == "" for table in theirs for answer in table.values()]
+    assert 0.1 < np.mean(empty) < 0.9
 
 
 def test_the_two_searches_agree_on_ties(tiny_model: TinyModel, sample: list[Example]) -> None:
