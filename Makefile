@@ -6,10 +6,10 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 STUDY = $(shell sed -n 's/^study: *//p' params.yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro experiments test lint format clean
+.PHONY: help setup repro experiments test bench bench-growth bench-gpu lint format clean
 
 help: ## List the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | awk -F@ '{printf "%-14s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | awk -F@ '{printf "%-20s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.installed ## Create .venv with the pinned requirements
 
@@ -32,6 +32,21 @@ experiments: setup ## Compare experiments: what changed, and the F1 of best and 
 
 test: setup ## Run the tests
 	@python -m pytest
+
+# The folder of a checkpoint; MiniLM is fetched if BENCH_MODEL names no other.
+export BENCH_MODEL ?= data/models/minilm
+BENCH_FETCH = @test -d $(BENCH_MODEL) || dvc repro --quiet download@minilm
+
+bench: setup ## Time the pipeline against the original's algorithm (BENCH_JSON=file: also as JSON)
+	$(BENCH_FETCH)
+	@python -m benchmarks.speed
+
+bench-growth: setup ## How time and memory grow with questions, layers, variants and window length
+	$(BENCH_FETCH)
+	@python -m benchmarks.growth
+
+bench-gpu: setup ## The forward pass and a fine-tuning step on a GPU, if there is one
+	@python -m benchmarks.gpu
 
 lint: setup ## Check style and types
 	@ruff check . && ruff format --check . && mypy

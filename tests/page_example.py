@@ -59,7 +59,21 @@ def scores(examples: list[Example], since: int, head: bool) -> QuestionScores:
             answered[row, column] = reading.layer > 0 and (gold is not None or not right)
             texts[-1].append(example.context[slice(*span)] + (" ." if row == 1 else ""))
     null = np.where(answered, 0.2, 0.7)
-    return QuestionScores(readings, [e.id for e in examples], texts, chars, answered, null, exact, exact, exact, exact)
+    article, paragraph = (np.array([getattr(e, unit) for e in examples]) for unit in ("article", "paragraph"))
+    return QuestionScores(
+        readings=readings,
+        ids=[e.id for e in examples],
+        texts=texts,
+        chars=chars,
+        answered=answered,
+        null_probability=null,
+        **dict.fromkeys(("exact", "f1", "forced_exact", "forced_f1"), exact),
+        **dict.fromkeys(("start_nll", "end_nll"), 1 - exact),
+        answerable=np.array([bool(e.answers) for e in examples]),
+        article=article,
+        paragraph=paragraph,
+        windows=np.ones_like(article),
+    )
 
 
 def build(root: Path) -> Path:
@@ -70,7 +84,7 @@ def build(root: Path) -> Path:
     params["encoders"] = {"base": encoder, "noise": encoder | {"weights": "random", "seed": 3}}
     params["finetuned"] = {"tuned": params["finetuned"]["minilm-finetuned"] | {"base": "base"}}
     params["datasets"]["sample"]["dev"]["source"] = f"dev {HOSTILE}"
-    protocol = params["protocols"]["standard"]
+    protocol = params["protocols"]["corrected"]
     params["protocols"] = {"one": protocol, "two": protocol | {"answer_text": "wordpieces"}}
     root.mkdir(parents=True, exist_ok=True)
     YAML().dump(params, root / "params.yaml")
@@ -97,6 +111,11 @@ def build(root: Path) -> Path:
         write_json(metrics / f"models/{key}.json", {"source": f"path:{HOSTILE}", "files": files, "model_type": "bert"})
         for name in PROTOCOLS:
             save_question_scores(root / f"scores/{key}/{name}", scores(examples, i + 1, head=i == 0))
+        (metrics / "intervals").mkdir(exist_ok=True)
+        own = intervals().query("model == @key")
+        own.assign(unit="article", estimate=12.0, questions=3, clusters=2).to_csv(
+            metrics / f"intervals/{key}.csv", index=False
+        )
     before = Path.cwd()
     os.chdir(root)
     try:

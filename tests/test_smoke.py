@@ -50,8 +50,6 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params["encoders"] = {"tiny": encoder, "random": encoder | {"weights": "random", "seed": 3}}
     params["finetuned"] = {"tuned": params["finetuned"]["minilm-finetuned"] | {"base": "tiny", "num_train_epochs": 1}}
     params["probed"] = ["tuned", "tiny", "random"]
-    params["optimizers"] = ["convex", "adamw"]
-    params["protocols"]["corrected"] = params["protocols"]["standard"] | {"optimizer": "convex"}
     params["probe"] |= {"epochs": 2, "learning_rates": [0.01, 0.001], "seeds": [0, 1], "split": "disjoint"}
     params["examine"] |= {"training_questions": 20, "dev_questions": 15, "epochs": 2, "cka_tokens": 300}
     params["compared"] = {"tuned": "tiny"}
@@ -113,7 +111,7 @@ def test_points_equal_the_official_command_on_the_written_answers(study: Path) -
 def test_answers_are_slices_of_their_contexts(study: Path) -> None:
     dev = json.loads((study / "data/squad/sample/dev.json").read_text())
     contexts = {qa["id"]: p["context"] for article in dev["data"] for p in article["paragraphs"] for qa in p["qas"]}
-    files = sorted((study / "data/predictions/tuned/standard").glob("**/layer_0?.json"))
+    files = sorted((study / "data/predictions/tuned/corrected").glob("**/layer_0?.json"))
     assert files
     for file in files:
         answers = read_json(file)
@@ -131,8 +129,8 @@ def test_the_heads_answers_are_those_of_the_stock_model(study: Path) -> None:
         AutoModelForQuestionAnswering.from_pretrained(folder).eval(),
         AutoTokenizer.from_pretrained(folder),
     )
-    header = read_json(study / "data/predictions/tuned/standard/answers.json")
-    null = read_tensors(study / "data/predictions/tuned/standard/answers.safetensors")["null_score"]
+    header = read_json(study / "data/predictions/tuned/corrected/answers.json")
+    null = read_tensors(study / "data/predictions/tuned/corrected/answers.safetensors")["null_score"]
     null = null[[reading["kind"] for reading in header["readings"]].index("head")]
     dev = json.loads((study / "data/squad/sample/dev.json").read_text())
     qas = [(p["context"], qa) for article in dev["data"] for p in article["paragraphs"] for qa in p["qas"]]
