@@ -86,6 +86,8 @@ def settings(*, epochs: int, rates: tuple[float, ...] = (LEARNING_RATE,), seeds:
         dropout=DROPOUT,
         max_grad_norm=1.0,
         feature_memory_gib=MEMORY_GIB,
+        split="same",
+        finetuning_share=0.5,
     )
 
 

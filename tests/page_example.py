@@ -80,7 +80,7 @@ def build(root: Path) -> Path:
     """Write the study under `root` and its page; returns the page's path."""
     params = YAML(typ="safe").load(ROOT / "params.yaml")
     encoder = params["encoders"]["minilm"]
-    params |= {"study": "small", "probed": list(MODELS), "ladder": list(PROTOCOLS)}
+    params |= {"compared": {}, "study": "small", "probed": list(MODELS), "ladder": list(PROTOCOLS)}
     params["encoders"] = {"base": encoder, "noise": encoder | {"weights": "random", "seed": 3}}
     params["finetuned"] = {"tuned": params["finetuned"]["minilm-finetuned"] | {"base": "base"}}
     params["datasets"]["sample"]["dev"]["source"] = f"dev {HOSTILE}"

@@ -44,7 +44,11 @@ def test_values_have_their_types(tmp_path: Path) -> None:
         ("weights: random\n    seed: 0", "weights: random\n    seed: null", r"random weights need one"),
         ("@1110a243fdf4706b3f48f1d95db1a4f5529b4d41", "@main", r"encoders.minilm.sources.0: .*main"),
         ("hub:sentence-transformers/all-MiniLM-L6-v2", "hub:..", r"encoders.minilm.sources.0"),
-        ("ladder: []", "ladder: [paper, corrected]", r"from paper to corrected changes optimizer, answer_text, windows"),
+        (
+            "ladder: []",
+            "ladder: [paper, corrected]",
+            r"paper to corrected changes optimizer, answer_text",
+        ),
         ("unit: auto", "unit: question", r"statistics.unit: .*'article', 'paragraph' or 'auto'"),
         ("folds: 5", "folds: 1", r"statistics.folds: .*greater than or equal to 2"),
         ("ladder: []", "ladder: [nothing]", r"ladder: 'nothing' is no key of protocols"),
