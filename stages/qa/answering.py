@@ -69,7 +69,7 @@ def answer(
     contexts = [example.context for example in examples]
     every = [Reading("probe", layer, readout) for readout in readouts for layer in range(layers)] + others
     no_model = np.full((1, len(examples), 2), np.nan, dtype=np.float32)  # gold spans have no likelihood
-    nll = dict(zip(every, np.concatenate([likelihood.of_questions(), no_model]), strict=False))
+    nll, place = np.concatenate([likelihood.of_questions(), no_model]), {reading: i for i, reading in enumerate(every)}
     found = {}
     for name, reader in readers.items():
         spans = reader.spans(contexts)
@@ -84,7 +84,7 @@ def answer(
             texts,
             spans,
             protocols[name].null_threshold,
-            nll=np.stack([nll[reading] for reading in readings[name]]),
+            nll=nll[np.array([place[reading] for reading in readings[name]], dtype=np.int64)],
             windows=likelihood.counts(),
         )
     return found
