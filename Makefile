@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 STUDY = $(shell sed -n 's/^study: *//p' params.yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test lint format clean
+.PHONY: help setup repro test faults lint format clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | awk -F@ '{printf "%-14s %s\n", $$1, $$2}'
@@ -26,6 +26,9 @@ repro: setup ## Run the study of params.yaml: only what is not up to date
 
 test: setup ## Run the tests
 	@python -m pytest
+
+faults: setup ## Run the 64 fault cases alone: one line each, and how many hold
+	@python -m pytest tests/faults
 
 lint: setup ## Check style and types
 	@ruff check . && ruff format --check . && mypy
