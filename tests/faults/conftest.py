@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from tests import hub_lookalike
 from tests.faults.launcher import ROOT, Launcher
 from tests.faults.study import Study, few, write_squad
 from tests.tiny_models import make_tiny
@@ -114,10 +113,3 @@ def evaluated(template: Path, tmp_path_factory: pytest.TempPathFactory, launcher
 def done(evaluated: Path, tmp_path: Path, launcher: Launcher, tell: Callable[[str], None]) -> Study:
     """A study in which everything but the fine-tuning has run."""
     return Study(Path(shutil.copytree(evaluated, tmp_path / "study")), launcher, tell)
-
-
-@pytest.fixture
-def hub(study: Study) -> Iterator[hub_lookalike.Hub]:
-    """A hub that has the tiny encoder as org/tiny, and the study's files under /files/files."""
-    with hub_lookalike.serve({"org/tiny": study.root / "origin", "files": study.root / "web"}) as running:
-        yield running

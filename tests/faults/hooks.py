@@ -1,5 +1,6 @@
 """What a test does to a stage's process before it starts: faults at the n-th write, full disks, other addresses."""
 
+import contextlib
 import errno
 import os
 import resource
@@ -14,25 +15,44 @@ WRITES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "shut
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
+def list_writes(root: str, report: str) -> None:
+    """Every change below `root`, one a line, to the file `report`."""
+    _watch(root, report, lambda write, count: False, _go_on)
+
+
+def kill_at(write: str, root: str, report: str) -> None:
+    """SIGKILL before a change below `root`, told as `list_writes` tells it."""
+    _watch(root, report, lambda this, count: this == write, _die)
+
+
 def kill_at_write(number: int, root: str, report: str) -> None:
-    """SIGKILL before the n-th change below `root`; what the change is goes to the file `report`."""
-    _at_write(number, root, report, lambda what: os.kill(os.getpid(), signal.SIGKILL))
+    """SIGKILL before the n-th change below `root`."""
+    _watch(root, report, lambda this, count: count == number, _die)
 
 
 def fail_at_write(number: int, root: str, report: str) -> None:
-    """The n-th change below `root`, and every later one that takes room, finds the disk full."""
-
-    def full(what: str) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), what)
-
-    _at_write(number, root, report, full, lasting=True)
+    """From the n-th change below `root` on, whatever takes room finds the disk full."""
+    takes_room = ("open", "os.mkdir", "half")
+    _watch(root, report, lambda this, count: count >= number and this.startswith(takes_room), _full)
 
 
-def _at_write(number: int, root: str, report: str, act: Callable[[str], None], lasting: bool = False) -> None:
-    """Call `act` at the n-th opening for writing, rename, removal or new folder below `root`.
+def _go_on(path: str) -> None:
+    pass
 
-    Python tells an audit hook of each; torch and safetensors write in C++ and Rust, so they are wrapped: their file is
-    half written first.
+
+def _die(path: str) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _full(path: str) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+
+
+def _watch(root: str, report: str, when: Callable[[str, int], bool], act: Callable[[str], None]) -> None:
+    """Call `act` at those openings for writing, renames, removals and new folders below `root` that `when` picks.
+
+    Python tells an audit hook of each; torch and safetensors write in C++ and Rust, so they are wrapped: "half" is
+    when their file is half written.
     """
     count = 0
 
@@ -41,12 +61,11 @@ def _at_write(number: int, root: str, report: str, act: Callable[[str], None], l
         if not os.path.abspath(path).startswith(root) or path == report:
             return False
         count += 1
-        if count != number and not (lasting and count > number and event in ("open", "os.mkdir", "half")):
-            return False
-        descriptor = os.open(report, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        os.write(descriptor, f"{event} {os.path.relpath(path, root)}".encode())
+        write = f"{event} {os.path.relpath(path, root)}"
+        descriptor = os.open(report, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.write(descriptor, f"{write}\n".encode())
         os.close(descriptor)
-        return True
+        return when(write, count)
 
     busy = False
 
@@ -98,6 +117,13 @@ def file_size_limit(size: int) -> None:
     """No file may grow beyond `size` bytes: writing fails half-way, as on a full disk."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def fill(folder: str) -> None:
+    """Leave no room in the file system of `folder`."""
+    with contextlib.suppress(OSError), Path(folder, "filling").open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
 
 
 def threads(number: int) -> None:
