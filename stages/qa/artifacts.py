@@ -19,13 +19,24 @@ _waiting: ContextVar[dict[Path, Path] | None] = ContextVar("waiting", default=No
 
 
 @contextmanager
+def named(path: Path) -> Iterator[None]:
+    """`path` in an OSError that names no file, as that of a failed write does not."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
+@contextmanager
 def published(path: Path) -> Iterator[Path]:
     """A path to write to beside `path`; it takes the place of `path` only if the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     waiting = _waiting.get()
     try:
-        yield partial
+        with named(path):
+            yield partial
         if waiting is None:
             partial.replace(path)
         else:

@@ -70,10 +70,7 @@ def _publishing(command: Callable[..., Any], out: str) -> Callable[..., Any]:
     def publishing(**given: Any) -> Any:
         target = Path(given[parent], given[name]) if name else Path(given[parent])
         with whole_folder(target) as new:
-            try:
-                return command(**{**given, parent: new.parent if name else new})
-            except UserError as error:  # told with the name that the user knows
-                raise type(error)(str(error).replace(str(new), str(target))) from error
+            return command(**{**given, parent: new.parent if name else new})
 
     return publishing
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from stages.qa.artifacts import held_back
-from stages.qa.errors import BusyError
+from stages.qa.artifacts import held_back, named
+from stages.qa.errors import BusyError, UserError
 
 
 @contextlib.contextmanager
@@ -26,7 +26,8 @@ def sole_writer(path: Path) -> Iterator[None]:
             f"{path}: is being written by process {owner}; wait for it, or stop it (kill {owner})"
         ) from None
     try:
-        place.write_text(str(os.getpid()))
+        with named(place):
+            place.write_text(str(os.getpid()))
         yield
     finally:
         place.unlink(missing_ok=True)  # safe while it is held: filelock passes over a file that lost its name
@@ -57,6 +58,11 @@ def whole_folder(out: Path) -> Iterator[Path]:
             if out.exists():
                 out.replace(old)
             new.replace(out)
+        except UserError as error:  # told with the name that the user knows
+            raise type(error)(str(error).replace(str(new), str(out))) from error
+        except OSError as error:
+            error.filename = str(error.filename or out).replace(str(new), str(out))
+            raise
         finally:
             _restore(out, old)
             _remove(staging)

@@ -31,7 +31,7 @@ def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """One line a case: number, what was done, what happened; last, how many hold. Only if nothing but cases were run."""
+    """One line a case: number, what was done, what happened; last, how many hold. Only if only cases were run."""
     here = Path(__file__).parent
     if not all(here in (p := Path(a.split("::")[0]).resolve()).parents or p == here for a in config.args):
         return
@@ -49,7 +49,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         done = "; ".join(dict.fromkeys(v for some in properties for k, v in some if k == "done"))
         happened = [v for some in properties for k, v in some if k == "happened"]
         more = f" ({len(happened)} in all)" if len(happened) > 1 else ""
-        terminalreporter.write_line(f"{number:2} {verdict}  {done}  ->  {happened[-1] if happened else 'as it says'}{more}")
+        last = happened[-1] if happened else "as it says"
+        terminalreporter.write_line(f"{number:2} {verdict}  {done}  ->  {last}{more}")
     terminalreporter.write_line(f"{held} of {CASES} hold")
 
 

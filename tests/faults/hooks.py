@@ -58,7 +58,7 @@ def _watch(root: str, report: str, when: Callable[[str, int], bool], act: Callab
 
     def reached(event: str, path: str) -> bool:
         nonlocal count
-        if not os.path.abspath(path).startswith(root) or path == report:
+        if not str(Path(path).absolute()).startswith(root) or path == report:
             return False
         count += 1
         write = f"{event} {os.path.relpath(path, root)}"
@@ -97,7 +97,7 @@ def _watch(root: str, report: str, when: Callable[[str, int], bool], act: Callab
             busy = True
             try:
                 if isinstance(path, str | os.PathLike) and reached("half", os.fspath(path)):
-                    os.truncate(path, os.stat(path).st_size // 2)
+                    os.truncate(path, Path(path).stat().st_size // 2)
                     try:
                         act(os.fspath(path))
                     except OSError as error:  # torch's own words for it

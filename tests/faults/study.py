@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from stages.qa.snapshots import checksum
 from tests.faults.launcher import Hook, Launcher, Outcome, Running
 
-LEFTOVER = re.compile(r"\.(partial|old|lock|packed|incomplete)$|^\.tmp|^tmp")
+LEFTOVER = re.compile(r"^\..*\.(partial|old|lock|packed)$|\.incomplete$|^\.?tmp")
 
 
 def few(data: dict[str, Any], questions: int) -> dict[str, Any]:
@@ -74,13 +74,15 @@ class Study:
         return line
 
     def sums(self, folder: str = ".") -> dict[str, str]:
-        """The checksum of every file."""
-        there = self.root / folder
-        return {str(p.relative_to(there)): checksum(p) for p in sorted(there.rglob("*")) if p.is_file()}
+        """The checksum of every file, but for the checkpoints that an unfinished training keeps."""
+        there, work = self.root / folder, self.root / "data/checkpoints"
+        files = (path for path in sorted(there.rglob("*")) if path.is_file() and work not in path.parents)
+        return {str(path.relative_to(there)): checksum(path) for path in files}
 
     def leftovers(self) -> list[Path]:
-        """What a stage should have removed."""
-        return [path for path in self.root.rglob("*") if LEFTOVER.search(path.name)]
+        """What a stage should have removed; DVC's own files and unfinished trainings do not count."""
+        keepers = {self.root / ".dvc", self.root / "data/checkpoints"}
+        return [p for p in self.root.rglob("*") if LEFTOVER.search(p.name) and not keepers & {p, *p.parents}]
 
     def set(self, **values: Any) -> None:
         """params.yaml with other values: windows__doc_stride=3."""

@@ -75,9 +75,7 @@ def test_case_29_answer_in_two_windows(tiny_model: TinyModel, tell: Callable[[st
     one = example("Which?", context, "House 9")
     answers, counts = [], []
     for length, stride in (400, 128), (40, 12):
-        windows = make_windows(
-            [one], encoder.tokenizer, max_seq_length=length, doc_stride=stride, max_query_length=64
-        )
+        windows = make_windows([one], encoder.tokenizer, max_seq_length=length, doc_stride=stride, max_query_length=64)
         counts.append(int((windows.targets[:, 0] != NO_ANSWER).sum()))
         reader = SpanReader(windows, 1, max_answer_tokens=30)
         logits = torch.zeros(1, len(windows.input_ids), 2)

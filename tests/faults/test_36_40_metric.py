@@ -18,7 +18,23 @@ from tests.test_scoring import GOLDEN, printed
 from tests.test_squad import valid
 
 GOOD = {"q1": "Oaks", "q2": "", "q3": "Finland"}
-WORDS = ["the", "a", "An", "dog", "Dog's", "ＦＵＬＬ", "cafe\u0301", "café", "3.5", "-", "\u200b", "سلام", "\U0001f600", "", " "]
+WORDS = [
+    "the",
+    "a",
+    "An",
+    "dog",
+    "Dog's",
+    "ＦＵＬＬ",
+    "cafe\u0301",
+    "café",
+    "3.5",
+    "-",
+    "\u200b",
+    "سلام",
+    "\U0001f600",
+    "",
+    " ",
+]
 
 
 def scored(study: Study, content: Any, *options: str) -> list[str]:
@@ -93,7 +109,7 @@ def test_case_38_random_sets(tell: Callable[[str], None]) -> None:
         metrics = official_metrics(examples, given)
         assert metrics["exact"] == 100.0 * sum(p[0] for p in pairs) / 2
         assert metrics["f1"] == 100.0 * sum(p[1] for p in pairs) / 2
-    tell(f"1,000 random sets equal an oracle; {len(GOLDEN)} printouts are compared byte by byte in tests/test_scoring.py")
+    tell(f"1,000 random sets equal an oracle, {len(GOLDEN)} data sets the official printouts (tests/test_scoring.py)")
 
 
 def test_case_38_official_printout(study: Study) -> None:

@@ -121,7 +121,7 @@ def test_case_46_foreign_code(study: Study) -> None:
     """auto_map names code beside the weights: not run, no prompt (stdin is empty)."""
     sentinel, folder = study.root / "PWNED", study.models / "tiny"
     (folder / "evil.py").write_text(f"import os; os.mkdir({str(sentinel)!r})\nclass Evil: pass\n")
-    evil = {name: "evil.Evil" for name in ("AutoConfig", "AutoModel", "AutoModelForQuestionAnswering")}
+    evil = dict.fromkeys(("AutoConfig", "AutoModel", "AutoModelForQuestionAnswering"), "evil.Evil")
     edit(folder, auto_map=evil, model_type="evil")
     refused(study, "config.json")
     edit(folder, auto_map=evil, model_type="bert")
