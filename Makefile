@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 STUDY = $(shell sed -n 's/^study: *//p' params.yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro experiments test bench bench-growth bench-gpu lint format clean
+.PHONY: help setup repro experiments test faults bench bench-growth bench-gpu lint format clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | awk -F@ '{printf "%-20s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ experiments: setup ## Compare experiments: what changed, and the F1 of best and 
 
 test: setup ## Run the tests
 	@python -m pytest
+
+faults: setup ## Run the 64 fault cases alone: one line each, and how many hold
+	@python -m pytest tests/faults
 
 # The folder of a checkpoint; MiniLM is fetched if BENCH_MODEL names no other.
 export BENCH_MODEL ?= data/models/minilm

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from stages.qa.checkpoints import randomise
 from stages.qa.cli import run
-from stages.qa.config import load_params
+from stages.qa.config import entry, load_params
 from stages.qa.fetching import fetch_file, fetch_snapshot
 from stages.qa.squad import keep_articles
 
 
 def dataset(key: str, out_dir: Path) -> None:
     """Fetch train.json and dev.json of datasets.KEY into OUT_DIR."""
-    settings = load_params().datasets[key]
+    settings = entry(load_params().datasets, key, "datasets")
     for name, file in (("train.json", settings.train), ("dev.json", settings.dev)):
         fetch_file(file.source, out_dir / name, digest=file.checksum)
         if file.articles is not None:
@@ -23,11 +23,11 @@ def dataset(key: str, out_dir: Path) -> None:
 
 def encoder(key: str, out_dir: Path) -> None:
     """Fetch the checkpoint encoders.KEY into OUT_DIR."""
-    settings = load_params().encoders[key]
+    settings = entry(load_params().encoders, key, "encoders")
     fetch_snapshot(settings.sources, out_dir, sha256=settings.sha256)
     if settings.seed is not None:
         randomise(out_dir, seed=settings.seed)
 
 
 if __name__ == "__main__":
-    run(dataset, encoder)
+    run(dataset, encoder, out="out_dir")

@@ -52,4 +52,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, out="scores_dir/key")

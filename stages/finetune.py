@@ -10,8 +10,9 @@ from typer import Option
 
 from stages.qa.checkpoints import load_config, load_tokenizer, pick_device
 from stages.qa.cli import run
-from stages.qa.config import load_params
+from stages.qa.config import entry, load_params
 from stages.qa.finetuning import finetune
+from stages.qa.snapshots import verify_snapshot
 from stages.qa.splits import training_part
 from stages.qa.squad import read_squad
 from stages.qa.windows import make_windows
@@ -26,12 +27,13 @@ def main(
 ) -> None:
     """Train finetuned.KEY of params.yaml: BASE_DIR on DATA_DIR/train.json, into OUT_DIR."""
     params = load_params()
+    verify_snapshot(base_dir)
     tokenizer = load_tokenizer(base_dir, load_config(base_dir))
     examples = read_squad(data_dir / "train.json", purpose="train")
     probe = params.probe
     examples = training_part(examples, "finetuning", split=probe.split, share=probe.finetuning_share)
     windows = make_windows(examples, tokenizer, **params.windows.model_dump())
-    settings = params.finetuned[key]
+    settings = entry(params.finetuned, key, "finetuned")
     finetune(base_dir, windows, out_dir, settings=settings, checkpoints=checkpoints, device=pick_device())
 
 

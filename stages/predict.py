@@ -40,4 +40,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, out="out_dir")

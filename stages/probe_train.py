@@ -53,4 +53,4 @@ def main(model_dir: Path, data_dir: Path, out_dir: Path) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, out="out_dir")

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 STUDIES = [ROOT / "params.yaml", *sorted((ROOT / "studies").glob("*.yaml"))]
 # Not dependencies: types without values, and what no result depends on.
 UNTRACKED = {f"stages/{name}.py" for name in ("__init__", "qa/__init__", "qa/cli", "qa/config", "qa/errors")}
-UNTRACKED |= {f"stages/qa/{name}.py" for name in ("probing_sections", "progress", "section")}
+UNTRACKED |= {f"stages/qa/{name}.py" for name in ("probing_sections", "progress", "publishing", "section")}
 READ = {"stages/qa/html_page.py": "stages/qa/templates"}  # module -> the files that it reads beside itself
 
 
@@ -72,7 +72,7 @@ def faults(root: Path) -> list[str]:
     """Where dvc.yaml and the code disagree."""
     found = []
     for name, stage in pipeline(root).items():
-        script = Path(re.search(r"-m (stages\.\w+)", stage["cmd"])[1].replace(".", "/") + ".py")
+        script = Path(re.search(r"-m (stages\.\w+)", stage["cmd"][-1])[1].replace(".", "/") + ".py")
         code = {dep for dep in stage["deps"] if dep.startswith("stages/")}
         if code != (needed := closure(root / script, root)):
             found.append(f"{name}: deps lack {sorted(needed - code)}, have unused {sorted(code - needed)}")
@@ -111,6 +111,10 @@ def test_negative_controls(tmp_path: Path, file: str, old: str, new: str) -> Non
     assert old in text
     (tmp_path / file).write_text(text.replace(old, new, 1))
     assert faults(tmp_path) != []
+
+
+def test_no_shell_sees_an_unchecked_key() -> None:
+    assert {tuple(stage["cmd"][:-1]) for stage in pipeline().values()} == {("python -m stages.check",)}
 
 
 def test_the_library_imports_no_stage_and_knows_no_path() -> None:
@@ -248,8 +252,8 @@ def test_a_stage_is_short() -> None:
 @pytest.mark.parametrize(
     "stage",
     [
-        *("download", "finetune", "probe_train", "examine", "compare", "predict", "evaluate", "describe"),
-        *("differences", "report", "page"),
+        *("check", "download", "finetune", "probe_train", "examine", "compare", "predict", "evaluate", "describe"),
+        *("differences", "report", "page", "verify"),
     ],
 )
 def test_every_stage_has_help(stage: str) -> None:

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from stages.qa.artifacts import read_json, read_tensors, write_json, write_tensors
+from stages.qa.artifacts import read_json, read_tensors, refuses_damage, write_json, write_tensors
 from stages.qa.readouts import Readout
 
 
@@ -101,6 +101,7 @@ def _official_place(reading: Reading) -> str:
     return f"{'optimum' if epoch is None else f'epoch_{epoch}'}/layer_{reading.layer:02d}"
 
 
+@refuses_damage
 def load_answers(folder: Path) -> Answers:
     """Read what `save_answers` wrote; IntegrityError names the file that is damaged."""
     header = read_json(folder / "answers.json")

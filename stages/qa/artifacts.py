@@ -1,16 +1,31 @@
 """JSON and tensors in and out. Every write is atomic, and its bytes depend on the value alone."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from stages.qa.errors import IntegrityError
+from stages.qa.errors import IntegrityError, ResourceError
+
+T = TypeVar("T")
+_waiting: ContextVar[dict[Path, Path] | None] = ContextVar("waiting", default=None)  # partial file -> its place
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """`path` in an OSError that names no file, as that of a failed write does not."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 @contextmanager
@@ -18,11 +33,56 @@ def published(path: Path) -> Iterator[Path]:
     """A path to write to beside `path`; it takes the place of `path` only if the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
+    waiting = _waiting.get()
     try:
-        yield partial
-        partial.replace(path)
+        with named(path):
+            yield partial
+        if waiting is None:
+            partial.replace(path)
+        else:
+            waiting[partial] = path
     finally:
-        partial.unlink(missing_ok=True)
+        if waiting is None or partial not in waiting:
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Files that are `published` in the block take their places at its end, together, or none of them does."""
+    waiting: dict[Path, Path] = {}
+    token = _waiting.set(waiting)
+    try:
+        yield
+        for partial, path in waiting.items():
+            partial.replace(path)
+    finally:
+        _waiting.reset(token)
+        for partial in waiting:
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def disk_faults(folder: Path) -> Iterator[None]:
+    """ResourceError in place of what torch and safetensors raise when they cannot write to `folder`."""
+    try:
+        yield
+    except (RuntimeError, SafetensorError) as error:
+        told = " ".join(str(error).split())[:200]
+        raise ResourceError(f"{folder}: cannot be written ({told}); is the disk full?") from error
+
+
+def refuses_damage(read: Callable[[Path], T]) -> Callable[[Path], T]:
+    """`read`, a reader of a folder that a stage wrote, with IntegrityError for content that no stage writes."""
+
+    @wraps(read)
+    def reader(folder: Path) -> T:
+        try:
+            return read(folder)
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            told = f"{type(error).__name__}: {error}"
+            raise IntegrityError(f"{folder}: damaged ({told}); run the stage that writes it again") from error
+
+    return reader
 
 
 def write_text(path: Path, text: str) -> None:

@@ -15,6 +15,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from stages.qa.artifacts import disk_faults
 from stages.qa.errors import InputError, IntegrityError
 from stages.qa.snapshots import verify_snapshot, write_manifest
 
@@ -113,7 +114,8 @@ def randomise(folder: Path, *, seed: int) -> None:
     for name in manifest["files"]:
         if name.endswith((".bin", ".safetensors", ".index.json")):
             (folder / name).unlink()
-    model.save_pretrained(folder)
+    with disk_faults(folder):
+        model.save_pretrained(folder)
     write_manifest(folder, source=f"random weights, seed {seed}")
 
 

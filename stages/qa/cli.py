@@ -1,18 +1,33 @@
-"""What every command line of the project shares: typed arguments, plain log lines, one-line errors."""
+"""What every command line of the project shares: typed arguments, plain log lines, one-line errors, whole outputs."""
 
+import contextlib
 import logging
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import typer
 
 from stages.qa.errors import UserError
+from stages.qa.publishing import whole_folder
 
 
-def run(*commands: Callable[..., Any]) -> None:
-    """Run one typed function as a command (several: as subcommands); a UserError becomes one line and its exit code."""
+class _Stopped(BaseException):
+    """A signal that asks the process to end: work in progress is undone on the way out."""
+
+
+def run(*commands: Callable[..., Any], out: str | None = None) -> None:
+    """Run one typed function as a command (several: as subcommands).
+
+    A UserError becomes one line and its exit code; a full disk or memory 4; SIGINT 130, SIGTERM 143.
+
+    `out` names the parameter that is the folder a command fills ("a/b": the folder named by parameter b in that of a).
+    The command gets a new folder in its place, which is published as a whole if the command succeeds.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for noisy in ("httpx", "httpx2", "transformers", "accelerate"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -24,12 +39,53 @@ def run(*commands: Callable[..., Any]) -> None:
         transformers_logging.disable_progress_bar()
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     for command in commands:
-        app.command()(command)
+        app.command()(_publishing(command, out) if out else command)
     try:
-        app()
+        with _signals_stop_it():
+            app()
     except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        _fail(error, error.exit_code)
     except OSError as error:  # a full or read-only disk, a folder in the place of a file
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(4)
+        _fail(error, 4)
+    except MemoryError:
+        _fail("out of memory", 4)
+    except _Stopped as stopped:
+        number = signal.Signals(stopped.args[0])
+        _fail(f"stopped by {number.name}; run it again to go on", 128 + number)
+
+
+def _fail(told: object, code: int) -> None:
+    """End the process with one line; what a terminal would take for a command is shown as an escape sequence."""
+    line = " ".join(str(told).split())
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    print(f"error: {line}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _publishing(command: Callable[..., Any], out: str) -> Callable[..., Any]:
+    """`command`, with a new folder for its parameter `out` until it has succeeded."""
+    parent, _, name = out.partition("/")
+
+    @wraps(command)
+    def publishing(**given: Any) -> Any:
+        target = Path(given[parent], given[name]) if name else Path(given[parent])
+        with whole_folder(target) as new:
+            return command(**{**given, parent: new.parent if name else new})
+
+    return publishing
+
+
+@contextlib.contextmanager
+def _signals_stop_it() -> Iterator[None]:
+    """SIGINT and SIGTERM end the block by an exception; a second one kills at once."""
+
+    def stop(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise _Stopped(number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

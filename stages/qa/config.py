@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, PositiveInt, ValidationError, model_validator
 from ruamel.yaml import YAML
@@ -13,6 +13,8 @@ from ruamel.yaml.error import YAMLError
 from stages.qa.errors import InputError
 from stages.qa.probing_sections import CodeLength, Examine, Mixing, Mlp
 from stages.qa.section import GitBlob, Key, NonNegative, Optimizer, Rate, Section, Seed, Sha256, Share, Source
+
+T = TypeVar("T")
 
 
 class DataFile(Section):
@@ -202,6 +204,13 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
         return Params.model_validate(values)
     except ValidationError as error:
         raise InputError(f"{path}: {_first_fault(error)}") from error
+
+
+def entry(section: Mapping[str, T], key: str, name: str) -> T:
+    """section[key]; InputError if the section `name` of params.yaml has no such key."""
+    if key not in section:
+        raise InputError(f"params.yaml: {name} has no key {key!r}, only {', '.join(section) or 'none'}")
+    return section[key]
 
 
 def _first_fault(error: ValidationError) -> str:

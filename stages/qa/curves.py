@@ -103,7 +103,7 @@ def write_question(
     Raises InputError if no question has that id.
     """
     table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
+    writer = csv.writer(table, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)  # else \r ends a row
     writer.writerow(["model", "protocol", "reading", "epoch", "layer", "answer", "null_probability"])
     if id_ is not None and id_ not in {example.id for example in examples}:
         raise InputError(f"question: no dev question has the id {id_!r}")

@@ -141,7 +141,11 @@ def encode(
         hook.remove()
     if not torch.isfinite(states.sum()):
         layer = int(torch.isfinite(states.sum(dim=(1, 2))).logical_not().nonzero()[0])
-        raise NumericsError(f"model {encoder.name}: hidden states of layer {layer} are not finite")
+        at = int(torch.isfinite(states[layer].sum(-1)).logical_not().nonzero()[0])
+        question = windows.examples[rows[np.searchsorted(starts, at, side="right") - 1]] + 1
+        raise NumericsError(
+            f"model {encoder.name}: hidden states of layer {layer} are not finite (first in question {question})"
+        )
     if head_logits is not None and not torch.isfinite(head_logits.sum()):
         raise NumericsError(f"model {encoder.name}: logits of its own head are not finite")
     return Chunk(rows=rows, starts=starts, states=states, head_logits=head_logits)

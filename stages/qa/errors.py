@@ -23,3 +23,15 @@ class NumericsError(UserError):
     """Not-a-number where a number must be, or a fit that missed its tolerance (exit code 4)."""
 
     exit_code = 4
+
+
+class ResourceError(UserError):
+    """A disk or a memory that is full (exit code 4)."""
+
+    exit_code = 4
+
+
+class BusyError(UserError):
+    """An output that another process is writing (exit code 5)."""
+
+    exit_code = 5

@@ -25,10 +25,12 @@ from transformers import (
 )
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
+from stages.qa.artifacts import disk_faults
 from stages.qa.checkpoints import check_length, load_config, load_model, load_tokenizer, uses_token_types
 from stages.qa.config import Finetuning
 from stages.qa.errors import IntegrityError, NumericsError
 from stages.qa.precision import bf16_is_fast
+from stages.qa.publishing import sole_writer, whole_folder
 from stages.qa.snapshots import verify_snapshot, write_manifest
 from stages.qa.windows import IGNORED, Windows
 
@@ -100,6 +102,10 @@ class _Trainer(Trainer):
         )
         return cast(DataLoader[dict[str, Any]], self.accelerator.prepare(loader))
 
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        with disk_faults(Path(str(self.args.output_dir))):
+            super()._save_checkpoint(*args, **kwargs)
+
 
 class _Watch(TrainerCallback):
     """Stops at a loss that is no number, seals checkpoints, and keeps a log readable where no bar is shown."""
@@ -127,7 +133,15 @@ def finetune(
     the last whole one. Raises NumericsError if the loss or a weight is not a finite number, InputError if a window is
     longer than the model can take.
     """
-    manifest = verify_snapshot(base)
+    work = checkpoints / _fingerprint(verify_snapshot(base), windows, settings)
+    with sole_writer(work):
+        with whole_folder(out) as new:
+            _train(base, windows, new, settings=settings, work=work, device=device)
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _train(base: Path, windows: Windows, out: Path, *, settings: Finetuning, work: Path, device: torch.device) -> None:
+    """`finetune` into an empty folder, with the checkpoints of this very training in `work`."""
     set_seed(settings.seed)  # the new head is drawn when the model is built
     config = load_config(base)
     for name in DROPOUTS:
@@ -136,7 +150,6 @@ def finetune(
     model = load_model(base, config, head=True, fresh_head=True)
     check_length(model, int(windows.lengths.max(initial=0)), base.name)
     tokenizer = load_tokenizer(base, config)
-    work = checkpoints / _fingerprint(manifest, windows, settings)
     steps_in_epoch = math.ceil(
         math.ceil(len(windows) / settings.train_batch_size) / settings.gradient_accumulation_steps
     )
@@ -181,12 +194,12 @@ def finetune(
     trainer.train(resume_from_checkpoint=str(last) if last else None)  # no step if it is of the last step
     if not all(torch.isfinite(parameter).all() for parameter in model.parameters()):
         raise NumericsError(f"{base.name}: weights are not finite after training; is the learning rate too high?")
-    model.save_pretrained(out)
+    with disk_faults(out):
+        model.save_pretrained(out)
     tokenizer.save_pretrained(out)
     history = [{k: row[k] for k in ("step", "epoch", "loss")} for row in trainer.state.log_history if "loss" in row]
     (out / "loss.json").write_text(json.dumps(history, indent=1) + "\n")
     write_manifest(out, source=f"finetune:{base.name}")
-    shutil.rmtree(work, ignore_errors=True)
 
 
 def _precision(choice: str, device: torch.device) -> str:
@@ -205,12 +218,13 @@ def _fingerprint(manifest: dict[str, Any], windows: Windows, settings: Finetunin
 
 
 def _last_checkpoint(work: Path) -> Path | None:
-    """The newest checkpoint that agrees with its seal; those that were cut off or damaged are passed over."""
+    """The newest checkpoint that agrees with its seal; those that were cut off or damaged are removed."""
     for path in sorted(work.glob("checkpoint-*"), key=lambda path: -int(path.name.removeprefix("checkpoint-"))):
         try:
             verify_snapshot(path)
         except IntegrityError as error:
-            logger.info("not used: %s", error)
+            logger.info("not used, and removed: %s", error)
+            shutil.rmtree(path)
         else:
             return path
     return None

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.qa.answers import Answers, Reading, null_probability
-from stages.qa.artifacts import read_json, read_tensors, write_json, write_tensors
+from stages.qa.artifacts import read_json, read_tensors, refuses_damage, write_json, write_tensors
 from stages.qa.errors import IntegrityError
 from stages.qa.readouts import Readout
 from stages.qa.scoring import question_scores
@@ -95,6 +95,7 @@ def save_question_scores(folder: Path, scores: QuestionScores) -> None:
     write_json(folder / "questions.json", {"readings": readings, "ids": scores.ids, "texts": list(unique)})
 
 
+@refuses_damage
 def load_question_scores(folder: Path) -> QuestionScores:
     """Read what `save_question_scores` wrote; IntegrityError names the file that is damaged."""
     header = read_json(folder / "questions.json")

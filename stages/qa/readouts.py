@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.qa.artifacts import read_json, read_tensors, write_json, write_tensors, write_text
+from stages.qa.artifacts import read_json, read_tensors, refuses_damage, write_json, write_tensors, write_text
 from stages.qa.errors import InputError, IntegrityError
 
 
@@ -65,6 +65,7 @@ def save_probes(folder: Path, probes: Probes) -> None:
     write_text(folder / "loss.csv", table.getvalue())
 
 
+@refuses_damage
 def load_probes(folder: Path) -> Probes:
     """The readouts and their weights, without the loss curve; IntegrityError if they do not fit."""
     readouts = [Readout(**row) for row in read_json(folder / "readouts.json")]

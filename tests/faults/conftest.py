@@ -1,0 +1,116 @@
+"""The 64 fault cases: a study in a folder of its own, stages as processes, and a line for each case at the end."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.faults.launcher import ROOT, Launcher
+from tests.faults.study import Study, few, write_squad
+from tests.tiny_models import make_tiny
+
+CASES = 64
+
+# What is told at the end
+
+
+@pytest.fixture(autouse=True)
+def _told(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> None:
+    record_property("done", " ".join((request.function.__doc__ or request.function.__name__).split()).rstrip("."))
+
+
+@pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """tell(TEXT): what happened, for the line of this case."""
+    return lambda text: record_property("happened", text)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """One line a case: number, what was done, what happened; last, how many hold. Only if only cases were run."""
+    here = Path(__file__).parent
+    if not all(here in (p := Path(a.split("::")[0]).resolve()).parents or p == here for a in config.args):
+        return
+    found: dict[int, list[Any]] = {}
+    for kind in ("passed", "failed", "error", "skipped"):
+        for report in terminalreporter.stats.get(kind, []):
+            if match := re.search(r"::test_case_(\d+)_", report.nodeid):
+                found.setdefault(int(match[1]), []).append((kind, report))
+    held = 0
+    for number in sorted(found):
+        kinds = {kind for kind, _ in found[number]}
+        verdict = "FAILS" if kinds & {"failed", "error"} else "skipped" if "skipped" in kinds else "holds"
+        held += verdict == "holds"
+        properties = [report.user_properties for _, report in found[number]]
+        done = "; ".join(dict.fromkeys(v for some in properties for k, v in some if k == "done"))
+        happened = [v for some in properties for k, v in some if k == "happened"]
+        more = f" ({len(happened)} in all)" if len(happened) > 1 else ""
+        last = happened[-1] if happened else "as it says"
+        terminalreporter.write_line(f"{number:2} {verdict}  {done}  ->  {last}{more}")
+    terminalreporter.write_line(f"{held} of {CASES} hold")
+
+
+# Processes and folders
+
+
+@pytest.fixture(scope="session")
+def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
+    """Stages as processes that share one import of torch."""
+    there = Launcher(tmp_path_factory.mktemp("jobs"), {"OMP_NUM_THREADS": "1", "HF_HUB_DISABLE_TELEMETRY": "1"})
+    yield there
+    there.close()
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small study: params.yaml, questions, a tiny encoder without and one with a head."""
+    root = tmp_path_factory.mktemp("template")
+    make_tiny("bert", root / "data/models/tiny")
+    make_tiny("bert", root / "data/models/headed", head=True)
+    shutil.copytree(root / "data/models/tiny", root / "origin")
+    (root / "origin/manifest.json").unlink()
+    params = YAML(typ="safe").load(ROOT / "params.yaml")
+    for name in ("train", "dev"):
+        params["datasets"]["sample"][name]["source"] = f"{name}.json"
+    params["encoders"] = {"tiny": {"sources": ["path:origin"], "sha256": {}, "weights": "pretrained", "seed": None}}
+    params["encoders"]["random"] = params["encoders"]["tiny"] | {"weights": "random", "seed": 1}
+    changes = {"base": "tiny", "num_train_epochs": 1, "save_steps": 1, "train_batch_size": 4}
+    params["finetuned"] = {"tuned": params["finetuned"]["minilm-finetuned"] | changes}
+    params["probed"], params["heads"] = ["tiny"], ["headed"]
+    params["finetuned"]["headed"] = params["finetuned"]["tuned"]
+    params["probe"] |= {"epochs": 1}
+    YAML().dump(params, root / "params.yaml")
+    (root / "data/squad/sample").mkdir(parents=True)
+    for name, questions in ("train", 12), ("dev", 8):
+        data = json.loads((ROOT / f"data/sample/{name}.json").read_text())
+        write_squad(root / f"{name}.json", few(data, questions))
+        shutil.copy(root / f"{name}.json", root / "data/squad/sample")
+    return root
+
+
+@pytest.fixture
+def study(template: Path, tmp_path: Path, launcher: Launcher, tell: Callable[[str], None]) -> Study:
+    return Study(Path(shutil.copytree(template, tmp_path / "study")), launcher, tell)
+
+
+@pytest.fixture(scope="session")
+def evaluated(template: Path, tmp_path_factory: pytest.TempPathFactory, launcher: Launcher) -> Path:
+    """The template after probes, predictions and scores of both models."""
+    root = Path(shutil.copytree(template, tmp_path_factory.mktemp("evaluated") / "study"))
+    there = Study(root, launcher, lambda text: None)
+    there.well(*there.probe_train())
+    there.well(*there.predict())
+    there.well(*there.evaluate())
+    there.well(*there.predict("headed", probes=False))
+    there.well(*there.evaluate("headed", probes=False))
+    return root
+
+
+@pytest.fixture
+def done(evaluated: Path, tmp_path: Path, launcher: Launcher, tell: Callable[[str], None]) -> Study:
+    """A study in which everything but the fine-tuning has run."""
+    return Study(Path(shutil.copytree(evaluated, tmp_path / "study")), launcher, tell)

@@ -1,0 +1,117 @@
+"""A small study in a folder of its own, and what every failing case asserts of it."""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from stages.qa.snapshots import checksum
+from tests.faults.launcher import Hook, Launcher, Outcome, Running
+
+LEFTOVER = re.compile(r"^\..*\.(partial|old|lock|packed)$|\.incomplete$|^\.?tmp")
+
+
+def few(data: dict[str, Any], questions: int) -> dict[str, Any]:
+    """The first paragraphs of SQuAD data, as many as hold so many questions."""
+    article = data["data"][0]
+    kept, count = [], 0
+    for paragraph in article["paragraphs"]:
+        if count < questions:
+            kept.append(paragraph | {"qas": paragraph["qas"][: questions - count]})
+            count += len(kept[-1]["qas"])
+    return data | {"data": [article | {"paragraphs": kept}]}
+
+
+def write_squad(path: Path, document: Any) -> None:
+    path.write_bytes(document if isinstance(document, bytes) else json.dumps(document).encode())
+
+
+class Study:
+    """A copy of the template that a test may damage."""
+
+    def __init__(self, root: Path, launcher: Launcher, tell: Callable[[str], None]) -> None:
+        self.root, self.launcher, self.tell = root, launcher, tell
+        self.data, self.models = root / "data/squad/sample", root / "data/models"
+
+    def start(self, *command: object, hooks: Sequence[Hook] = (), **environment: str) -> Running:
+        return self.launcher.start(self.root, *command, hooks=hooks, environment=environment)
+
+    def run(self, *command: object, hooks: Sequence[Hook] = (), **environment: str) -> Outcome:
+        """The outcome of `python -m stages.COMMAND`."""
+        return self.start(*command, hooks=hooks, **environment).wait()
+
+    def well(self, *command: object, hooks: Sequence[Hook] = (), **environment: str) -> Outcome:
+        """The outcome of a command that must succeed, and leave nothing but its outputs."""
+        done = self.run(*command, hooks=hooks, **environment)
+        assert done.code == 0, done
+        assert not self.leftovers()
+        return done
+
+    def refused(
+        self, code: int, says: Sequence[str], *command: object, hooks: Sequence[Hook] = (), **environment: str
+    ) -> str:
+        """The error line of a command that must fail with `code`, one line that holds `says`, and change nothing."""
+        before = self.sums()
+        line = self.failed(self.run(*command, hooks=hooks, **environment), code, says)
+        assert self.sums() == before, "a failed stage changed something"
+        return line
+
+    def failed(self, done: Outcome, code: int, says: Sequence[str]) -> str:
+        """The error line of a command that ended so."""
+        assert done.code == code, done
+        assert "Traceback" not in done.err, done.err
+        assert len(done.errors) == 1, done.err
+        line = done.errors[0]
+        for part in says:
+            assert part in line, (part, line)
+        assert line.isprintable()
+        assert not self.leftovers()
+        short = line.replace(f"{self.root}/", "")
+        self.tell(f"exit {code}, {short if len(short) <= 150 else short[:147] + '...'}")
+        return line
+
+    def sums(self, folder: str = ".") -> dict[str, str]:
+        """The checksum of every file, but for the checkpoints that an unfinished training keeps."""
+        there, work = self.root / folder, self.root / "data/checkpoints"
+        files = (path for path in sorted(there.rglob("*")) if path.is_file() and work not in path.parents)
+        return {str(path.relative_to(there)): checksum(path) for path in files}
+
+    def leftovers(self) -> list[Path]:
+        """What a stage should have removed; DVC's own files and unfinished trainings do not count."""
+        keepers = {self.root / ".dvc", self.root / "data/checkpoints"}
+        return [p for p in self.root.rglob("*") if LEFTOVER.search(p.name) and not keepers & {p, *p.parents}]
+
+    def set(self, **values: Any) -> None:
+        """params.yaml with other values: windows__doc_stride=3."""
+        params = YAML(typ="safe").load(self.root / "params.yaml")
+        for name, value in values.items():
+            *sections, key = name.split("__")
+            place = params
+            for section in sections:
+                place = place[section]
+            place[key] = value
+        YAML().dump(params, self.root / "params.yaml")
+
+    def squad(self, document: Any, name: str = "dev") -> Path:
+        """Write data/squad/sample/NAME.json."""
+        path = self.data / f"{name}.json"
+        write_squad(path, document)
+        return path
+
+    # the commands, as dvc.yaml has them
+    def finetune(self) -> list[str]:
+        return ["finetune", "tuned", "data/models/tiny", "data/squad/sample", "data/models/tuned"]
+
+    def probe_train(self, model: str = "tiny") -> list[str]:
+        return ["probe_train", f"data/models/{model}", "data/squad/sample", f"data/probes/{model}"]
+
+    def predict(self, model: str = "tiny", probes: bool = True) -> list[str]:
+        found = ["--probes", f"data/probes/{model}"] if probes else []
+        return ["predict", f"data/models/{model}", "data/squad/sample", f"data/predictions/{model}", *found]
+
+    def evaluate(self, model: str = "tiny", probes: bool = True) -> list[str]:
+        folders = [f"data/predictions/{model}", "metrics/demo", "data/scores/demo"]
+        return ["evaluate", model, "data/squad/sample", *folders, *(["--probes", f"data/probes/{model}"] * probes)]

@@ -1,0 +1,326 @@
+"""Cases 53 to 60: killed, interrupted, out of disk, two at once; and the same bytes in the end."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages.qa.artifacts import read_tensors
+from tests.faults.launcher import ROOT, Launcher
+from tests.faults.study import Study
+
+TUNED = "data/models/tuned"
+Whole = tuple[dict[str, str], list[str]]  # sums of the files; writes in order
+
+
+@pytest.fixture(scope="session")
+def whole(template: Path, tmp_path_factory: pytest.TempPathFactory, launcher: Launcher) -> Whole:
+    """The sums of an uninterrupted fine-tuning in three steps, and its writes in order."""
+    root = Path(shutil.copytree(template, tmp_path_factory.mktemp("whole") / "study"))
+    study, report = Study(root, launcher, lambda text: None), root.parent / "writes"
+    study.well(*study.finetune(), hooks=[("list_writes", [str(root), str(report)])])
+    return study.sums(TUNED), report.read_text().splitlines()
+
+
+def steps(study: Study) -> int:
+    """Training steps of a fine-tuning that must succeed."""
+    report = study.root.parent / "steps"
+    report.unlink(missing_ok=True)
+    study.well(*study.finetune(), hooks=[("count_steps", [str(report)])])
+    return len(report.read_text()) if report.exists() else 0
+
+
+def killed(study: Study, write: str) -> bool:
+    """Whether the fine-tuning came to that write, at which it is killed."""
+    report = study.root.parent / "writes"
+    report.unlink(missing_ok=True)
+    done = study.run(*study.finetune(), hooks=[("kill_at", [write, str(study.root), str(report)])])
+    assert done.code in (0, -signal.SIGKILL), done
+    return done.code != 0
+
+
+def test_case_53_killed_at_every_write(study: Study, whole: Whole, tell: Callable[[str], None]) -> None:
+    """SIGKILL at every write of a checkpoint and of the publication, each run on what the one before left."""
+    sums, writes = whole
+    points = [w for w in dict.fromkeys(writes) if "checkpoint-1" not in w and "checkpoint-3" not in w]
+    for name in "half", "model", "optimizer", "scheduler", "rng_state", "trainer_state", "manifest", "os.rename":
+        assert any(name in point for point in points), name
+    survived = 0
+    for point in points:
+        survived += killed(study, point)
+        tuned = study.sums(TUNED) if (study.root / TUNED).exists() else sums
+        assert tuned == sums, "a folder that is there is whole"
+    study.well(*study.finetune())
+    assert study.sums(TUNED) == sums
+    assert survived > 25
+    tell(f"{survived} kills survived, at {len(points)} of {len(writes)} writes; the same {len(sums)} files to the bit")
+
+
+@pytest.mark.parametrize("stage", ["probe_train", "evaluate"])
+def test_case_53_killed_while_it_publishes(stage: str, done: Study, tell: Callable[[str], None]) -> None:
+    """SIGKILL at each write of probe_train and evaluate over an older result: the folder is the old or the new one."""
+    if stage == "probe_train":
+        done.set(probe__learning_rates=[1e-2])
+        folder, command = "data/probes/tiny", done.probe_train()
+    else:
+        done.squad((done.root / "dev.json").read_bytes().replace(b'"version"', b'"x": 0, "version"'))
+        answers = done.root / "data/predictions/tiny/standard/answers.json"
+        answers.write_text(answers.read_text().replace('"null_threshold": 0.0', '"null_threshold": 1.0'))
+        folder, command = "data/scores/demo/tiny", done.evaluate()
+    before, old = shutil.copytree(done.root, done.root.parent / "before"), done.sums(folder)
+    done.well(*command)
+    new, everything = done.sums(folder), done.sums()
+    assert new != old
+    kills = 0
+    while True:
+        shutil.rmtree(done.root)
+        shutil.copytree(before, done.root)
+        report = done.root.parent / "writes"
+        killed = done.run(*command, hooks=[("kill_at_write", [kills + 1, str(done.root), str(report)])])
+        if killed.code == 0:
+            break
+        assert killed.code == -signal.SIGKILL
+        kills += 1
+        there = done.root / folder
+        moved_aside = there.with_name(f".{there.name}.old")
+        assert done.sums(folder if there.exists() else str(moved_aside.relative_to(done.root))) in (old, new)
+        done.well(*command)
+        assert done.sums() == everything
+    assert kills > 8
+    tell(f"{kills} kills of {stage} survived")
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "seal"])
+def test_case_54_damaged_checkpoint(damage: str, study: Study, whole: Whole, tell: Callable[[str], None]) -> None:
+    """A file of the newest checkpoint missing or cut off, its seal wrong: one line, the one before, the same bits."""
+    assert killed(study, next(w for w in whole[1] if w.startswith("half") and "checkpoint-3/optimizer" in w))
+    (work,) = (p for p in (study.root / "data/checkpoints").iterdir() if p.is_dir())
+    names = ["optimizer.pt", "scheduler.pt", "rng_state.pth"] if damage != "seal" else ["manifest.json"]
+    for name in names:
+        copy = Path(shutil.copytree(study.root, study.root.parent / name))
+        path = copy / work.relative_to(study.root) / "checkpoint-2" / name
+        if damage == "missing":
+            path.unlink()
+        elif damage == "truncated":
+            path.write_bytes(path.read_bytes()[:100])
+        else:
+            path.write_text(re.sub('"sha256": "[0-9a-f]{4}', '"sha256": "0000', path.read_text()))
+        there = Study(copy, study.launcher, study.tell)
+        outcome = there.well(*there.finetune())
+        assert len(re.findall("^not used, and removed: .*checkpoint-2", outcome.err, re.MULTILINE)) == 1
+        assert "from checkpoint-1" in outcome.err
+        assert there.sums(TUNED) == whole[0]
+    tell("checkpoint-2 named and removed, checkpoint-1 used, the same bits")
+
+
+def test_case_55_rerun_of_a_finished_training(study: Study, whole: Whole, tell: Callable[[str], None]) -> None:
+    """Killed after the last step, before publication: the rerun takes no step (the Trainer alone would), same bits."""
+    assert killed(study, next(w for w in whole[1] if w.endswith("tuned/config.json")))
+    assert steps(study) == 0
+    assert study.sums(TUNED) == whole[0]
+    tell("0 steps, same bits")
+
+
+def test_case_56_checkpoint_of_another_training(study: Study, whole: Whole, tell: Callable[[str], None]) -> None:
+    """Other batch size, seed, questions: the old checkpoint is not gone on from; back again, it is."""
+    assert killed(study, next(w for w in whole[1] if w.startswith("half") and "checkpoint-3/optimizer" in w))
+    train, params = (study.data / "train.json").read_bytes(), (study.root / "params.yaml").read_bytes()
+    changes: dict[str, Callable[[], object]] = {
+        "batch size": lambda: study.set(finetuned__tuned__train_batch_size=6),
+        "seed": lambda: study.set(finetuned__tuned__seed=5),
+        "questions": lambda: study.squad(train.replace(b'"question": "', b'"question": "Well, '), "train"),
+    }
+    taken = {}
+    for name, change in changes.items():
+        change()
+        taken[name] = steps(study)
+        assert study.sums(TUNED) != whole[0]
+        study.squad(train, "train")
+        (study.root / "params.yaml").write_bytes(params)
+    assert taken == {"batch size": 2, "seed": 3, "questions": 3}
+    assert steps(study) == 1  # the one that the kill cost
+    assert study.sums(TUNED) == whole[0]
+    tell("all steps from the start each time; with the old values again, 1 step: the one lost to the kill")
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[bool]:
+    """A file system of that size at `folder`, if this user may mount one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)]
+    mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
+    try:
+        yield mounted
+    finally:
+        if mounted:
+            subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_case_57_full_disk(done: Study, whole: Whole, tell: Callable[[str], None]) -> None:
+    """A disk that is full from the n-th write on; files that cannot grow; a real full tmpfs; files for folders."""
+    done.well(*done.finetune())
+    done.set(finetuned__tuned__seed=9)
+    tried = 0
+    for number in range(1, len(whole[1]), 9):
+        before, report = done.sums(), done.root.parent / "writes"
+        outcome = done.run(*done.finetune(), hooks=[("fail_at_write", [number, str(done.root), str(report)])])
+        if outcome.code == 0:  # nothing but removals was left to do
+            assert number > 60
+            break
+        shutil.rmtree(done.root / "data/checkpoints", ignore_errors=True)  # sealed or not, no result
+        done.failed(outcome, 4, [])
+        assert done.sums() == before
+        tried += 1
+    assert tried > 5
+    for command in done.probe_train(), done.predict(), done.evaluate():
+        for number in 1, 2, 4, 7:
+            before = done.sums()
+            outcome = done.run(
+                *command, hooks=[("fail_at_write", [number, str(done.root), str(done.root.parent / "w")])]
+            )
+            done.failed(outcome, 4, ["No space left on device: '"])
+            assert done.sums() == before
+            tried += 1
+        done.refused(4, ["File too large: '"], *command, hooks=[("file_size_limit", [200])])
+        tried += 1
+    disk = done.root / "small"
+    with small_disk(disk, "100k") as mounted:
+        if mounted:
+            done.refused(4, ["small/tuned"], *done.finetune()[:-1], "small/tuned")
+            work = ["--checkpoints", "small/work"]
+            done.failed(done.run(*done.finetune(), *work), 4, ["small/work", "No space left"])
+            shutil.rmtree(disk / "work")
+            full = done.run(*done.probe_train()[:-1], "small/a/b", hooks=[("fill", [str(disk)])])
+            done.failed(full, 4, ["No space left on device: 'small"])
+            tried += 3
+    (done.root / "file").write_text("mine")
+    for out in "file", "file/below":
+        done.refused(4, ["file"], *done.probe_train()[:-1], out)
+    tell(f"exit 4 and the old outputs in {tried + 2} attempts{', some on a real full tmpfs' if mounted else ''}")
+
+
+def test_case_58_two_at_once(study: Study, whole: Whole, tell: Callable[[str], None]) -> None:
+    """The same stage twice at once: the second exits with the first one's pid; the first is not disturbed."""
+    first = study.start(*study.finetune(), hooks=[("slow_steps", [0.5])])
+    lock = study.models / ".tuned.lock"
+    first.when(lambda: lock.exists() and lock.read_text())
+    second = study.run(*study.finetune())
+    assert second.code == 5
+    (line,) = second.errors
+    assert f" is being written by process {first.pid}; wait for it, or stop it (kill {first.pid})" in line
+    assert first.wait().code == 0
+    assert study.sums(TUNED) == whole[0]
+    assert not study.leftovers()
+    tell(f"exit 5, {line}")
+
+
+def test_case_58_orphan_of_a_killed_dvc(study: Study, tell: Callable[[str], None]) -> None:
+    """SIGKILL of `dvc repro`, whose stage lives on: the next run is refused; what DVC commits later is not changed."""
+    study.set(finetuned__tuned__num_train_epochs=200)
+    command = " ".join(["python", "-m", f"stages.{study.finetune()[0]}", *study.finetune()[1:]])
+    stage = f"stages:\n  finetune:\n    cmd: {command}\n    deps: [data/models/tiny]\n    outs: [{TUNED}]\n"
+    (study.root / "dvc.yaml").write_text(stage)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PATH": path, "OMP_NUM_THREADS": "1"}
+
+    def dvc(*arguments: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, "-m", "dvc", *arguments],
+            **{"cwd": study.root, "env": environment, "text": True, "stdout": subprocess.DEVNULL},
+            stderr=subprocess.DEVNULL,
+        )
+
+    assert dvc("init", "--no-scm", "-q").wait() == 0
+    repro, lock = dvc("repro", "-q"), study.models / ".tuned.lock"
+    while not (lock.exists() and lock.read_text()):
+        assert repro.poll() is None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            repro.wait(0.05)
+    orphan = int(lock.read_text())
+    repro.kill()
+    repro.wait()
+    refused = study.run(*study.finetune())
+    assert refused.code == 5
+    assert f"process {orphan};" in refused.err
+    os.kill(orphan, signal.SIGTERM)
+    while Path(f"/proc/{orphan}").exists() and "Z" not in Path(f"/proc/{orphan}/stat").read_text().split()[2]:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            repro.wait(0.05)
+    assert not study.leftovers()
+    study.set(finetuned__tuned__num_train_epochs=1)
+    assert dvc("repro", "-q").wait() == 0
+    committed = study.sums(TUNED)
+    assert study.run("verify").code == 0
+    assert study.sums(TUNED) == committed
+    tell("exit 5 with the orphan's pid; after it ends, the next `dvc repro` commits what `verify` finds right")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_case_59_interrupted(number: signal.Signals, code: int, study: Study, whole: Whole) -> None:
+    """SIGINT and SIGTERM while it trains: exit code, one line, resumable, no process left."""
+    running = study.start(*study.finetune(), hooks=[("slow_steps", [0.3])])
+    running.when(lambda: list((study.root / "data/checkpoints").glob("*/checkpoint-2/manifest.json")))
+    os.kill(running.pid, number)
+    outcome = running.wait()
+    study.failed(outcome, code, [f"stopped by {number.name}"])
+    assert not (study.root / TUNED).exists()
+    assert not Path(f"/proc/{running.pid}").exists()
+    assert steps(study) == 1
+    assert study.sums(TUNED) == whole[0]
+
+
+OUTPUTS = (
+    "data/models/tuned",
+    "data/probes/tiny",
+    "data/predictions/tiny",
+    "data/scores/demo/tiny",
+    "metrics",
+    "plots",
+)
+
+
+def all_stages(root: Path, launcher: Launcher, hooks: list[tuple[str, list[object]]]) -> Study:
+    study = Study(root, launcher, lambda text: None)
+    commands = [study.finetune(), study.probe_train(), study.predict(), study.evaluate()]
+    commands += [study.predict("headed", False), study.evaluate("headed", False)]
+    for command in [*commands, ["report", "metrics/demo", "plots/demo", str(ROOT / "studies/published")]]:
+        study.well(*command, hooks=hooks)
+    return study
+
+
+def test_case_60_same_seed_same_bytes(
+    template: Path, tmp_path: Path, launcher: Launcher, tell: Callable[[str], None]
+) -> None:
+    """All stages twice, in other folders and processes with other hash seeds: same bytes. One thread, two: close."""
+    studies = []
+    other = Launcher(
+        Path(shutil.copytree(template, tmp_path / "jobs")), {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "7"}
+    )
+    try:
+        for name, by, count in ("first", launcher, 1), ("a folder/second", other, 1), ("third", launcher, 2):
+            root = Path(shutil.copytree(template, tmp_path / name))
+            studies.append(all_stages(root, by, [("threads", [count])]))
+    finally:
+        other.close()
+    first, second, third = studies
+    compared = 0
+    for folder in OUTPUTS:
+        sums = first.sums(folder)
+        assert sums == second.sums(folder)
+        compared += len(sums)
+    assert any(name.endswith(".png") for name in first.sums("plots"))
+    one, two = (read_tensors(study.root / TUNED / "model.safetensors") for study in (first, third))
+    apart = max(float(np.abs(one[name] - two[name]).max()) for name in one)
+    assert apart < 1e-4
+    scores = [json.loads((study.root / "metrics/demo/tiny.json").read_text()) for study in (first, third)]
+    assert all(abs(scores[0][key] - scores[1][key]) <= 100 / 8 for key in scores[0] if scores[0][key] is not None)
+    tell(f"{compared} files equal; between 1 and 2 threads weights differ by at most {apart:.1e}")
