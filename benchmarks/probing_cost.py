@@ -94,7 +94,7 @@ def bank_pass(layers: int, hidden: int, batches: list, dropout: float) -> Callab
     """One epoch of a single-seed, single-rate probe bank."""
     start = initial_weights(layers, hidden, [0], std=0.02)
     bank = ProbeBank(start.to(batches[0].states.device), torch.tensor([1e-3]), max_grad_norm=1.0)
-    noise = torch.Generator().manual_seed(0)
+    noise = np.random.default_rng(0)
 
     def learn() -> None:
         for batch in batches:
