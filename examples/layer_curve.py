@@ -33,7 +33,7 @@ def main(name: str, train_file: str, dev_file: str) -> tuple[pd.DataFrame, pd.Da
 
     # 2. A probe on every layer, scored by the official metric. Any setting can be changed like this.
     probe = params.probe.model_copy(update={"learning_rates": [1e-2], "epochs": 3})
-    protocol = params.protocols["standard"]
+    protocol = next(iter(params.protocols.values())).model_copy(update={"optimizer": "adamw"})
     curve = layer_curve(encoder, train, dev, window_settings=window_settings, probe=probe, protocol=protocol)
     last = curve[curve["epoch"] == probe.epochs]
     print(last[["layer", "exact", "f1", "HasAns_f1", "NoAns_f1", "forced_f1"]].to_string(index=False))
