@@ -12,6 +12,7 @@ Files of LFS_BYTES or more are served as the hub serves large files: by a redire
 as the entity tag. Smaller ones have git's blob id.
 """
 
+import base64
 import contextlib
 import functools
 import hashlib
@@ -48,6 +49,8 @@ class Hub:
     repos: Mapping[str, Path]
     token: str | None = None  # if set, requests without it are refused
     requests: list[Request] = field(default_factory=list)
+    received: dict[str, bytes] = field(default_factory=dict)  # repository/path of the files committed
+    made: list[dict[str, Any]] = field(default_factory=list)  # repositories asked for
     faults: list[list[Any]] = field(default_factory=list)  # kind, end of the path, how often still
     stalled: threading.Event = field(default_factory=threading.Event)  # set once a body stalls
     released: threading.Event = field(default_factory=threading.Event)  # set to let stalled bodies go on
@@ -144,6 +147,33 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer()
 
+    def do_POST(self) -> None:
+        """What an upload asks: make a repository, check a card, tell how files are to be sent, commit."""
+        path = unquote(urlsplit(self.path).path)
+        host = (self.headers["Host"] or "").partition(":")[0]
+        self.hub.requests.append(Request(self.command, path, host, self.headers["Authorization"]))
+        body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+        if status := self.hub.take_fault(path, "status"):
+            return self._refuse(int(status))
+        if path == "/api/repos/create":
+            self.hub.made.append(json.loads(body))
+            asked = self.hub.made[-1]
+            return self._json({"url": f"{self.hub.url}/{asked['organization']}/{asked['name']}"})
+        if path == "/api/validate-yaml":
+            return self._json({"errors": [], "warnings": []})
+        repo, _, what = path.removeprefix("/api/models/").rpartition("/main")[0].rpartition("/")
+        if what == "preupload":
+            files = json.loads(body)["files"]
+            modes = [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in files]
+            return self._json({"files": modes})
+        for line in map(json.loads, body.splitlines()):
+            if line["key"] == "file":
+                place = f"{repo}/{line['value']['path']}"
+                self.hub.received[place] = base64.b64decode(line["value"]["content"])
+        return self._json(
+            {"commitUrl": f"{self.hub.url}/{repo}/commit/{REVISION}", "commitOid": REVISION, "success": True}
+        )
+
     def _answer(self) -> None:
         path = unquote(urlsplit(self.path).path)
         host = (self.headers["Host"] or "").partition(":")[0]
@@ -160,6 +190,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._refuse(int(status))
         if self.hub.token is not None and authorization != f"Bearer {self.hub.token}":
             return self._refuse(401, "GatedRepo")
+        if (repo := path.removeprefix("/api/models/")) in self.hub.repos:
+            return self._json({"id": repo, "sha": REVISION})
         path = path.replace("/revision/main", f"/revision/{REVISION}")  # what `main` stands at
         kind, _, rest = path.removeprefix("/api/models/").lstrip("/").partition(f"/{REVISION}")
         if path.startswith("/api/models/"):

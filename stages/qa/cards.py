@@ -8,6 +8,7 @@ from huggingface_hub import CardData, EvalResult
 from huggingface_hub.repocard_data import eval_results_to_model_index
 
 from stages.qa.page_data import result_rows
+from stages.qa.pages import inert
 from stages.qa.provenance import DataFileRecord, ModelRecord, Provenance
 from stages.qa.tables import markdown, percent, protocols_of, question_counts
 
@@ -28,7 +29,7 @@ def study_card(study: str, dataset: str, frame: pd.DataFrame, origin: Provenance
         cells = [
             f"{row[at]['layer']:g} {percent(row[at]['f1'])} {percent(row[at]['forced_f1'])}".split() for at in _PLACES
         ]
-        rows.append([model.key, model.kind, model.source, *(cell for place in cells for cell in place)])
+        rows.append([model.key, model.kind, inert(model.source), *(cell for place in cells for cell in place)])
     return f"""\
 ---
 {front.to_yaml()}
@@ -57,21 +58,20 @@ Scores are of this data set alone. Licences are those of the sources; this card 
 """
 
 
-def model_card(model: ModelRecord, base: str | None, dataset: str, frame: pd.DataFrame | None, probes: bool) -> str:
-    """The card of one fine-tuned model as it goes to the hub; without a frame, it has no scores."""
-    index = [] if frame is None else model_index(model.key, frame, dataset)
-    fields: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "question-answering"}
-    if base is not None:
-        fields["base_model"] = base
-    if index:
-        fields["model-index"] = index
+def model_card(model: ModelRecord, base: str, dataset: str, frame: pd.DataFrame) -> str:
+    """The card of one fine-tuned model as it goes to the hub. base: the source of the model it was trained from."""
+    index = model_index(model.key, frame, dataset)
+    fields: dict[str, Any] = {
+        "library_name": "transformers",
+        "pipeline_tag": "question-answering",
+        "model-index": index,
+    }
+    kind, _, name = base.partition(":")
+    if kind == "hub":
+        fields["base_model"] = name.partition("@")[0]
     front = CardData(tags=["question-answering"], **fields)
-    part = (
-        "`probes/` holds a start and an end vector for every layer, and `readouts.json` what each is.\n"
-        if probes
-        else ""
-    )
-    scores = "The scores above are those of the probe on the last layer.\n" if index else "It has not been scored.\n"
+    part = "`probes/` holds a start and an end vector for every layer; `readouts.json` says what each is.\n"
+    scores = "The scores above are those of the probe on the last layer.\n"
     return f"""\
 ---
 {front.to_yaml()}
@@ -79,7 +79,8 @@ def model_card(model: ModelRecord, base: str | None, dataset: str, frame: pd.Dat
 
 # {model.key}
 
-{model.kind.capitalize()}; {model.settings or model.source}. Trained and probed on the SQuAD-format data set {dataset}.
+{model.kind.capitalize()}; {model.settings or inert(model.source)}.
+Trained and probed on the SQuAD-format data set {dataset}.
 
 {scores}{part}
 {_weights([model])}"""
@@ -114,5 +115,5 @@ def _weights(models: Sequence[ModelRecord]) -> str:
 
 
 def _files(files: Sequence[DataFileRecord]) -> str:
-    rows = [[f.name, f.source, "all" if f.articles is None else f"first {f.articles}", f.sha256] for f in files]
+    rows = [[f.name, inert(f.source), "all" if f.articles is None else f"first {f.articles}", f.sha256] for f in files]
     return markdown([["file", "source", "articles", "sha256"], *rows], left=4)

@@ -45,8 +45,11 @@ def page(values: Mapping[str, Any]) -> str:
 
 
 def plots_template() -> str:
-    """What DVC fills with its plots, for `plots.html_template`; {plot_divs} and {refresh_tag} are left to it."""
-    return render("plots.html", {"charts_script": Markup(charts_script())})
+    """What DVC fills with its plots, for `plots.html_template`; {plot_divs} and {refresh_tag} are left to it.
+
+    Vega-Lite 5, because that is what DVC loads where there is a network.
+    """
+    return render("plots.html", {"charts_script": Markup(charts_script("5.21"))})
 
 
 def charts_script(vega_lite: str | None = None) -> str:
