@@ -16,4 +16,4 @@ def main(model_dir: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, files="out")

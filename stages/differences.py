@@ -24,4 +24,4 @@ def main(scores_dir: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, files="out")

@@ -45,4 +45,4 @@ def main(key: str, model_dir: Path, probes_dir: Path, data_dir: Path, metrics_di
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, files="metrics_dir/key")

@@ -53,4 +53,4 @@ def main(metrics_dir: Path, plots_dir: Path, published_dir: Path) -> None:
 
 
 if __name__ == "__main__":
-    run(main, out="plots_dir")
+    run(main, files="plots_dir")

@@ -13,20 +13,21 @@ from typing import Any
 import typer
 
 from stages.qa.errors import UserError
-from stages.qa.publishing import whole_folder
+from stages.qa.publishing import whole_files, whole_folder
 
 
 class _Stopped(BaseException):
     """A signal that asks the process to end: work in progress is undone on the way out."""
 
 
-def run(*commands: Callable[..., Any], out: str | None = None) -> None:
+def run(*commands: Callable[..., Any], out: str | None = None, files: str | None = None) -> None:
     """Run one typed function as a command (several: as subcommands).
 
     A UserError becomes one line and its exit code; a full disk or memory 4; SIGINT 130, SIGTERM 143.
 
     `out` names the parameter that is the folder a command fills ("a/b": the folder named by parameter b in that of a).
-    The command gets a new folder in its place, which is published as a whole if the command succeeds.
+    The command gets a new folder in its place, which is published as a whole if the command succeeds. `files` names, in
+    the same way, what stands for the files of a command that writes into shared folders: all are published, or none.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for noisy in ("httpx", "httpx2", "transformers", "accelerate"):
@@ -39,7 +40,7 @@ def run(*commands: Callable[..., Any], out: str | None = None) -> None:
         transformers_logging.disable_progress_bar()
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     for command in commands:
-        app.command()(_publishing(command, out) if out else command)
+        app.command()(_publishing(command, out, files))
     try:
         with _signals_stop_it():
             app()
@@ -62,15 +63,20 @@ def _fail(told: object, code: int) -> None:
     sys.exit(code)
 
 
-def _publishing(command: Callable[..., Any], out: str) -> Callable[..., Any]:
-    """`command`, with a new folder for its parameter `out` until it has succeeded."""
-    parent, _, name = out.partition("/")
+def _publishing(command: Callable[..., Any], out: str | None, files: str | None) -> Callable[..., Any]:
+    """`command`, whose outputs are published together when it has succeeded."""
+    parent, *names = (out or files or "").split("/")
 
     @wraps(command)
     def publishing(**given: Any) -> Any:
-        target = Path(given[parent], given[name]) if name else Path(given[parent])
+        if not parent:
+            return command(**given)
+        target = Path(given[parent], ".".join(given[name] for name in names))
+        if files:
+            with whole_files(target.with_name(f"{Path(sys.argv[0]).stem}.{target.name}")):
+                return command(**given)
         with whole_folder(target) as new:
-            return command(**{**given, parent: new.parent if name else new})
+            return command(**{**given, parent: new.parent if names else new})
 
     return publishing
 

@@ -68,6 +68,16 @@ def whole_folder(out: Path) -> Iterator[Path]:
             _remove(staging)
 
 
+@contextlib.contextmanager
+def whole_files(name: Path) -> Iterator[None]:
+    """Files that `artifacts.published` writes in the block appear together at its end, or none does.
+
+    `name` stands for all of them: BusyError if another process is at it.
+    """
+    with sole_writer(name), held_back():
+        yield
+
+
 def _restore(out: Path, old: Path) -> None:
     """Back to the old folder if the new one did not take its place."""
     if old.exists() and not out.exists():
