@@ -8,6 +8,7 @@ the peak resident size of a fresh process for each number of layers, less its si
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -19,6 +20,7 @@ import torch
 import typer
 from transformers.utils import logging as transformers_logging
 
+from benchmarks.layer_memory import MEMORY, TIME, make_encoder
 from benchmarks.machine import describe
 from benchmarks.sides import WINDOWS, answers_ours, settings, train_ours, windows_of
 from benchmarks.texts import read_texts
@@ -74,10 +76,12 @@ def main(
         "forward pass of 4096 tokens, s",
         lambda n: encode(encoder, cut[n], np.arange(len(cut[n]))),
     )
-    layers = list(LAYERS)
-    results = [layer_costs(count) for count in layers]
-    for name in ("forward and 1 epoch of probes, s", "peak memory above the loaded encoder, MB"):
-        print(line("layers (random encoder, hidden 128)", layers, name, [result[name] for result in results]))
+    if sys.platform != "linux":
+        print("Layers: measured on Linux alone.")
+        return
+    results = [layer_costs(count) for count in LAYERS]
+    for name in (TIME, MEMORY):
+        print(line("layers (random encoder, hidden 128)", LAYERS, name, [result[name] for result in results]))
 
 
 def train_variants(encoder: Encoder, some: list[Example], count: int) -> None:
@@ -126,8 +130,10 @@ def line(what: str, sizes: Sequence[int], cost: str, costs: Sequence[float]) -> 
 
 def layer_costs(layers: int) -> dict[str, float]:
     """Costs of one epoch in a fresh process, as benchmarks.layer_memory prints them."""
-    command = [sys.executable, "-m", "benchmarks.layer_memory", str(layers)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    with tempfile.TemporaryDirectory() as folder:
+        make_encoder(Path(folder), layers)
+        command = [sys.executable, "-m", "benchmarks.layer_memory", folder]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"error: {' '.join(command)}: {done.stderr.strip().splitlines()[-1]}")
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
