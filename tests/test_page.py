@@ -4,8 +4,6 @@ import base64
 import hashlib
 import json
 import re
-import subprocess
-import sys
 import zlib
 from html.parser import HTMLParser
 from pathlib import Path
@@ -197,14 +195,3 @@ def test_the_template_of_dvc_has_its_places_and_the_library() -> None:
     assert text.count("{plot_divs}") == text.count("{refresh_tag}") == 1
     assert "vegaEmbed" in text
     assert not re.search(r"<script[^>]+src=", text)
-
-
-@pytest.mark.parametrize("kind", ["svg", "pdf"])
-def test_figures_in_other_formats_are_the_same_each_time(html: Path, tmp_path: Path, kind: str) -> None:
-    drawn = []
-    for out in (tmp_path / "a", tmp_path / "b"):
-        command = [sys.executable, "-m", "stages.figures", "metrics", str(out), "--format", kind]
-        subprocess.run(command, cwd=html.parent, env={"PYTHONPATH": str(ROOT), "PATH": ""}, check=True)
-        drawn.append({path.name: path.read_bytes() for path in out.iterdir()})
-    assert drawn[0] == drawn[1]
-    assert f"panels.{kind}" in drawn[0]

@@ -15,11 +15,13 @@ from ruamel.yaml import YAML
 
 from stages import (
     compare,
+    describe,
     differences,
     download,
     evaluate,
     examine,
     finetune,
+    page,
     predict,
     probe_train,
     report,
@@ -67,10 +69,13 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
             probe_train.main(models / key, data, probes)
             predict.main(models / key, data, answers, probes)
             evaluate.main(key, data, answers, metrics, root / "scores", probes)
+            describe.main(models / key, metrics / f"models/{key}.json")
             examine.main(key, models / key, probes, data, metrics)
         compare.main("tuned", "tiny", models / "tuned", models / "tiny", Path("data/probes/tiny"), data, metrics)
         differences.main(root / "scores", Path("metrics/smoke/differences.csv"))
         report.main(Path("metrics/smoke"), Path("plots/smoke"), ROOT / "studies/published")
+        others = ROOT / "studies/published", ROOT / "requirements.txt"
+        page.main(metrics, root / "scores", data, *others, Path("plots/smoke/report.html"), metrics / "CARD.md")
     finally:
         os.chdir(before)
     return root
@@ -88,6 +93,11 @@ def test_every_epoch_layer_rate_and_seed_is_a_point(study: Path) -> None:
     layers = config["num_hidden_layers"] + 1
     assert len(set(rows)) == len(rows) == layers * (2 * 2 * 2 + 1)  # epochs, rates, seeds; the convex optimum
     assert [row["reading"] for row in points(study, "tuned")].count("head") == 2  # one a protocol
+
+
+def test_the_page_and_the_card_of_real_stages(study: Path) -> None:
+    assert "</html>" in (study / "plots/smoke/report.html").read_text()
+    assert "random weights" in (study / "metrics/smoke/CARD.md").read_text()
 
 
 def test_every_epoch_keeps_its_own_weights(study: Path) -> None:
@@ -203,3 +213,14 @@ def test_the_same_again_gives_the_same_bytes(study: Path, tmp_path: Path) -> Non
     for folder in ("data/models/tuned", "data/probes/tuned"):
         for file in (study / folder).iterdir():
             assert (again / folder / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+@pytest.mark.parametrize("kind", ["svg", "pdf"])
+def test_figures_in_other_formats_are_the_same_each_time(study: Path, tmp_path: Path, kind: str) -> None:
+    drawn = []
+    for out in (tmp_path / "a", tmp_path / "b"):
+        command = [sys.executable, "-m", "stages.figures", "metrics/smoke", str(out), "--format", kind]
+        subprocess.run(command, cwd=study, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
+        drawn.append({path.name: path.read_bytes() for path in out.iterdir()})
+    assert drawn[0] == drawn[1]
+    assert f"panels.{kind}" in drawn[0]
