@@ -30,8 +30,8 @@ repro: setup ## Run the study of params.yaml: only what is not up to date
 experiments: setup ## Compare experiments: what changed, and the F1 of best and last layer
 	@dvc exp show --only-changed --drop '.*' --keep '.*(best_f1|last_f1|last_forced_f1)$$|^params.yaml:' --no-pager
 
-test: setup ## Run the tests
-	@python -m pytest
+test: setup ## Run the tests, one process a core
+	@OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 faults: setup ## Run the 64 fault cases alone: one line each, and how many hold
 	@python -m pytest tests/faults
