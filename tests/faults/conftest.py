@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from stages.qa.config import load_params
 from tests.faults.launcher import ROOT, Launcher
 from tests.faults.study import Study, few, write_squad
 from tests.tiny_models import make_tiny
@@ -56,6 +57,12 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 # Processes and folders
 
+COMMON = {"optimizer": "adamw", "null_threshold": 0.0}
+PROTOCOLS = {
+    "standard": COMMON | {"answer_text": "slice", "windows": "official", "max_answer_tokens": 30},
+    "paper": COMMON | {"answer_text": "wordpieces", "windows": "highest", "max_answer_tokens": 18},
+}
+
 
 @pytest.fixture(scope="session")
 def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
@@ -82,8 +89,14 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params["finetuned"] = {"tuned": params["finetuned"]["minilm-finetuned"] | changes}
     params["probed"], params["heads"] = ["tiny"], ["headed"]
     params["finetuned"]["headed"] = params["finetuned"]["tuned"]
-    params["probe"] |= {"epochs": 1}
+    params |= {"compared": {}, "precision": "fp32", "optimizers": ["adamw"], "protocols": PROTOCOLS}
+    params["probe"] |= {"epochs": 1, "seeds": [0]}
+    for extra in "code_length", "mixing", "mlp":
+        params[extra]["windows"] = 8
+    params["examine"] |= {"training_questions": 8, "dev_questions": 6, "epochs": 1, "cka_tokens": 200}
+    params["statistics"]["resamples"] = 100
     YAML().dump(params, root / "params.yaml")
+    load_params(root / "params.yaml")
     (root / "data/squad/sample").mkdir(parents=True)
     for name, questions in ("train", 12), ("dev", 8):
         data = json.loads((ROOT / f"data/sample/{name}.json").read_text())
@@ -107,6 +120,8 @@ def evaluated(template: Path, tmp_path_factory: pytest.TempPathFactory, launcher
     there.well(*there.evaluate())
     there.well(*there.predict("headed", probes=False))
     there.well(*there.evaluate("headed", probes=False))
+    there.well(*there.examine())
+    there.well(*there.differences())
     return root
 
 

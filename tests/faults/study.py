@@ -9,20 +9,15 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from stages.qa.snapshots import checksum
-from tests.faults.launcher import Hook, Launcher, Outcome, Running
+from tests.faults.launcher import ROOT, Hook, Launcher, Outcome, Running
 
 LEFTOVER = re.compile(r"^\..*\.(partial|old|lock|packed)$|\.incomplete$|^\.?tmp")
 
 
 def few(data: dict[str, Any], questions: int) -> dict[str, Any]:
-    """The first paragraphs of SQuAD data, as many as hold so many questions."""
-    article = data["data"][0]
-    kept, count = [], 0
-    for paragraph in article["paragraphs"]:
-        if count < questions:
-            kept.append(paragraph | {"qas": paragraph["qas"][: questions - count]})
-            count += len(kept[-1]["qas"])
-    return data | {"data": [article | {"paragraphs": kept}]}
+    """Two questions of each of the first paragraphs of SQuAD data, so many in all."""
+    paragraphs = [paragraph for article in data["data"] for paragraph in article["paragraphs"]][: questions // 2]
+    return data | {"data": [{"title": "t", "paragraphs": [p | {"qas": p["qas"][:2]} for p in paragraphs]}]}
 
 
 def write_squad(path: Path, document: Any) -> None:
@@ -115,3 +110,12 @@ class Study:
     def evaluate(self, model: str = "tiny", probes: bool = True) -> list[str]:
         folders = [f"data/predictions/{model}", "metrics/demo", "data/scores/demo"]
         return ["evaluate", model, "data/squad/sample", *folders, *(["--probes", f"data/probes/{model}"] * probes)]
+
+    def examine(self) -> list[str]:
+        return ["examine", "tiny", "data/models/tiny", "data/probes/tiny", "data/squad/sample", "metrics/demo"]
+
+    def differences(self) -> list[str]:
+        return ["differences", "data/scores/demo", "metrics/demo/differences.csv"]
+
+    def report(self) -> list[str]:
+        return ["report", "metrics/demo", "plots/demo", str(ROOT / "studies/published")]

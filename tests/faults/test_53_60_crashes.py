@@ -290,9 +290,9 @@ OUTPUTS = (
 
 def all_stages(root: Path, launcher: Launcher, hooks: list[tuple[str, list[object]]]) -> Study:
     study = Study(root, launcher, lambda text: None)
-    commands = [study.finetune(), study.probe_train(), study.predict(), study.evaluate()]
+    commands = [study.finetune(), study.probe_train(), study.predict(), study.evaluate(), study.examine()]
     commands += [study.predict("headed", False), study.evaluate("headed", False)]
-    for command in [*commands, ["report", "metrics/demo", "plots/demo", str(ROOT / "studies/published")]]:
+    for command in [*commands, study.differences(), study.report()]:
         study.well(*command, hooks=hooks)
     return study
 

@@ -163,9 +163,9 @@ def test_case_64_text_is_inert(done: Study, tell: Callable[[str], None]) -> None
         assert "<" not in table, text
         assert len({line.replace("\\|", "").count("|") for line in table.splitlines()}) == 1, text
         assert all(c == "\n" or c.isprintable() for c in table), text
-    (done.root / "metrics/demo/loss").mkdir(exist_ok=True)
     done.set(question="q0", probed=["tiny"], heads=[])
-    done.well("report", "metrics/demo", "plots/demo", str(ROOT / "studies/published"))
+    done.well(*done.differences())
+    done.well(*done.report())
     for path in (done.root / "plots/demo").glob("*.csv"):  # what `dvc plots show` puts into a page as it is
         allowed = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+.,\n")
         assert set(path.read_text()) <= allowed, path
