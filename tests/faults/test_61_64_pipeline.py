@@ -14,8 +14,11 @@ import pytest
 from ruamel.yaml import YAML
 
 from stages.qa import pages, tables
+from stages.qa.answers import load_answers
 from stages.qa.artifacts import read_tensors, write_tensors
 from stages.qa.config import load_params
+from stages.qa.curves import write_question
+from stages.qa.squad import read_squad
 from tests.faults.launcher import ROOT
 from tests.faults.study import Study
 
@@ -146,10 +149,10 @@ def test_case_64_text_is_inert(done: Study, tell: Callable[[str], None]) -> None
         plant(folder, row, number, len(header["texts"]) - 1)
     (folder / "answers.json").write_text(json.dumps(header))
     shown = {}
+    examples, answers = read_squad(done.data / "dev.json", purpose="score"), {"standard": load_answers(folder)}
     for number, text in enumerate(HOSTILE):
-        done.set(question=f"q{number}")
-        done.well(*done.evaluate())
         path = done.root / "metrics/demo/question/tiny.csv"
+        write_question(path, "tiny", f"q{number}", examples, answers)
         with path.open(newline="", encoding="utf-8") as file:
             gold = [row for row in csv.DictReader(file) if (row["reading"], row["protocol"]) == ("gold", "standard")]
         (read,) = (row["answer"] for row in gold)
@@ -157,13 +160,15 @@ def test_case_64_text_is_inert(done: Study, tell: Callable[[str], None]) -> None
         (again,) = frame.loc[(frame["reading"] == "gold") & (frame["protocol"] == "standard"), "answer"]
         assert (read, again) == (text, text)
         shown[text] = pages.question_table(frame, "standard")
-        scores = json.loads((done.root / "data/scores/demo/tiny/standard/questions.json").read_text())
-        assert set(scores["ids"]) == {f"q{n}" for n in range(len(HOSTILE))}
+    done.set(question="q0")
+    done.well(*done.evaluate())
+    scores = json.loads((done.root / "data/scores/demo/tiny/standard/questions.json").read_text())
+    assert set(scores["ids"]) == {f"q{n}" for n in range(len(HOSTILE))}
     for text, table in shown.items():
         assert "<" not in table, text
         assert len({line.replace("\\|", "").count("|") for line in table.splitlines()}) == 1, text
         assert all(c == "\n" or c.isprintable() for c in table), text
-    done.set(question="q0", probed=["tiny"], heads=[])
+    done.set(heads=[])
     done.well(*done.differences())
     done.well(*done.report())
     for path in (done.root / "plots/demo").glob("*.csv"):  # what `dvc plots show` puts into a page as it is
