@@ -235,6 +235,8 @@ frame, losses = tables.read_layers(source / "layers", models), tables.read_losse
 for name in ("f1_by_layer", "exact_by_layer", "panels", "heat_map", "epochs"):
     plotting.save(getattr(plotting, name)(frame), target / f"{name}.png")
 plotting.save(plotting.loss_curves(losses), target / "loss_curves.png")
+for kind in ("svg", "pdf"):
+    plotting.save(plotting.f1_by_layer(frame), target / f"f1.{kind}")
 (target / "results.md").write_text(tables.result_table(frame))
 assert "matplotlib.pyplot" not in sys.modules
 """
@@ -257,7 +259,7 @@ def test_the_same_bytes_in_fresh_processes(tmp_path: Path) -> None:
         assert process.returncode == 0, err
         written.append({path.name: path.read_bytes() for path in (tmp_path / f"plots{run}").iterdir()})
     assert written[0] == written[1]
-    assert len(written[0]) == 7  # six figures and the table, and no leftovers
+    assert len(written[0]) == 9  # six figures, one in two more formats, the table, and no leftovers
     assert not any(b"Software" in data for name, data in written[0].items() if name.endswith(".png"))
 
 
