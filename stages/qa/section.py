@@ -2,14 +2,14 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from stages.qa.snapshots import validate_source
 
 Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,95}$")]  # part of a path and of a DVC stage name
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 GitBlob = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]  # a file's name in git
-Source = Annotated[str, BeforeValidator(validate_source)]
+Source = Annotated[str, AfterValidator(validate_source)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]

@@ -41,17 +41,20 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         for report in terminalreporter.stats.get(kind, []):
             if match := re.search(r"::test_case_(\d+)_", report.nodeid):
                 found.setdefault(int(match[1]), []).append((kind, report))
-    held = 0
+    held = faults = 0
     for number in sorted(found):
         kinds = {kind for kind, _ in found[number]}
         verdict = "FAILS" if kinds & {"failed", "error"} else "skipped" if "skipped" in kinds else "holds"
         held += verdict == "holds"
         properties = [report.user_properties for _, report in found[number]]
         done = "; ".join(dict.fromkeys(v for some in properties for k, v in some if k == "done"))
-        happened = [v for some in properties for k, v in some if k == "happened"]
-        more = f" ({len(happened)} in all)" if len(happened) > 1 else ""
-        last = happened[-1] if happened else "as it says"
+        happened = [[v for k, v in some if k == "happened"] for some in properties]
+        last = "; ".join(dict.fromkeys(some[-1] for some in happened if some)) or "as it says"
+        refusals = sum(text.startswith("exit ") for some in happened for text in some)
+        more = f" ({refusals} refusals)" if refusals > 1 else ""
         terminalreporter.write_line(f"{number:2} {verdict}  {done}  ->  {last}{more}")
+        faults += refusals
+    terminalreporter.write_line(f"{faults} commands refused, each with one line and nothing changed")
     terminalreporter.write_line(f"{held} of {CASES} hold")
 
 
