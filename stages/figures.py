@@ -9,12 +9,11 @@ from typing import Annotated
 
 from typer import Option
 
-from stages.qa import plotting, tables
+from stages.qa import plotting
 from stages.qa.cli import run
 from stages.qa.config import load_params
-from stages.qa.evidence import read_evidence, with_bands
 from stages.qa.figures import study_figures
-from stages.qa.probing_results import read_probing
+from stages.qa.results import read_results
 
 
 class Format(StrEnum):
@@ -30,13 +29,11 @@ def main(
 ) -> None:
     """Read METRICS_DIR; write every figure of the study in params.yaml to OUT_DIR."""
     params = load_params()
-    scores = tables.read_layers(metrics_dir / "layers", params.probed, params.heads)
-    losses = tables.read_losses(metrics_dir / "loss", params.probed)
-    evidence, confidence = read_evidence(metrics_dir, params.probed + params.heads), params.statistics.confidence
-    probing = read_probing(metrics_dir, params.probed, params.compared)
-    scores = with_bands(scores, evidence.intervals, confidence)
-    probed = scores[scores["model"].isin(params.probed)]
-    for name, figure in study_figures(probed, losses, params.ladder, evidence, probing, confidence):
+    confidence = params.statistics.confidence
+    results = read_results(
+        metrics_dir, probed=params.probed, heads=params.heads, compared=params.compared, confidence=confidence
+    )
+    for name, figure in study_figures(results, params.ladder, confidence):
         plotting.save(figure, out_dir / f"{name}.{format}")
         print(out_dir / f"{name}.{format}")
 

@@ -6,25 +6,23 @@ from stages.qa import findings, pages, plotting, published, statements, tables
 from stages.qa.artifacts import write_text
 from stages.qa.cli import run
 from stages.qa.config import load_params
-from stages.qa.evidence import read_evidence, with_bands
 from stages.qa.evidence_page import evidence_section
 from stages.qa.figures import study_figures
 from stages.qa.probing_page import probing_page
-from stages.qa.probing_results import read_probing
+from stages.qa.results import read_results
 
 
 def main(metrics_dir: Path, plots_dir: Path, published_dir: Path) -> None:
     """Read METRICS_DIR; write figures, plot data, results and findings to PLOTS_DIR, beside those of PUBLISHED_DIR."""
     params = load_params()
-    scores = tables.read_layers(metrics_dir / "layers", params.probed, params.heads)
+    confidence = params.statistics.confidence
+    results = read_results(
+        metrics_dir, probed=params.probed, heads=params.heads, compared=params.compared, confidence=confidence
+    )
+    scores, probed, losses = results.scores, results.probed, results.losses
     question = tables.read_question(metrics_dir / "question", params.probed + params.heads)
-    losses = tables.read_losses(metrics_dir / "loss", params.probed)
-    evidence, confidence = read_evidence(metrics_dir, params.probed + params.heads), params.statistics.confidence
-    probing = read_probing(metrics_dir, params.probed, params.compared)
-    scores = with_bands(scores, evidence.intervals, confidence)
-    probed = scores[scores["model"].isin(params.probed)]
 
-    for name, figure in study_figures(probed, losses, params.ladder, evidence, probing, confidence):
+    for name, figure in study_figures(results, params.ladder, confidence):
         plotting.save(figure, plots_dir / f"{name}.png")
 
     mean_losses = tables.mean_over_seeds(tables.first_rate(losses)).drop(columns="learning_rate")
@@ -36,8 +34,8 @@ def main(metrics_dir: Path, plots_dir: Path, published_dir: Path) -> None:
     references = findings.references(scores, bases, findings.random_twins(params.encoders))
     steps, claims = findings.ladder(probed, params.ladder), statements.claims(probed, bases)
     page = pages.findings_page(references, steps, claims, question, params.question)
-    write_text(plots_dir / "findings.md", f"{page}\n{evidence_section(evidence, confidence)}")
-    write_text(plots_dir / "probing.md", probing_page(probing, probed))
+    write_text(plots_dir / "findings.md", f"{page}\n{evidence_section(results.evidence, confidence)}")
+    write_text(plots_dir / "probing.md", probing_page(results.probing, probed))
 
     # a ladder starts from the original's protocol
     protocol = params.ladder[0] if params.ladder else tables.protocols_of(scores)[0]

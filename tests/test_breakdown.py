@@ -34,6 +34,10 @@ def example(question: str = "?", context: str = "abc", *answers: tuple[str, int]
         ("Name the whale.", "other"),
         ("Somehow?", "other"),
         ("How many?", "how"),
+        ("Whose fox?", "who"),
+        ("In which year?", "which"),
+        ("Name it.", "other"),
+        ("Somewhat how?", "how"),
     ],
 )
 def test_question_words(question: str, word: str) -> None:

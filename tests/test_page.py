@@ -123,14 +123,6 @@ def test_protocols_beyond_the_limit_are_left_out_and_named(tmp_path: Path, monke
     assert packed.left_out == [PROTOCOLS[1]]
 
 
-@pytest.mark.parametrize(
-    ("question", "word"),
-    [("Whose fox?", "who"), ("In which year?", "which"), ("Name it.", "other"), ("Somewhat how?", "how")],
-)
-def test_question_word(question: str, word: str) -> None:
-    assert explorer.question_word(question) == word
-
-
 FAMILY = Lineage({"tuned": "fine-tuned", "base": "pretrained"}, {"tuned": "base"}, {"base": "noise"}, {"noise": 0})
 SCORES = pd.DataFrame(
     [point("tuned", layer, 10 * layer, 90) for layer in range(4)]

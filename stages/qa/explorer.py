@@ -6,7 +6,6 @@ are counted in UTF-16 units, as JavaScript counts them.
 
 import base64
 import json
-import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from stages.qa.answers import Reading
+from stages.qa.breakdown import question_word
 from stages.qa.question_scores import QuestionScores
 from stages.qa.squad import Example
 
@@ -79,12 +79,6 @@ def first_seed(readings: Sequence[Reading]) -> list[int]:
     return [rows[key] for key in sorted(rows)]
 
 
-def question_word(question: str) -> str:
-    """The first of WORDS in the question, "other" without one; whose and whom count as who."""
-    found = re.search(rf"\b({'|'.join(WORDS)})(se|m)?\b", question.lower())
-    return found[1] if found else "other"
-
-
 def _questions(examples: Sequence[Example], widths: Sequence[np.ndarray | None]) -> dict[str, Any]:
     """Columns of the questions; a gold answer is [start, length], or its text where the context has another there."""
     contexts: dict[str, int] = {}
@@ -99,7 +93,7 @@ def _questions(examples: Sequence[Example], widths: Sequence[np.ndarray | None])
                 golds.append([start, end - start])
             else:
                 golds.append(answer.text)
-        word = question_word(example.question)
+        word = question_word(example)
         columns["ids"].append(example.id)
         columns["questions"].append(example.question)
         columns["context"].append(contexts.setdefault(example.context, len(contexts)))

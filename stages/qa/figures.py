@@ -2,35 +2,27 @@
 
 from collections.abc import Iterator, Sequence
 
-import pandas as pd
 from matplotlib.figure import Figure
 
 from stages.qa import plotting
-from stages.qa.evidence import Evidence
 from stages.qa.evidence_figures import evidence_figures
 from stages.qa.ladder_figure import ladder_panels
 from stages.qa.probing_figures import probing_figures
-from stages.qa.probing_results import ProbingResults
+from stages.qa.results import Results
 from stages.qa.tables import protocols_of
 
 CURVES = (plotting.f1_by_layer, plotting.exact_by_layer, plotting.panels, plotting.heat_map, plotting.epochs)
 
 
-def study_figures(
-    probed: pd.DataFrame,
-    losses: pd.DataFrame,
-    ladder: Sequence[str],
-    evidence: Evidence,
-    probing: ProbingResults,
-    confidence: float,
-) -> Iterator[tuple[str, Figure]]:
-    """File name without its ending, and figure, one after the other; `probed` with bands, as `with_bands` adds them.
+def study_figures(results: Results, ladder: Sequence[str], confidence: float) -> Iterator[tuple[str, Figure]]:
+    """File name without its ending, and figure, one after the other.
 
     `protocols` holds a curve for each protocol of the ladder, or without one for each protocol of the study.
     """
+    probed = results.probed
     for draw in CURVES:
         yield draw.__name__, draw(probed)
-    yield "loss_curves", plotting.loss_curves(losses)
+    yield "loss_curves", plotting.loss_curves(results.losses)
     yield "protocols", ladder_panels(probed, ladder or protocols_of(probed))
-    yield from evidence_figures(evidence, protocols_of(probed)[0], confidence)
-    yield from probing_figures(probing)
+    yield from evidence_figures(results.evidence, protocols_of(probed)[0], confidence)
+    yield from probing_figures(results.probing)
