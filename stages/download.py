@@ -1,6 +1,6 @@
 """Fetch one data set or one encoder of params.yaml, by checksum.
 
-params.yaml, data/sample or the network -> data/squad/<key>/{train,dev}.json or data/models/<key>
+params.yaml, data/sample or the network -> data/squad/<key>/{train,held_out,dev}.json or data/models/<key>
 """
 
 from pathlib import Path
@@ -9,16 +9,17 @@ from stages.qa.checkpoints import randomise
 from stages.qa.cli import run
 from stages.qa.config import entry, load_params
 from stages.qa.fetching import fetch_file, fetch_snapshot
-from stages.qa.squad import keep_articles
+from stages.qa.squad import hold_out, keep_articles
 
 
 def dataset(key: str, out_dir: Path) -> None:
-    """Fetch train.json and dev.json of datasets.KEY into OUT_DIR."""
+    """Fetch train.json and dev.json of datasets.KEY into OUT_DIR; held_out.json is cut from train.json."""
     settings = entry(load_params().datasets, key, "datasets")
     for name, file in (("train.json", settings.train), ("dev.json", settings.dev)):
         fetch_file(file.source, out_dir / name, digest=file.checksum)
         if file.articles is not None:
             keep_articles(out_dir / name, file.articles)
+    hold_out(out_dir / "train.json", out_dir / "held_out.json", settings.threshold_share)
 
 
 def encoder(key: str, out_dir: Path) -> None:

@@ -38,11 +38,18 @@ def main(
     write_summary(metrics_dir / f"{key}.json", points)
     write_question(metrics_dir / "question" / f"{key}.csv", key, params.question, examples, answers)
     scored = {protocol: score_questions(examples, given) for protocol, given in answers.items()}
+    held_out = {
+        protocol: score_questions(
+            read_squad(file, purpose="score"), load_answers(predictions_dir / protocol / file.stem)
+        )
+        for file in data_dir.glob("held_out.json")
+        for protocol in params.protocols
+    }
     for protocol, scores in scored.items():
         save_question_scores(scores_dir / key / protocol, scores)
     for name, columns, rows in (
         ("intervals", INTERVALS, interval_rows(key, scored, params.statistics)),
-        ("quality", QUALITY, quality_rows(key, scored, params.statistics)),
+        ("quality", QUALITY, quality_rows(key, scored, held_out, params.statistics)),
         ("reliability", RELIABILITY, reliability_rows(key, scored, params.statistics)),
         ("breakdown", BREAKDOWN, breakdown_rows(key, examples, scored)),
     ):

@@ -1,6 +1,6 @@
-"""Answer the dev questions with the probes of every layer and epoch, and with the model's own head if it has one.
+"""Answer dev and held-out questions with the probes of every layer and epoch, and with the model's own head.
 
-data/models/<key>, data/squad/<data set>, data/probes/<key> -> data/predictions/<key>/<protocol>
+data/models/<key>, data/squad/<data set>, data/probes/<key> -> data/predictions/<key>/<protocol>, in it held_out/
 """
 
 from pathlib import Path
@@ -26,17 +26,22 @@ def main(
     out_dir: Path,
     probes: Annotated[Path | None, Option(help="Probes of the model; without it only its own head is read.")] = None,
 ) -> None:
-    """Answer DATA_DIR/dev.json with MODEL_DIR, by the probes of every layer and by its own head, into OUT_DIR."""
+    """Answer DATA_DIR/dev.json, and held_out.json, with the probes of MODEL_DIR and with its own head, into OUT_DIR."""
     params = load_params()
     encoder = load_encoder(model_dir, device=pick_device())
     if probes is None and encoder.head is None:
         raise InputError(f"{model_dir}: has no question answering head; give --probes, or list it under probed")
     readouts = load_probes(probes) if probes else Probes.empty(encoder.layers, encoder.hidden)
-    examples = read_squad(data_dir / "dev.json", purpose="predict")
-    windows = make_windows(examples, encoder.tokenizer, **params.windows.model_dump())
-    encoder = in_precision(encoder, windows, params.precision)
-    for name, answers in answer(encoder, examples, windows, readouts.of(params.epochs_read), params.protocols).items():
-        save_answers(out_dir / name, answers)
+    files = [data_dir / "dev.json", *data_dir.glob("held_out.json")]
+    examples = {file.stem: read_squad(file, purpose="predict") for file in files}
+    windows = {
+        part: make_windows(asked, encoder.tokenizer, **params.windows.model_dump()) for part, asked in examples.items()
+    }
+    encoder = in_precision(encoder, windows["dev"], params.precision)
+    for part, asked in examples.items():
+        answers = answer(encoder, asked, windows[part], readouts.of(params.epochs_read), params.protocols)
+        for name, given in answers.items():
+            save_answers(out_dir / name / ("" if part == "dev" else part), given)
 
 
 if __name__ == "__main__":

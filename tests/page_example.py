@@ -88,7 +88,7 @@ def build(root: Path) -> Path:
     params["protocols"] = {"one": protocol, "two": protocol | {"answer_text": "wordpieces"}}
     root.mkdir(parents=True, exist_ok=True)
     YAML().dump(params, root / "params.yaml")
-    for name in ("train.json", "dev.json"):
+    for name in ("train.json", "held_out.json", "dev.json"):
         write_squad(root / "squad" / name)
     examples = read_squad(root / "squad/dev.json", purpose="score")
     metrics = root / "metrics"

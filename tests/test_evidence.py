@@ -30,7 +30,7 @@ def evidence(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
     given = {"m0": {"paper": scores(0, gain=0.3, head=True)}, "m1": {"paper": scores(1)}}
     for key, own in given.items():
         write_rows(folder / f"intervals/{key}.csv", INTERVALS, interval_rows(key, own, SETTINGS))
-        write_rows(folder / f"quality/{key}.csv", QUALITY, quality_rows(key, own, SETTINGS))
+        write_rows(folder / f"quality/{key}.csv", QUALITY, quality_rows(key, own, {}, SETTINGS))
         write_rows(folder / f"reliability/{key}.csv", RELIABILITY, reliability_rows(key, own, SETTINGS))
         groups = [
             (key, "paper", "probe", layer, name, group, 100, 19 if group == "who" else 60, 9, 1, 2, 10.0 * layer)

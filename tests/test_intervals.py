@@ -104,7 +104,7 @@ def test_a_base_with_fewer_layers_or_none() -> None:
 
 def test_quality_of_the_official_answers() -> None:
     given = scores(0, seeds=2, head=True)
-    rows = quality_rows("m", {"p": given}, SETTINGS)
+    rows = quality_rows("m", {"p": given}, {}, SETTINGS)
     assert [(row["reading"], row["layer"]) for row in rows] == [*(("probe", layer) for layer in range(3)), ("head", 2)]
     assert all(set(row) == set(QUALITY) for row in rows)
     first = rows[0]
@@ -114,6 +114,25 @@ def test_quality_of_the_official_answers() -> None:
     assert 50 < first["auroc"] < 100
     bins = reliability_rows("m", {"p": given}, SETTINGS)
     assert sum(row["questions"] for row in bins if row["layer"] == 1) == len(given.ids)
+
+
+def test_thresholds_of_held_out_questions_are_applied_to_the_others() -> None:
+    given, held_out = scores(0, head=True), scores(5, articles=4, head=True)
+    rows = quality_rows("m", {"p": given}, {"p": held_out}, SETTINGS)
+    for reading, row in enumerate(rows):
+        probability = held_out.null_probability[reading]
+        totals = {}
+        for threshold in [-np.inf, *probability]:  # as the official script: refused above it
+            f1 = np.where(probability > threshold, ~held_out.answerable, held_out.forced_f1[reading])
+            totals[threshold] = round(f1.sum(), 9)
+        best = min(threshold for threshold, total in totals.items() if total == max(totals.values()))
+        nearest = min((p for p in probability if p > best), default=best)
+        assert best <= row["held_out_threshold"] <= nearest
+        refused = given.null_probability[reading] > row["held_out_threshold"]
+        f1 = np.where(refused, ~given.answerable, given.forced_f1[reading])
+        assert row["held_out_f1"] == pytest.approx(100 * f1.mean(), abs=1e-4)
+        assert (row["held_out_questions"], row["held_out_articles"]) == (len(held_out.ids), 4)
+    assert quality_rows("m", {"p": given}, {}, SETTINGS)[0]["held_out_f1"] is None
 
 
 def test_folds_are_whole_articles() -> None:

@@ -45,9 +45,10 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "tiny" / "manifest.json").unlink()
     params = YAML(typ="safe").load(ROOT / "params.yaml")
     params |= {"study": "smoke", "precision": "fp32"}
-    for name, articles in ("train", 3), ("dev", 2):
+    for name, articles in ("train", 4), ("dev", 2):
         shortened(ROOT / f"data/sample/{name}.json", root / f"{name}.json", articles)
         params["datasets"]["sample"][name]["source"] = f"{name}.json"
+    params["datasets"]["sample"]["threshold_share"] = 0.25
     encoder = {"sources": ["path:tiny"], "sha256": {}, "weights": "pretrained", "seed": None}
     params["encoders"] = {"tiny": encoder, "random": encoder | {"weights": "random", "seed": 3}}
     params["finetuned"] = {"tuned": params["finetuned"]["minilm-finetuned"] | {"base": "tiny", "num_train_epochs": 1}}
@@ -95,6 +96,21 @@ def test_every_epoch_layer_rate_and_seed_is_a_point(study: Path) -> None:
     assert [row["reading"] for row in points(study, "tuned")].count("head") == 2  # one a protocol
 
 
+def test_thresholds_come_from_articles_that_nothing_is_trained_on(study: Path) -> None:
+    data = study / "data/squad/sample"
+    given = json.loads((study / "train.json").read_text())["data"]
+    train, held_out = (json.loads((data / f"{name}.json").read_text())["data"] for name in ("train", "held_out"))
+    assert (given[:3], given[3:]) == (train, held_out)
+    assert json.loads((data / "dev.json").read_text()) == json.loads((study / "dev.json").read_text())
+    questions = {qa["id"] for article in held_out for p in article["paragraphs"] for qa in p["qas"]}
+    answers = study / "data/predictions/tuned/paper/held_out"
+    assert read_json(answers / "epoch_2/layer_01.json").keys() == questions
+    with (study / "metrics/smoke/quality/tuned.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["held_out_questions"], row["held_out_articles"]) for row in rows} == {(f"{len(questions)}", "1")}
+    assert all(0 <= float(row["held_out_f1"]) <= 100 for row in rows)
+
+
 def test_the_page_and_the_card_of_real_stages(study: Path) -> None:
     assert "</html>" in (study / "plots/smoke/report.html").read_text()
     assert "random weights" in (study / "metrics/smoke/CARD.md").read_text()
@@ -121,7 +137,7 @@ def test_points_equal_the_official_command_on_the_written_answers(study: Path) -
 def test_answers_are_slices_of_their_contexts(study: Path) -> None:
     dev = json.loads((study / "data/squad/sample/dev.json").read_text())
     contexts = {qa["id"]: p["context"] for article in dev["data"] for p in article["paragraphs"] for qa in p["qas"]}
-    files = sorted((study / "data/predictions/tuned/corrected").glob("**/layer_0?.json"))
+    files = sorted((study / "data/predictions/tuned/corrected").glob("optimum/layer_0?.json"))
     assert files
     for file in files:
         answers = read_json(file)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.qa.errors import InputError
-from stages.qa.squad import Answer, read_squad
+from stages.qa.squad import Answer, hold_out, read_squad
 from stages.qa.strict_json import read_strict_json
 
 PLACE = "data[0].paragraphs[1].qas[0]"
@@ -564,6 +564,22 @@ def test_real_squad_is_read_whole(
     assert [(e.id, e.question, e.context, [(a.text, a.start) for a in e.answers]) for e in examples] == expected
     contexts: dict[int, str] = {}
     assert all(contexts.setdefault(e.paragraph, e.context) == e.context for e in examples)
+
+
+# Articles held out
+
+
+def test_held_out_articles_are_evenly_spread_and_nothing_is_lost(tmp_path: Path) -> None:
+    root = {"version": "v2.0", "data": [{"title": f"{i}", "paragraphs": []} for i in range(10)]}
+    train, held_out = tmp_path / "train.json", tmp_path / "held_out.json"
+    train.write_text(json.dumps(root))
+    hold_out(train, held_out, 0.0)
+    assert not held_out.exists()
+    hold_out(train, held_out, 0.2)
+    titles = [[article["title"] for article in json.loads(path.read_text())["data"]] for path in (held_out, train)]
+    assert titles == [["4", "9"], ["0", "1", "2", "3", "5", "6", "7", "8"]]
+    with pytest.raises(InputError, match=r"train\.json: threshold_share 0\.1 of 8 articles leaves none on one side"):
+        hold_out(train, held_out, 0.1)
 
 
 # Other JSON that a user gives

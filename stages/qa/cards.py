@@ -115,5 +115,5 @@ def _weights(models: Sequence[ModelRecord]) -> str:
 
 
 def _files(files: Sequence[DataFileRecord]) -> str:
-    rows = [[f.name, inert(f.source), "all" if f.articles is None else f"first {f.articles}", f.sha256] for f in files]
+    rows = [[f.name, inert(f.source), f.articles, f.sha256] for f in files]
     return markdown([["file", "source", "articles", "sha256"], *rows], left=4)

@@ -30,6 +30,7 @@ class Dataset(Section):
 
     train: DataFile
     dev: DataFile
+    threshold_share: Share  # of the training articles, kept from all training to choose thresholds on; 0: none
 
 
 class Encoder(Section):

@@ -26,11 +26,11 @@ from torch import Tensor
 from stages.qa.config import Convex
 from stages.qa.errors import InputError, NumericsError
 from stages.qa.features import Features
-from stages.qa.probes import summed_loss, window_softmax
+from stages.qa.probes import summed_loss, token_scores, window_softmax
 from stages.qa.progress import Progress
 from stages.qa.readouts import Probes, Readout
 
-BATCH = 16  # windows of one product, which then stays in the cache; sums depend on it by rounding alone
+BATCH = {"cpu": 4, "cuda": 256}  # windows of one product: their states stay in a CPU's cache, and fill a GPU
 HISTORY = 12  # steps that L-BFGS remembers
 LENGTHS = (1.0, 0.3, 0.1, 0.01)  # of a step, all tried in one pass as columns of one product
 SAMPLE = 256  # windows of the sampled Hessian
@@ -55,6 +55,7 @@ class _Objective:
 
     def __init__(self, features: Features, rows: np.ndarray, scale: Tensor, l2: Tensor) -> None:
         self.features, self.rows = features, rows
+        self.batch_size = BATCH[features.encoder.model.device.type]
         self.scale = scale[:, :, None, None]  # (layers, hidden, 1, 1)
         self.l2 = l2.expand(len(scale), 2, -1)  # (layers, 2, variants)
 
@@ -63,7 +64,7 @@ class _Objective:
         weights = (z / self.scale).float()
         loss = torch.zeros(z.shape[0], *z.shape[2:], dtype=torch.float64, device=z.device)
         gradient, total = torch.zeros_like(z), torch.zeros(2, dtype=torch.float64, device=z.device)
-        for batch in self.features.batches(self.rows, BATCH):
+        for batch in self.features.batches(self.rows, self.batch_size):
             batch_loss, batch_gradient, counts = summed_loss(batch, weights)
             loss += batch_loss
             gradient += batch_gradient
@@ -77,8 +78,8 @@ class _Objective:
         layers, hidden, sides, variants = z.shape
         weights = (z / self.scale).float().reshape(layers, hidden, sides * variants)
         total = torch.zeros(layers, sides * variants, hidden, hidden, dtype=torch.float64, device=z.device)
-        for batch in self.features.batches(sample, BATCH):
-            logits = torch.bmm(batch.states, weights)
+        for batch in self.features.batches(sample, self.batch_size):
+            logits = token_scores(batch.states, weights)
             probability = window_softmax(logits, batch.lengths)[0].exp()  # (layers, tokens, columns)
             states = batch.states / self.scale[:, None, :, 0, 0].float()
             owner = torch.repeat_interleave(torch.arange(len(batch.lengths), device=z.device), batch.lengths)
@@ -100,7 +101,7 @@ class _Objective:
 def feature_scale(features: Features) -> Tensor:
     """Standard deviation of each feature over all tokens, (layers, hidden) float64; 1 for a constant feature."""
     count, mean, squares = 0, None, None
-    for batch in features.batches(np.arange(len(features.windows)), BATCH):
+    for batch in features.batches(np.arange(len(features.windows)), BATCH[features.encoder.model.device.type]):
         states = batch.states.double()
         size, centre = states.shape[1], states.mean(1)
         spread = (states - centre[:, None]).square().sum(1)

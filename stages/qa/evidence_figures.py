@@ -63,18 +63,19 @@ def quality_curves(frame: pd.DataFrame, basis: str) -> Figure:
     """Likelihood of the gold spans, ranking and calibration of answerability, F1 at a threshold chosen elsewhere."""
     look = looks(frame)
     frame = frame.assign(nll=frame[["start_nll", "end_nll"]].mean(axis=1))
+    chosen = "held_out_f1" if frame["held_out_f1"].notna().any() else "crossfit_f1"
     panels = {
         "nll": ("nats", "loss at the gold start and end"),
         "auprc": ("%", "answerability: area under PR"),
         "ece": ("%", "calibration error of no answer"),
-        "crossfit_f1": ("%", "F1, threshold of other articles"),
+        chosen: ("%", f"F1, threshold of {'training' if chosen == 'held_out_f1' else 'other'} articles"),
     }
     figure, grid = grid_of(1, len(panels), (2.7, 2.4), sharey=False)
     for axes, (name, (unit, title)) in zip(grid.flat, panels.items(), strict=True):
         _curves_and_heads(axes, frame, name, look)
         axes.set(ylabel=unit, title=title)
         chance = frame["auprc_chance"].iloc[0]  # the share of questions with an answer
-        if name in ("auprc", "crossfit_f1"):
+        if name in ("auprc", chosen):
             height, label, dash = (chance, "by chance", ":") if name == "auprc" else (100 - chance, FLOOR, "--")
             axes.axhline(height, color="#777777", linestyle=dash, linewidth=0.9, label=label, zorder=1)
     finish(figure, "Beyond F1: each layer's probe\n" + basis)

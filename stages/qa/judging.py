@@ -14,7 +14,7 @@ from torch import Tensor
 from stages.qa.encoder import Chunk, Encoder, chunks
 from stages.qa.errors import NumericsError
 from stages.qa.learners import SpanModule
-from stages.qa.probes import window_softmax
+from stages.qa.probes import token_scores, window_softmax
 from stages.qa.progress import Progress
 from stages.qa.scoring import question_scores
 from stages.qa.spans import SpanReader
@@ -91,7 +91,7 @@ def show(encoder: Encoder, windows: Windows, watchers: Sequence[Callable[[Chunk]
 def linear_scorer(weights: np.ndarray) -> Scorer:
     """Each layer's own probe: weights (layers, hidden, 2)."""
     vectors = torch.from_numpy(weights)
-    return lambda chunk: torch.bmm(chunk.states, vectors.to(chunk.states.device))
+    return lambda chunk: token_scores(chunk.states, vectors.to(chunk.states.device))
 
 
 def module_scorer(module: SpanModule) -> Scorer:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.qa.learners import SpanModule
+from stages.qa.probes import token_scores
 
 
 class ScalarMixes(SpanModule):
@@ -29,6 +30,5 @@ class ScalarMixes(SpanModule):
     def forward(self, states: Tensor) -> Tensor:
         """states (layers, tokens, hidden) -> scores (mixes, tokens, 2)."""
         layers, tokens, hidden = states.shape
-        columns = self.vectors.flatten(1).T.expand(layers, 2 * layers, hidden)  # in front: see probes.summed_loss
-        scores = torch.bmm(columns, states.transpose(1, 2)).view(layers, layers, 2, tokens)
-        return torch.einsum("lmst,ml->mts", scores, self.weights() / self.scale)
+        scores = token_scores(states, self.vectors.flatten(1).expand(layers, hidden, 2 * layers))
+        return torch.einsum("ltms,ml->mts", scores.view(layers, tokens, layers, 2), self.weights() / self.scale)

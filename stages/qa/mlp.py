@@ -26,6 +26,6 @@ class LayerMlps(SpanModule):
 
     def forward(self, states: Tensor) -> Tensor:
         """states (layers, tokens, hidden) -> scores (layers, tokens, 2)."""
-        # in front of the tokens, as in probes.summed_loss: (layers, width, tokens)
+        # in front of the tokens, as in probes.token_scores: (layers, width, tokens)
         units = torch.relu(torch.bmm(self.inner / self.scale[:, None, None], states.transpose(1, 2)) + self.bias)
         return torch.bmm(self.outer, units).transpose(1, 2)

@@ -25,7 +25,7 @@ class DataFileRecord:
     source: str
     sha256: str
     bytes: int
-    articles: int | None  # kept; None: all
+    articles: str  # which of the source's
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,15 @@ def collect(
 
 
 def data_records(folder: Path, dataset: Dataset) -> list[DataFileRecord]:
-    """train.json and dev.json of `folder`, hashed."""
+    """The files of `folder`, hashed."""
+    share = dataset.threshold_share
+    used = {"train.json": (dataset.train, f", less {share:.0%}" if share else ""), "dev.json": (dataset.dev, "")}
+    if share:
+        used["held_out.json"] = dataset.train, f", {share:.0%} of them: for thresholds"
     found = []
-    for name, file in (("train.json", dataset.train), ("dev.json", dataset.dev)):
-        path = folder / name
-        found.append(DataFileRecord(name, file.source, checksum(path), path.stat().st_size, file.articles))
+    for name, (file, part) in used.items():
+        path, articles = folder / name, "all" if file.articles is None else f"first {file.articles}"
+        found.append(DataFileRecord(name, file.source, checksum(path), path.stat().st_size, articles + part))
     return found
 
 

@@ -1,33 +1,44 @@
 """What F1 does not tell about the final curves: likelihood, answerability, calibration, thresholds that are not tuned
-on the questions they are scored on. Figures are means over the seeds.
+on the questions they are scored on: chosen on held-out training articles, and by cross-fitting on other dev articles.
+Figures are means over the seeds.
 """
 
 from collections.abc import Mapping
+from itertools import chain
 
 import numpy as np
 
-from stages.qa.answerability import average_precision, cross_fitted, reliability, roc_area
+from stages.qa.answerability import average_precision, best_threshold, cross_fitted, reliability, roc_area
 from stages.qa.config import Statistics
 from stages.qa.question_scores import QuestionScores
 
 # *_nll: nats, of the gold start and end; thresholds: probabilities of no answer; all other figures: percent
 NLL = [f"{group}{side}_nll" for group in ("", "HasAns_", "NoAns_") for side in ("start", "end")]
 ANSWERABILITY = ["auprc", "auprc_chance", "auroc", "ece"]
+HELD_OUT = ["held_out_exact", "held_out_f1", "held_out_threshold"]
 CROSSFIT = ["crossfit_exact", "crossfit_f1", "crossfit_threshold_low", "crossfit_threshold_high"]
-QUALITY = ["model", "protocol", "reading", "layer", "questions", "articles", *NLL, *ANSWERABILITY, *CROSSFIT]
+BASIS = ["questions", "articles", "held_out_questions", "held_out_articles"]
+QUALITY = ["model", "protocol", "reading", "layer", *BASIS, *NLL, *ANSWERABILITY, *HELD_OUT, *CROSSFIT]
 RELIABILITY = ["model", "protocol", "reading", "layer", "null_probability", "no_answer_share", "questions"]
 Row = dict[str, str | int | float | None]
 
 
-def quality_rows(model: str, scored: Mapping[str, QuestionScores], settings: Statistics) -> list[Row]:
-    """A row under QUALITY for each protocol, reading and layer; None where there are no such questions."""
+def quality_rows(
+    model: str, scored: Mapping[str, QuestionScores], held_out: Mapping[str, QuestionScores], settings: Statistics
+) -> list[Row]:
+    """A row under QUALITY for each protocol, reading and layer; None where there are no such questions.
+
+    `held_out`: the held-out training questions under the same protocols and readings; empty if none were held out.
+    """
     rows: list[Row] = []
     for protocol, scores in scored.items():
-        basis: Row = {"questions": len(scores.ids), "articles": len(np.unique(scores.article))}
+        counted = [(len(each.ids), len(np.unique(each.article))) for each in (scores, held_out.get(protocol)) if each]
+        basis: Row = dict(zip(BASIS, [*chain(*counted), 0, 0], strict=False))
         folds = fold_of(scores, settings.folds)
         points: dict[tuple[str, int], list[dict[str, float]]] = {}
         for row, reading in enumerate(scores.readings):
-            points.setdefault((reading.kind, reading.layer), []).append(_point(scores, row, folds, settings))
+            point = _point(scores, row, folds, settings) | _held_out_point(scores, held_out.get(protocol), row)
+            points.setdefault((reading.kind, reading.layer), []).append(point)
         for (kind, layer), seeds in points.items():
             means = {name: np.mean([point[name] for point in seeds]) for name in seeds[0]}
             rounded: Row = {name: None if np.isnan(value) else round(float(value), 5) for name, value in means.items()}
@@ -85,4 +96,19 @@ def _point(scores: QuestionScores, row: int, folds: np.ndarray, settings: Statis
     point["crossfit_threshold_low"], point["crossfit_threshold_high"] = np.clip(
         (min(thresholds), max(thresholds)), 0, 1
     )
+    return point
+
+
+def _held_out_point(scores: QuestionScores, held_out: QuestionScores | None, row: int) -> dict[str, float]:
+    """The scores of one reading at the thresholds that are best on the held-out questions; NaN if there are none."""
+    if held_out is None:
+        return dict.fromkeys(HELD_OUT, np.nan)
+    point: dict[str, float] = {}
+    for metric in ("exact", "f1"):
+        answered, probability = getattr(held_out, f"forced_{metric}")[row], held_out.null_probability[row]
+        threshold = best_threshold(answered, (~held_out.answerable).astype(float), probability)
+        refused = scores.null_probability[row] > threshold
+        given = np.where(refused, ~scores.answerable, getattr(scores, f"forced_{metric}")[row])
+        point[f"held_out_{metric}"] = 100 * given.mean()
+    point["held_out_threshold"] = np.clip(threshold, 0, 1)  # of F1; outside 0 to 1 all are answered or refused
     return point

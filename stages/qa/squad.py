@@ -85,10 +85,32 @@ def read_squad(path: Path, *, purpose: Literal["train", "score", "predict"]) -> 
 
 def keep_articles(path: Path, articles: int) -> None:
     """Cut the file at `path` down to its first articles; InputError if it is not SQuAD-format."""
+    root, data = _articles(path)
+    write_json(path, root | {"data": data[:articles]})
+
+
+def hold_out(path: Path, held: Path, share: float) -> None:
+    """Move a share of the articles of the file at `path`, evenly spread, to the file `held`; none if it is 0.
+
+    InputError if the file is not SQuAD-format, or if either file would have no article.
+    """
+    if not share:
+        return
+    root, data = _articles(path)
+    moved = [int((place + 1) * share) > int(place * share) for place in range(len(data))]
+    if len(set(moved)) < 2:
+        raise InputError(f"{path}: threshold_share {share:g} of {len(data)} articles leaves none on one side")
+    for target, held_out in ((held, True), (path, False)):
+        kept = [article for article, is_moved in zip(data, moved, strict=True) if is_moved == held_out]
+        write_json(target, root | {"data": kept})
+
+
+def _articles(path: Path) -> tuple[_Object, list[Any]]:
+    """The whole file, and its articles."""
     root = read_strict_json(path)
     if not isinstance(root, dict) or not isinstance(root.get("data"), list):
         raise InputError(f'{path}: not an object with "version" and "data"')
-    write_json(path, root | {"data": root["data"][:articles]})
+    return root, root["data"]
 
 
 @dataclass(slots=True)

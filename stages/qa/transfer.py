@@ -10,6 +10,7 @@ import torch
 from stages.qa.encoder import Chunk, Encoder
 from stages.qa.errors import InputError
 from stages.qa.judging import Scorer
+from stages.qa.probes import token_scores
 from stages.qa.readouts import Probes
 
 
@@ -32,7 +33,7 @@ def transfer_scorer(weights: np.ndarray, encoder: Encoder) -> Scorer:
     vectors = torch.from_numpy(weights).permute(1, 0, 2).flatten(1)  # (hidden, probes x 2)
 
     def scorer(chunk: Chunk) -> torch.Tensor:
-        scores = torch.matmul(chunk.states, vectors.to(chunk.states.device)).unflatten(-1, (len(weights), 2))
-        return scores.permute(2, 0, 1, 3).flatten(0, 1)
+        columns = vectors.to(chunk.states.device).expand(len(chunk.states), -1, -1)  # the same for every layer
+        return token_scores(chunk.states, columns).unflatten(-1, (len(weights), 2)).permute(2, 0, 1, 3).flatten(0, 1)
 
     return scorer

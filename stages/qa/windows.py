@@ -83,6 +83,11 @@ def make_windows(
     beside a question, or if the windows of a context would leave gaps.
     """
     template = _read_template(tokenizer)
+    before, between, after = (np.array(ids, dtype=np.int32) for ids in template.ids)
+    types = [np.array(part, dtype=np.uint8) for part in template.types]
+    question_types = np.full(max_query_length, template.question_type, dtype=np.uint8)
+    context_types = np.full(max_seq_length, template.context_type, dtype=np.uint8)
+    no_offsets = np.zeros((max_seq_length, 2), dtype=np.int32)
     contexts = list(dict.fromkeys(example.context for example in examples))
     context_rows = {context: row for row, context in enumerate(contexts)}
     context_ids, context_offsets = _tokenise(tokenizer, contexts)
@@ -91,6 +96,7 @@ def make_windows(
     input_ids: list[np.ndarray] = []
     token_type_ids: list[np.ndarray] = []
     offsets: list[np.ndarray] = []
+    sizes: list[int] = []
     owners: list[int] = []
     bounds: list[tuple[int, int]] = []
     targets: list[tuple[int, int]] = []
@@ -108,30 +114,29 @@ def make_windows(
             )
         answer = _token_span(example, chars)
         unlocated += answer == (IGNORED, IGNORED)
-        head = np.concatenate([template.ids[0], question, template.ids[1]]).astype(np.int32)
-        head_types = np.array(
-            template.types[0] + [template.question_type] * len(question) + template.types[1], dtype=np.uint8
-        )
-        no_offsets = np.zeros((len(head), 2), dtype=np.int32)
+        head = [before, question, between]
+        size = len(before) + len(question) + len(between)
         for first in range(0, max(len(ids) - room, 0) + doc_stride, doc_stride):
             last = min(first + room, len(ids))
-            input_ids += [head, ids[first:last], np.array(template.ids[2], dtype=np.int32)]
+            input_ids += [*head, ids[first:last], after]
             token_type_ids += [
-                head_types,
-                np.full(last - first, template.context_type, dtype=np.uint8),
-                np.array(template.types[2], dtype=np.uint8),
+                types[0],
+                question_types[: len(question)],
+                types[1],
+                context_types[: last - first],
+                types[2],
             ]
-            offsets += [no_offsets, chars[first:last], np.zeros((len(template.ids[2]), 2), dtype=np.int32)]
+            offsets += [no_offsets[:size], chars[first:last], no_offsets[: len(after)]]
+            sizes.append(size + last - first + len(after))
             owners.append(index)
-            bounds.append((len(head), len(head) + last - first))
-            targets.append(_window_target(answer, first, last, len(head)))
+            bounds.append((size, size + last - first))
+            targets.append(_window_target(answer, first, last, size))
     if cut:
         logger.info("%d of %d questions cut to %d tokens", cut, len(examples), max_query_length)
     if unlocated:
         logger.info(
             "%d of %d answers hold no token of this tokenizer; their windows are ignored", unlocated, len(examples)
         )
-    sizes = [sum(map(len, input_ids[i : i + 3])) for i in range(0, len(input_ids), 3)]
     return Windows(
         input_ids=np.concatenate(input_ids),
         token_type_ids=np.concatenate(token_type_ids),
