@@ -56,9 +56,9 @@ def main(
         extras = new_extras(encoder, probe=probe, random_targets=random_targets, **chosen)  # type: ignore[arg-type]
 
         def learn(learners: list = extras.learners) -> None:  # type: ignore[type-arg]
-            for i, batch in enumerate(batches):
+            for batch in batches:
                 for learner in learners:
-                    learner.update(0, rows[i * probe.batch_size :][: probe.batch_size], batch)
+                    learner.update(0, len(batch.rows), batch)
 
         steps[name] = learn
     seconds = {name: float("inf") for name in steps}
@@ -94,11 +94,10 @@ def bank_pass(layers: int, hidden: int, batches: list, dropout: float) -> Callab
     """One epoch of a single-seed, single-rate probe bank."""
     start = initial_weights(layers, hidden, [0], std=0.02)
     bank = ProbeBank(start.to(batches[0].states.device), torch.tensor([1e-3]), max_grad_norm=1.0)
-    noise = np.random.default_rng(0)
 
     def learn() -> None:
         for batch in batches:
-            bank.update(with_dropout(batch, dropout, noise))
+            bank.update(with_dropout(batch, dropout, 0))
 
     return learn
 

@@ -18,13 +18,13 @@ def batches(number: int, *, planted: bool, seed: int = 0) -> list[Batch]:
     """Windows whose layer 1 has a feature that is high at start and another at end, if `planted`; layer 0 is noise."""
     generator = torch.Generator().manual_seed(seed)
     found = []
-    for _ in range(number):
+    for step in range(number):
         states = torch.randn(2, int(LENGTHS.sum()), 6, generator=generator)
         targets = (torch.rand(4, 2, generator=generator) * LENGTHS[:, None]).long()
         if planted:
             for side in range(2):
                 states[1, torch.cumsum(LENGTHS, 0) - LENGTHS + targets[:, side], side] += 6
-        found.append(Batch(states=states, lengths=LENGTHS, targets=targets))
+        found.append(Batch(rows=4 * step + np.arange(4), states=states, lengths=LENGTHS, targets=targets))
     return found
 
 
@@ -32,8 +32,8 @@ def coded(
     found: list[Batch], rates: list[float], *, targets: np.ndarray | None = None, windows: int = 10**6
 ) -> CodeLength:
     code = CodeLength("gold", 2, 6, rates, windows=windows, max_grad_norm=1.0, device=CPU, targets=targets)
-    for step, batch in enumerate(found):
-        code.update(0, np.arange(4 * step, 4 * step + 4), batch)
+    for batch in found:
+        code.update(0, 4, batch)
     return code
 
 
@@ -60,7 +60,7 @@ def test_the_first_batch_is_coded_uniformly_and_later_epochs_not_at_all() -> Non
     code = coded(found[:1], [0.1])
     assert all(row.compression == pytest.approx(1) for row in code.rows())
     before = code.rows()
-    code.update(1, np.arange(4), found[1])
+    code.update(1, 4, found[1])
     assert code.rows() == before
 
 

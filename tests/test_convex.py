@@ -34,6 +34,7 @@ class Given:
         for place in range(0, len(order), batch_size):
             rows = order[place : place + batch_size]
             yield Batch(
+                rows=rows,
                 states=torch.from_numpy(np.concatenate([self.states[row] for row in rows], axis=1)).float(),
                 lengths=torch.from_numpy(self.lengths[rows]),
                 targets=torch.from_numpy(self.targets[rows]),

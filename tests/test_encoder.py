@@ -16,7 +16,7 @@ from transformers import AutoModel, AutoModelForQuestionAnswering, AutoTokenizer
 
 from stages.qa import encoder as module
 from stages.qa.checkpoints import pick_device, randomise, uses_token_types
-from stages.qa.encoder import chunks, encode, in_precision, load_encoder
+from stages.qa.encoder import encode, in_precision, load_encoder, pieces
 from stages.qa.errors import InputError, IntegrityError, NumericsError
 from stages.qa.snapshots import MANIFEST, write_manifest
 from stages.qa.squad import Example
@@ -135,15 +135,15 @@ def test_chunks_hold_each_window_once(tiny_model: TinyModel, examples: list[Exam
     order = np.random.default_rng(1).permutation(len(windows))
     whole = encode(encoder, windows, order)
     gib = 4 * encoder.layers * encoder.hidden * 250 / 2**30
-    parts = list(chunks(encoder, windows, order, gib=gib))
+    parts = [encode(encoder, windows, rows) for rows in pieces(encoder, windows, order, gib=gib)]
     assert len(parts) > 3
     assert np.concatenate([part.rows for part in parts]).tolist() == order.tolist()
     assert all(part.states.shape[1] <= 250 for part in parts)
     torch.testing.assert_close(torch.cat([part.states for part in parts], dim=1), whole.states)
-    multiples = [len(part.rows) for part in chunks(encoder, windows, order, gib=gib, multiple=4)]
+    multiples = [len(rows) for rows in pieces(encoder, windows, order, gib=gib, multiple=4)]
     assert sum(multiples) == len(order)
     assert all(size % 4 == 0 for size in multiples[:-1])
-    assert [len(part.rows) for part in chunks(encoder, windows, order, gib=1e-9)] == [1] * len(order)
+    assert [len(rows) for rows in pieces(encoder, windows, order, gib=1e-9)] == [1] * len(order)
 
 
 def test_half_precision_is_taken_where_it_is_fast_and_right(

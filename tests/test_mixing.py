@@ -30,8 +30,8 @@ def test_a_mix_is_the_weighted_sum_of_its_layers() -> None:
 def test_the_mix_finds_the_layer_that_was_planted() -> None:
     mixes = ScalarMixes(2, 6)
     learner = GradientLearner(mixes, 3e-2, windows=10**6)
-    for step, batch in enumerate(batches(200, planted=True)):
-        learner.update(0, np.arange(4 * step, 4 * step + 4), batch)
+    for batch in batches(200, planted=True):
+        learner.update(0, 4, batch)
     weights = mixes.weights().detach()
     assert weights.sum(-1).tolist() == pytest.approx([1, 1])
     assert weights[0].tolist() == [1, 0]  # the mix of layer 0 alone cannot see layer 1
@@ -59,7 +59,7 @@ def test_a_network_reads_what_no_direction_holds(tmp_path) -> None:
         sign = 2 * torch.randint(2, (16,), generator=generator) - 1
         states[0, torch.arange(16) * 10 + targets[:, 0], 0] = 3.0 * sign
         for name, learner in (("linear", linear), ("network", network)):
-            learner.update(0, np.arange(16), Batch(states=states, lengths=lengths, targets=targets))
+            learner.update(0, 16, Batch(rows=np.arange(16), states=states, lengths=lengths, targets=targets))
             if step >= 350:
                 best = learner.module(states)[0, :, 0].view(16, 10).argmax(-1)
                 right[name] += (best == targets[:, 0]).float().mean().item() / 50

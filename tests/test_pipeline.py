@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 STUDIES = [ROOT / "params.yaml", *sorted((ROOT / "studies").glob("*.yaml"))]
 # Not dependencies: types without values, and what no result depends on.
 UNTRACKED = {f"stages/{name}.py" for name in ("__init__", "qa/__init__", "qa/cli", "qa/config", "qa/errors")}
-UNTRACKED |= {f"stages/qa/{name}.py" for name in ("probing_sections", "progress", "publishing", "section")}
+UNTRACKED |= {f"stages/qa/{name}.py" for name in ("probing_sections", "processes", "progress", "publishing", "section")}
 READ = {"stages/qa/html_page.py": "stages/qa/templates"}  # module -> the files that it reads beside itself
 
 
@@ -72,7 +72,7 @@ def faults(root: Path) -> list[str]:
     """Where dvc.yaml and the code disagree."""
     found = []
     for name, stage in pipeline(root).items():
-        script = Path(re.search(r"-m (stages\.\w+)", stage["cmd"][-1])[1].replace(".", "/") + ".py")
+        script = Path(re.search(r"-m (?:stages\.launch )?(stages\.\w+)", stage["cmd"][-1])[1].replace(".", "/") + ".py")
         code = {dep for dep in stage["deps"] if dep.startswith("stages/")}
         if code != (needed := closure(root / script, root)):
             found.append(f"{name}: deps lack {sorted(needed - code)}, have unused {sorted(code - needed)}")

@@ -19,7 +19,7 @@ GOLDEN = Path(__file__).parent / "golden" / "original_probe_updates.npz"
 def random_batch(generator: torch.Generator, *, layers: int = 3, hidden: int = 5) -> Batch:
     lengths = torch.tensor([4, 7, 2])
     states = torch.randn(layers, int(lengths.sum()), hidden, generator=generator)
-    return Batch(states=states, lengths=lengths, targets=torch.tensor([[1, 3], [0, 0], [1, 1]]))
+    return Batch(rows=np.arange(3), states=states, lengths=lengths, targets=torch.tensor([[1, 3], [0, 0], [1, 1]]))
 
 
 @pytest.mark.parametrize("rate", ["3e-05", "0.01"])
@@ -32,6 +32,7 @@ def test_equals_the_original_updates(rate: str) -> None:
         batch, tokens, hidden = features.shape
         bank.update(
             Batch(
+                rows=np.arange(batch),
                 states=torch.from_numpy(features).reshape(1, batch * tokens, hidden),
                 lengths=torch.full((batch,), tokens),
                 targets=torch.from_numpy(np.stack([start, end], axis=-1)).long(),
@@ -72,13 +73,13 @@ def test_gradient_equals_autograd_over_a_padded_softmax() -> None:
 
 
 def test_variants_do_not_feel_each_other() -> None:
-    together, noise = torch.Generator().manual_seed(1), np.random.default_rng(1)
+    together = torch.Generator().manual_seed(1)
     weights = initial_weights(3, 5, [7, 8], std=0.02)
     rates = torch.tensor([1e-2, 3e-3])
     bank = ProbeBank(weights, rates, max_grad_norm=0.01)
     alone = [ProbeBank(initial_weights(3, 5, [7 + i], std=0.02), rates[[i]], max_grad_norm=0.01) for i in range(2)]
-    for _ in range(20):
-        batch = with_dropout(random_batch(together), 0.1, noise)
+    for step in range(20):
+        batch = with_dropout(random_batch(together), 0.1, step)
         bank.update(batch)
         for other in alone:
             other.update(batch)
@@ -90,17 +91,27 @@ def test_batch_without_targets_changes_nothing() -> None:
     batch = random_batch(torch.Generator().manual_seed(2))
     batch.targets[:] = -1
     bank = ProbeBank(torch.ones(3, 5, 2, 1), torch.tensor([0.1]), max_grad_norm=1.0)
-    assert (bank.update(batch) == 0).all()
+    loss, counts = bank.update(batch)
+    assert (loss == 0).all()
+    assert (counts == 0).all()
     assert (bank.weights == 1).all()
 
 
 def test_dropout_keeps_the_mean_and_shares_its_mask() -> None:
-    batch = Batch(torch.ones(2, 4000, 5), torch.tensor([4000]), torch.tensor([[0, 0]]))
-    dropped = with_dropout(batch, 0.1, np.random.default_rng(0)).states
+    batch = Batch(np.array([3, 8]), torch.ones(2, 4000, 5), torch.tensor([2500, 1500]), torch.zeros(2, 2).long())
+    dropped = with_dropout(batch, 0.1, 0).states
     assert dropped.unique().tolist() == pytest.approx([0, 1 / 0.9])
     assert dropped.mean().item() == pytest.approx(1, abs=0.01)
     assert torch.equal(dropped[0], dropped[1])
-    assert with_dropout(batch, 0.0, np.random.default_rng(0)) is batch
+    assert with_dropout(batch, 0.0, 0) is batch
+    assert not torch.equal(with_dropout(batch, 0.1, 1).states, dropped)
+
+
+def test_a_windows_dropout_does_not_depend_on_its_batch() -> None:
+    states, lengths = torch.ones(2, 40, 5), torch.tensor([25, 15])
+    both = Batch(np.array([3, 8]), states, lengths, torch.zeros(2, 2).long())
+    alone = Batch(np.array([8]), states[:, 25:], lengths[1:], torch.zeros(1, 2).long())
+    assert torch.equal(with_dropout(both, 0.5, 4, 1).states[:, 25:], with_dropout(alone, 0.5, 4, 1).states)
 
 
 class KeptFeatures:
@@ -117,7 +128,8 @@ class KeptFeatures:
     def batches(self, order: np.ndarray, batch_size: int) -> Iterator[Batch]:
         for place in range(0, len(order), batch_size):
             rows = order[place : place + batch_size]
-            yield Batch(torch.cat([self.states[row] for row in rows], dim=1), self.lengths[rows], self.targets[rows])
+            states = torch.cat([self.states[row] for row in rows], dim=1)
+            yield Batch(rows, states, self.lengths[rows], self.targets[rows])
 
 
 SETTINGS = Probe(
@@ -154,7 +166,9 @@ def test_what_learns_beside_sees_the_batches_and_changes_no_probe() -> None:
     seen = []
 
     class Watcher:
-        def update(self, epoch: int, rows: np.ndarray, batch: Batch) -> None:
+        def update(self, epoch: int, size: int, batch: Batch) -> None:
+            rows = batch.rows
+            assert size == len(rows)
             assert torch.equal(batch.lengths, features.lengths[rows])
             assert torch.equal(batch.states, torch.cat([features.states[row] for row in rows], dim=1))  # no dropout
             seen.append((epoch, rows.tolist()))

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+from stages.qa import processes
 from stages.qa.answers import Answers, Reading, Spans
 from stages.qa.config import Protocol
-from stages.qa.encoder import Chunk, Encoder, chunks
+from stages.qa.encoder import Chunk, Encoder, encode, pieces
 from stages.qa.errors import NumericsError
 from stages.qa.likelihood import GoldLikelihood
 from stages.qa.progress import Progress
@@ -51,8 +52,11 @@ def answer(
     likelihood = GoldLikelihood(windows, examples, len(readouts) * layers + bool(encoder.head))
     answerable = np.array([bool(example.answers) for example in examples])
     order = np.arange(len(windows))
-    with Progress("answering", total=len(windows), unit="window") as progress, torch.inference_mode():
-        for chunk in chunks(encoder, windows, order, gib=CHUNK_GIB):
+    everything = pieces(encoder, windows, order, gib=CHUNK_GIB)  # of several processes, each reads whole pieces:
+    own = list(everything)[processes.rank() :: processes.count()]  # the rounding of a product depends on its size
+    with Progress("answering", total=sum(map(len, own)), unit="window") as progress, torch.inference_mode():
+        for rows in own:
+            chunk = encode(encoder, windows, rows)
             logits = torch.bmm(stacked, chunk.states.float().transpose(1, 2))  # (layers, readouts * 2, tokens)
             logits = logits.view(layers, len(readouts), 2, int(chunk.starts[-1])).permute(1, 0, 3, 2)
             if not torch.isfinite(logits.sum()):
@@ -65,7 +69,10 @@ def answer(
             for name, protocol in protocols.items():
                 chosen_rows = [i for i, readout in enumerate(readouts) if readout.optimizer == protocol.optimizer]
                 readers[name].read(chunk.rows, torch.cat([logits[chosen_rows].flatten(0, 1), *tail]))
-            progress.advance(len(chunk.rows))
+            progress.advance(len(rows))
+    read = np.concatenate([order[:0], *own])
+    for array in (likelihood.nll, *(a for reader in readers.values() for a in reader.arrays)):
+        processes.complete(array, read)
     contexts = [example.context for example in examples]
     every = [Reading("probe", layer, readout) for readout in readouts for layer in range(layers)] + others
     no_model = np.full((1, len(examples), 2), np.nan, dtype=np.float32)  # gold spans have no likelihood

@@ -15,6 +15,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from stages.qa import processes
 from stages.qa.artifacts import disk_faults
 from stages.qa.errors import InputError, IntegrityError
 from stages.qa.snapshots import verify_snapshot, write_manifest
@@ -24,13 +25,15 @@ MAX_VOCABULARY = 2_000_000
 
 
 def pick_device() -> torch.device:
-    """The GPU if there is one, unless the environment variable QA_DEVICE says cpu or gpu."""
+    """The GPU (of this process) if there is one, unless the environment variable QA_DEVICE says cpu or gpu."""
     choice = os.environ.get("QA_DEVICE", "auto")
     if choice not in ("auto", "cpu", "gpu"):
         raise InputError(f"QA_DEVICE={choice}: must be auto, cpu or gpu")
     if choice == "gpu" and not torch.cuda.is_available():
         raise InputError("QA_DEVICE=gpu: torch sees no GPU here")
-    return torch.device("cuda" if choice != "cpu" and torch.cuda.is_available() else "cpu")
+    on_cpu = choice == "cpu" or not torch.cuda.is_available()
+    processes.join(cpu=on_cpu)
+    return torch.device("cpu" if on_cpu else "cuda")
 
 
 def load_config(folder: Path) -> PretrainedConfig:

@@ -12,6 +12,7 @@ from typing import Any
 
 import typer
 
+from stages.qa import processes
 from stages.qa.errors import UserError
 from stages.qa.publishing import whole_files, whole_folder
 
@@ -29,7 +30,8 @@ def run(*commands: Callable[..., Any], out: str | None = None, files: str | None
     The command gets a new folder in its place, which is published as a whole if the command succeeds. `files` names, in
     the same way, what stands for the files of a command that writes into shared folders: all are published, or none.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    told = logging.WARNING if processes.rank() else logging.INFO  # one of several processes tells what all do
+    logging.basicConfig(level=told, format="%(message)s", stream=sys.stderr)
     for noisy in ("httpx", "httpx2", "transformers", "accelerate"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from stages.qa import processes
 from stages.qa.artifacts import write_text
 from stages.qa.features import Batch
 from stages.qa.probes import ProbeBank, has_target
@@ -66,26 +67,26 @@ class CodeLength:
         zero = torch.zeros(layers, hidden, 2, len(learning_rates), device=device)
         self.bank = ProbeBank(zero, rates, max_grad_norm=max_grad_norm)
         self.nats = torch.zeros(layers, 2, len(learning_rates), dtype=torch.float64, device=device)
-        self.uniform_nats = 0.0
+        self.uniform_nats = torch.zeros((), dtype=torch.float64, device=device)  # of this process's windows
         self.positions = 0
 
-    def update(self, epoch: int, rows: np.ndarray, batch: Batch) -> None:
+    def update(self, epoch: int, size: int, batch: Batch) -> None:
         """Code a batch, then learn from it; all that follows is passed over."""
         if epoch or self.left <= 0:
             return
-        self.left -= len(rows)
+        self.left -= size
         if self.targets is not None:
-            batch = replace(batch, targets=torch.from_numpy(self.targets[rows]).to(batch.targets.device))
-        valid = has_target(batch)
-        self.nats += self.bank.update(batch).double() * valid.sum(0)[:, None]
-        self.uniform_nats += float((valid * batch.lengths.double().log()[:, None]).sum())
-        self.positions += int(valid.sum())
+            batch = replace(batch, targets=torch.from_numpy(self.targets[batch.rows]).to(batch.targets.device))
+        loss, counts = self.bank.update(batch)
+        self.nats += loss.double()
+        self.uniform_nats += (has_target(batch) * batch.lengths.double().log()[:, None]).sum()
+        self.positions += int(counts.sum())
 
     def rows(self) -> list[CodeRow]:
         """The code length of each layer."""
         rates = self.nats.shape[-1]
         mixture = math.log(rates) - torch.logsumexp(-self.nats, dim=-1)  # (layers, 2)
-        uniform = self.uniform_nats / math.log(2)
+        uniform = float(processes.summed(self.uniform_nats)[0]) / math.log(2)
         return [
             CodeRow(self.labels, layer, self.positions, uniform, nats / math.log(2))
             for layer, nats in enumerate(mixture.sum(1).tolist())

@@ -23,9 +23,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stages.qa import processes
 from stages.qa.config import Convex
 from stages.qa.errors import InputError, NumericsError
-from stages.qa.features import Features
+from stages.qa.features import Features, own
 from stages.qa.probes import summed_loss, token_scores, window_softmax
 from stages.qa.progress import Progress
 from stages.qa.readouts import Probes, Readout
@@ -64,11 +65,12 @@ class _Objective:
         weights = (z / self.scale).float()
         loss = torch.zeros(z.shape[0], *z.shape[2:], dtype=torch.float64, device=z.device)
         gradient, total = torch.zeros_like(z), torch.zeros(2, dtype=torch.float64, device=z.device)
-        for batch in self.features.batches(self.rows, self.batch_size):
+        for batch in self.features.batches(own(self.rows), self.batch_size):
             batch_loss, batch_gradient, counts = summed_loss(batch, weights)
             loss += batch_loss
             gradient += batch_gradient
             total += counts
+        loss, gradient, total = processes.summed(loss, gradient, total)
         total = total.clamp(min=1)[:, None]
         return loss / total, gradient / self.scale / total
 
@@ -78,7 +80,7 @@ class _Objective:
         layers, hidden, sides, variants = z.shape
         weights = (z / self.scale).float().reshape(layers, hidden, sides * variants)
         total = torch.zeros(layers, sides * variants, hidden, hidden, dtype=torch.float64, device=z.device)
-        for batch in self.features.batches(sample, self.batch_size):
+        for batch in self.features.batches(own(sample), self.batch_size):
             logits = token_scores(batch.states, weights)
             probability = window_softmax(logits, batch.lengths)[0].exp()  # (layers, tokens, columns)
             states = batch.states / self.scale[:, None, :, 0, 0].float()
@@ -87,6 +89,7 @@ class _Objective:
                 weighted = states * probability[:, :, column, None]
                 mean = states.new_zeros(layers, len(batch.lengths), hidden).index_add(1, owner, weighted)
                 total[:, column] += torch.bmm(states.transpose(1, 2), weighted) - torch.bmm(mean.transpose(1, 2), mean)
+        (total,) = processes.summed(total)
         hessian = (total / len(sample)).view(layers, sides, variants, hidden, hidden)
         identity = torch.eye(hidden, dtype=torch.float64, device=z.device)
         return torch.linalg.cholesky(hessian + 1.01 * self.l2[..., None, None] * identity)
@@ -101,7 +104,8 @@ class _Objective:
 def feature_scale(features: Features) -> Tensor:
     """Standard deviation of each feature over all tokens, (layers, hidden) float64; 1 for a constant feature."""
     count, mean, squares = 0, None, None
-    for batch in features.batches(np.arange(len(features.windows)), BATCH[features.encoder.model.device.type]):
+    batches = features.batches(own(np.arange(len(features.windows))), BATCH[features.encoder.model.device.type])
+    for batch in batches:
         states = batch.states.double()
         size, centre = states.shape[1], states.mean(1)
         spread = (states - centre[:, None]).square().sum(1)
@@ -112,8 +116,11 @@ def feature_scale(features: Features) -> Tensor:
             squares += spread + shift.square() * (count * size / (count + size))
             mean += shift * (size / (count + size))
         count += size
+    assert mean is not None
     assert squares is not None
-    deviation = (squares / count).sqrt()
+    whole, centres = processes.summed(torch.full_like(mean, count), count * mean)
+    (squares,) = processes.summed(squares + count * (mean - centres / whole).square())
+    deviation = (squares / whole).sqrt()
     return torch.where(deviation > 1e-6, deviation, 1.0)
 
 

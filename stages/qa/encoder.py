@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from stages.qa import processes
 from stages.qa.checkpoints import check_length, load_config, load_model, load_tokenizer, uses_token_types
 from stages.qa.errors import IntegrityError, NumericsError
 from stages.qa.precision import bf16_is_fast
@@ -74,7 +75,7 @@ def in_precision(encoder: Encoder, windows: Windows, choice: Literal["auto", "fp
 
     auto: bfloat16 if it is fast here, and if on some of `windows` no layer's states are off by more than TOLERANCE.
     """
-    if choice == "fp32" or (choice == "auto" and not bf16_is_fast(encoder.model.device.type)):
+    if choice == "fp32" or (choice == "auto" and not processes.from_first(bf16_is_fast(encoder.model.device.type))):
         return encoder
     half = replace(encoder, model=copy.deepcopy(encoder.model).bfloat16())
     if choice == "bf16":
@@ -82,7 +83,7 @@ def in_precision(encoder: Encoder, windows: Windows, choice: Literal["auto", "fp
     rows = np.unique(np.linspace(0, len(windows) - 1, SAMPLE, dtype=np.int64))
     exact, rounded = (encode(candidate, windows, rows).states.float() for candidate in (encoder, half))
     error = ((exact - rounded).square().mean((1, 2)) / exact.square().mean((1, 2))).sqrt()  # (layers,)
-    right = bool((error <= TOLERANCE).all())
+    right = processes.from_first(bool((error <= TOLERANCE).all()))
     logger.info("%s: %s; bf16 states are off by %.2g", encoder.name, "bf16" if right else "fp32", float(error.max()))
     return half if right else encoder
 
@@ -171,8 +172,10 @@ def _batches(lengths: np.ndarray, budget: int, *, exact: bool) -> Iterator[np.nd
             first = last
 
 
-def chunks(encoder: Encoder, windows: Windows, order: np.ndarray, *, gib: float, multiple: int = 1) -> Iterator[Chunk]:
-    """The windows of `order` in chunks of a multiple of `multiple` windows whose hidden states take about `gib` GiB."""
+def pieces(
+    encoder: Encoder, windows: Windows, order: np.ndarray, *, gib: float, multiple: int = 1
+) -> Iterator[np.ndarray]:
+    """`order` in pieces of a multiple of `multiple` windows whose hidden states take about `gib` GiB."""
     tokens = max(1, int(gib * 2**30 / encoder.state_bytes))
     ends = np.cumsum(windows.lengths[order])
     first = 0
@@ -180,5 +183,5 @@ def chunks(encoder: Encoder, windows: Windows, order: np.ndarray, *, gib: float,
         done = ends[first - 1] if first else 0
         count = int(np.searchsorted(ends, done + tokens, side="right")) - first
         last = first + max(count // multiple, 1) * multiple
-        yield encode(encoder, windows, order[first:last])
+        yield order[first:last]
         first = last

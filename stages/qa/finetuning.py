@@ -25,10 +25,11 @@ from transformers import (
 )
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
+from stages.qa import processes
 from stages.qa.artifacts import disk_faults
 from stages.qa.checkpoints import check_length, load_config, load_model, load_tokenizer, uses_token_types
 from stages.qa.config import Finetuning
-from stages.qa.errors import IntegrityError, NumericsError
+from stages.qa.errors import InputError, IntegrityError, NumericsError
 from stages.qa.precision import bf16_is_fast
 from stages.qa.publishing import sole_writer, whole_folder
 from stages.qa.snapshots import verify_snapshot, write_manifest
@@ -92,7 +93,7 @@ class _Trainer(Trainer):
 
     def get_train_dataloader(self) -> DataLoader[dict[str, Any]]:
         data, arguments = cast(_Features, self.train_dataset), self.args
-        group = arguments.train_batch_size * arguments.gradient_accumulation_steps
+        group = arguments.train_batch_size * arguments.gradient_accumulation_steps * processes.count()
         loader: DataLoader[dict[str, Any]] = DataLoader(
             data,
             batch_size=arguments.train_batch_size,
@@ -112,7 +113,9 @@ class _Watch(TrainerCallback):
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         step = f"checkpoint-{state.global_step}"
-        write_manifest(Path(str(args.output_dir)) / step, source=step)
+        processes.from_each(step)  # all have written theirs
+        if processes.rank() == 0:
+            write_manifest(Path(str(args.output_dir)) / step, source=step)
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         loss = state.log_history[-1].get("loss")
@@ -156,12 +159,13 @@ def _train(base: Path, windows: Windows, out: Path, *, settings: Finetuning, wor
     steps = steps_in_epoch * settings.num_train_epochs
     logging_steps = max(1, steps // LOG_POINTS)
     precision = _precision(settings.mixed_precision, device)
+    batch_size, accumulation = _shared_batch(settings)
     arguments = TrainingArguments(
         output_dir=str(work),
         learning_rate=settings.learning_rate,
         num_train_epochs=settings.num_train_epochs,
-        per_device_train_batch_size=settings.train_batch_size,
-        gradient_accumulation_steps=settings.gradient_accumulation_steps,
+        per_device_train_batch_size=batch_size,
+        gradient_accumulation_steps=accumulation,
         warmup_steps=settings.warmup,  # below 1: a share of the steps
         lr_scheduler_type="linear",
         weight_decay=settings.weight_decay,
@@ -174,7 +178,7 @@ def _train(base: Path, windows: Windows, out: Path, *, settings: Finetuning, wor
         save_total_limit=2,
         logging_steps=logging_steps,
         logging_nan_inf_filter=False,  # it would show a loss that is no number as 0
-        disable_tqdm=not sys.stderr.isatty(),
+        disable_tqdm=processes.rank() > 0 or not sys.stderr.isatty(),
         report_to=[],
         remove_unused_columns=False,
     )
@@ -186,7 +190,7 @@ def _train(base: Path, windows: Windows, out: Path, *, settings: Finetuning, wor
         callbacks=[_Watch()],
     )
     trainer.remove_callback(PrinterCallback)
-    last = _last_checkpoint(work)
+    last = processes.from_first(_last_checkpoint(work) if processes.rank() == 0 else None)
     logger.info(
         "fine-tuning %s: %d windows, %d steps, %s precision, on %s%s",
         base.name, len(windows), steps, precision, device.type, f", from {last.name}" if last else "",
@@ -206,7 +210,22 @@ def _precision(choice: str, device: torch.device) -> str:
     """`auto` is bf16 where this machine multiplies it fast, else no."""
     if choice != "auto":
         return choice
-    return "bf16" if bf16_is_fast(device.type) else "no"
+    return "bf16" if processes.from_first(bf16_is_fast(device.type)) else "no"
+
+
+def _shared_batch(settings: Finetuning) -> tuple[int, int]:
+    """Windows of a forward pass and passes of a step for each process, so that a step has the same windows in all.
+
+    InputError if they cannot be shared out evenly.
+    """
+    size, passes, shares = settings.train_batch_size, settings.gradient_accumulation_steps, processes.count()
+    if passes % shares == 0:  # the passes stay the same, whatever the number of processes
+        return size, passes // shares
+    if size % shares == 0:
+        return size // shares, passes
+    raise InputError(
+        f"train_batch_size {size} and gradient_accumulation_steps {passes} cannot be shared out to {shares} processes"
+    )
 
 
 def _fingerprint(manifest: dict[str, Any], windows: Windows, settings: Finetuning) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages.qa.encoder import Chunk, Encoder, chunks
+from stages.qa.encoder import Chunk, Encoder, encode, pieces
 from stages.qa.errors import NumericsError
 from stages.qa.learners import SpanModule
 from stages.qa.probes import token_scores, window_softmax
@@ -81,7 +81,8 @@ class Judge:
 def show(encoder: Encoder, windows: Windows, watchers: Sequence[Callable[[Chunk], None]]) -> None:
     """Run all windows through the encoder once; each of `watchers` sees every chunk of hidden states."""
     with Progress(f"reading {encoder.name}", total=len(windows), unit="window") as progress:
-        for stored in chunks(encoder, windows, np.arange(len(windows)), gib=CHUNK_GIB):
+        for rows in pieces(encoder, windows, np.arange(len(windows)), gib=CHUNK_GIB):
+            stored = encode(encoder, windows, rows)
             chunk = replace(stored, states=stored.states.float())
             for watcher in watchers:
                 watcher(chunk)

@@ -1,11 +1,12 @@
 """Torch modules from hidden states to start and end scores, trained beside the probes from the same batches."""
 
 from pathlib import Path
+from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from stages.qa import processes
 from stages.qa.artifacts import read_tensors, write_tensors
 from stages.qa.features import Batch
 from stages.qa.probes import has_target, window_softmax
@@ -27,7 +28,9 @@ class SpanModule(nn.Module):
     def see(self, states: Tensor) -> None:
         """Set `scale` by the first batch."""
         if not self.scale.any():
-            self.scale.copy_(states.square().mean((1, 2)).sqrt().clamp(min=1e-6))
+            seen = states.square().mean(2)  # (layers, tokens)
+            squares, tokens = processes.summed(seen.sum(1), torch.ones_like(seen).sum(1))
+            self.scale.copy_((squares / tokens).sqrt().clamp(min=1e-6))
 
 
 class GradientLearner:
@@ -38,21 +41,26 @@ class GradientLearner:
         self.module, self.left = module, windows
         self.optimizer = torch.optim.Adam(module.parameters(), lr=learning_rate)
 
-    def update(self, epoch: int, rows: np.ndarray, batch: Batch) -> None:
+    def update(self, epoch: int, size: int, batch: Batch) -> None:
         """One step on every reading."""
         if self.left <= 0:
             return
-        self.left -= len(rows)
+        self.left -= size
         states = batch.states.clone() if batch.states.is_inference() else batch.states
         self.module.see(states)
         log_probabilities, starts = window_softmax(self.module(states), batch.lengths)
         valid = has_target(batch)
+        (counts,) = processes.summed(valid.sum(0))
         loss = log_probabilities.new_zeros(())
         for side in range(2):
             rows_hit = (starts + batch.targets[:, side])[valid[:, side]]
-            loss = loss - log_probabilities[:, rows_hit, side].sum() / max(int(valid[:, side].sum()), 1) / 2
+            loss = loss - log_probabilities[:, rows_hit, side].sum() / max(int(counts[side]), 1) / 2
         self.optimizer.zero_grad()
         loss.backward()
+        parameters = list(self.module.parameters())
+        gradients = processes.summed(*(cast(Tensor, parameter.grad) for parameter in parameters))
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
         self.optimizer.step()
 
 

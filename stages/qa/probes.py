@@ -8,6 +8,7 @@ Source: github traviemcg/cs224nfinalproject, probe.py, whose updates this code r
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Protocol
 
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stages.qa import processes
 from stages.qa.config import Probe
 from stages.qa.features import Batch, Features
 from stages.qa.progress import Progress
@@ -88,20 +90,21 @@ class ProbeBank:
         self.learning_rates = learning_rates
         self.max_grad_norm = max_grad_norm
 
-    def update(self, batch: Batch) -> Tensor:
-        """One optimiser step on every probe; returns the loss before it, (layers, 2, variants) in nats.
+    def update(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """One optimiser step on every probe; returns the summed loss before it and the number of targets.
 
+        (layers, 2, variants) in nats and (2,): of the whole batch, also if several processes have a part of it each.
         Start and end vector each have their own optimiser and are clipped by their own gradient norm.
         """
-        loss, gradient, counts = summed_loss(batch, self.weights)
-        counts = counts.clamp(min=1)  # a batch without any target changes nothing
-        gradient /= 2 * counts[:, None]  # the original's loss is the mean of the start and the end loss
+        loss, gradient, counts = processes.summed(*summed_loss(batch, self.weights))
+        # the original's loss is the mean of the start and the end loss; without a target nothing changes
+        gradient = gradient / (2 * counts.clamp(min=1)[:, None])
         norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)  # over hidden
         gradient *= (self.max_grad_norm / (norm + 1e-6)).clamp(max=1)
         self.first_moment.mul_(BETA1).add_(gradient, alpha=1 - BETA1)
         self.second_moment.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
         self.weights -= self.learning_rates * self.first_moment / (self.second_moment.sqrt() + EPSILON)
-        return loss / counts[:, None]
+        return loss, counts
 
 
 def initial_weights(layers: int, hidden: int, seeds: list[int], *, std: float) -> Tensor:
@@ -110,25 +113,30 @@ def initial_weights(layers: int, hidden: int, seeds: list[int], *, std: float) -
     return torch.stack([torch.randn(layers, hidden, 2, generator=g) * std for g in generators], dim=-1)
 
 
-def with_dropout(batch: Batch, share: float, generator: np.random.Generator) -> Batch:
+def with_dropout(batch: Batch, share: float, *seed: int) -> Batch:
     """`batch` with a share of its features set to 0 and the rest scaled up.
 
-    One mask serves all layers, sides and variants: each probe sees the same law as with a mask of its own. `share` is
-    taken to the nearest 2**-16: sixteen random bits a feature cost half of what a random float does.
+    One mask serves all layers, sides and variants: each probe sees the same law as with a mask of its own. A window's
+    mask depends on `seed` and the window alone. `share` is taken to the nearest 2**-16: sixteen random bits a feature
+    cost half of what a random float does.
     """
-    if share == 0:
+    if share == 0 or not len(batch.rows):
         return batch
-    bits = generator.integers(2**16, size=batch.states.shape[1:], dtype=np.uint16)
-    kept = torch.from_numpy(bits >= round(share * 2**16))
+    hidden = batch.states.shape[2]
+    bits = [
+        np.random.default_rng([*seed, row]).integers(2**16, size=(tokens, hidden), dtype=np.uint16)
+        for row, tokens in zip(batch.rows.tolist(), batch.lengths.tolist(), strict=True)
+    ]
+    kept = torch.from_numpy(np.concatenate(bits) >= round(share * 2**16))
     mask = (kept / (1 - share)).to(batch.states.device)
-    return Batch(states=batch.states * mask, lengths=batch.lengths, targets=batch.targets)
+    return replace(batch, states=batch.states * mask)
 
 
 class Learner(Protocol):
     """What else learns from the probes' batches, at no forward pass of its own: see code_length, mixing and mlp."""
 
-    def update(self, epoch: int, rows: np.ndarray, batch: Batch) -> None:
-        """Learn from the windows `rows`, before dropout. `epoch` counts from 0."""
+    def update(self, epoch: int, size: int, batch: Batch) -> None:
+        """Learn from a batch before dropout, of `size` windows in all processes. `epoch` counts from 0."""
 
 
 def train_probes(features: Features, settings: Probe, beside: Sequence[Learner] = ()) -> Probes:
@@ -143,7 +151,6 @@ def train_probes(features: Features, settings: Probe, beside: Sequence[Learner] 
     initial = initial_weights(encoder.layers, encoder.hidden, [seed for _, seed in variants], std=settings.init_std)
     rates = torch.tensor([rate for rate, _ in variants], device=device)
     bank = ProbeBank(initial.to(device), rates, max_grad_norm=settings.max_grad_norm)
-    noise = np.random.default_rng(settings.order_seed)
     steps = -(-windows // settings.batch_size)
     readouts: list[Readout] = []
     weights: list[np.ndarray] = []
@@ -153,9 +160,11 @@ def train_probes(features: Features, settings: Probe, beside: Sequence[Learner] 
             order = np.random.default_rng([settings.order_seed, epoch]).permutation(windows)
             losses = []
             for step, batch in enumerate(features.batches(order, settings.batch_size)):
+                size = min(settings.batch_size, windows - step * settings.batch_size)
                 for learner in beside:
-                    learner.update(epoch, order[step * settings.batch_size :][: settings.batch_size], batch)
-                losses.append(bank.update(with_dropout(batch, settings.dropout, noise)).mean(1))
+                    learner.update(epoch, size, batch)
+                loss, counts = bank.update(with_dropout(batch, settings.dropout, settings.order_seed, epoch))
+                losses.append((loss / counts.clamp(min=1)[:, None]).mean(1))
                 progress.advance(loss=float(losses[-1].mean()))
             readouts += [Readout("adamw", epoch + 1, rate, seed) for rate, seed in variants]
             weights += list(bank.weights.permute(3, 0, 1, 2).cpu().numpy().copy())  # training goes on in place

@@ -7,6 +7,8 @@ from types import TracebackType
 
 from tqdm import tqdm
 
+from stages.qa import processes
+
 logger = logging.getLogger(__name__)
 LOG_SECONDS = 20.0  # between lines in a log
 LOG_FORM = "{desc}: {percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
@@ -25,7 +27,7 @@ class Progress:
     """A tqdm bar in a `with` block."""
 
     def __init__(self, label: str, *, total: int, unit: str) -> None:
-        live = sys.stderr.isatty()
+        live = sys.stderr.isatty() and processes.rank() == 0
         self._bar = tqdm(
             desc=label,
             total=total,

@@ -3,18 +3,26 @@
 import contextlib
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from stages.qa import processes
 from stages.qa.artifacts import held_back, named
 from stages.qa.errors import BusyError, UserError
 
 
 @contextlib.contextmanager
 def sole_writer(path: Path) -> Iterator[None]:
-    """The lock of `path`, held by this process and let go by its death; BusyError names the process that has it."""
+    """The lock of `path`, held by this process and let go by its death; BusyError names the process that has it.
+
+    Of the several processes of a stage, the first one holds it for all.
+    """
+    if processes.rank():
+        yield
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     place = path.with_name(f".{path.name}.lock")
     lock = FileLock(place, timeout=0)
@@ -39,8 +47,15 @@ def whole_folder(out: Path) -> Iterator[Path]:
     """A new folder to fill; it takes the place of `out` if the block ends without an error, else `out` stays as it was.
 
     Files outside it that `artifacts.published` writes in the block wait for its end as well. What a killed process
-    left is put right first. BusyError if another process is at it, OSError if `out` cannot be a folder.
+    left is put right first. BusyError if another process is at it, OSError if `out` cannot be a folder. Of the several
+    processes of a stage, the first one publishes; what the others write is thrown away.
     """
+    if processes.rank():
+        with tempfile.TemporaryDirectory() as folder:
+            new = Path(folder, out.name)
+            new.mkdir()
+            yield new
+        return
     out = out.resolve() if out.is_symlink() else out
     staging, old = out.with_name(f".{out.name}.partial"), out.with_name(f".{out.name}.old")
     with sole_writer(out):

@@ -49,6 +49,7 @@ class SpanReader:
         self.tokens = np.zeros((readings, count, 2), dtype=np.int32)  # of the window's best span
         self.score = np.full((readings, count), -np.inf, dtype=np.float32)
         self.null_score = np.full((readings, count), np.inf, dtype=np.float32)
+        self.arrays = self.tokens, self.score, self.null_score
 
     def read(self, rows: np.ndarray, logits: Tensor) -> None:
         """logits (readings, tokens, 2): start and end logits of the windows `rows`, packed in their order."""

@@ -1,0 +1,111 @@
+"""Stages as two real processes (gloo, CPU) give what one process gives."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ruamel.yaml import YAML
+
+from stages.qa.artifacts import read_json, read_tensors
+from tests.test_smoke import ROOT, shortened
+from tests.tiny_models import make_tiny
+
+TWO = "accelerate launch --multi_gpu --num_processes 2"  # without a GPU: two processes on the CPU
+DATA = "data/squad/sample"
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which finetune, probe_train and predict have run, by one process and by two (data2/)."""
+    root = tmp_path_factory.mktemp("study")
+    make_tiny("bert", root / "tiny")
+    (root / "tiny" / "manifest.json").unlink()
+    params = YAML(typ="safe").load(ROOT / "params.yaml")
+    params |= {"precision": "fp32"}
+    for name, articles in ("train", 3), ("dev", 2):
+        shortened(ROOT / f"data/sample/{name}.json", root / f"{name}.json", articles)
+        params["datasets"]["sample"][name]["source"] = f"{name}.json"
+    params["datasets"]["sample"]["threshold_share"] = 0.0
+    params["encoders"] = {"tiny": {"sources": ["path:tiny"], "sha256": {}, "weights": "pretrained", "seed": None}}
+    tuned = {"base": "tiny", "num_train_epochs": 1, "train_batch_size": 4, "gradient_accumulation_steps": 2}
+    params["finetuned"] = {"tuned": params["finetuned"]["minilm-finetuned"] | tuned}
+    params["finetuned"]["tuned"] |= {"save_steps": 5, "mixed_precision": "no"}
+    params["probed"], params["compared"] = ["tuned", "tiny"], {}
+    params["probe"] |= {"epochs": 2, "learning_rates": [0.01, 0.001], "feature_memory_gib": 0.0001}
+    YAML().dump(params, root / "params.yaml")
+    run(root, "", "download", "dataset", "sample", DATA)
+    run(root, "", "download", "encoder", "tiny", "data/models/tiny")
+    for launcher, out in ("", "data"), (TWO, "data2"):
+        run(root, launcher, "finetune", "tuned", "data/models/tiny", DATA, f"{out}/models/tuned")
+        run(root, launcher, "probe_train", "data/models/tuned", DATA, f"{out}/probes/tuned")
+        run(
+            root,
+            launcher,
+            "predict",
+            "data/models/tuned",
+            DATA,
+            f"{out}/answers/tuned",
+            "--probes",
+            "data/probes/tuned",
+        )
+    return root
+
+
+def run(root: Path, launcher: str, stage: str, *arguments: str) -> str:
+    command = [sys.executable, "-m", "stages.launch", f"stages.{stage}", *arguments]
+    settings = {"PYTHONPATH": str(ROOT), "LAUNCHER": launcher, "OMP_NUM_THREADS": "1", "QA_DEVICE": "cpu"}
+    done = subprocess.run(command, cwd=root, env=os.environ | settings, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def test_the_same_fine_tuned_weights(study: Path) -> None:
+    one, two = (read_tensors(study / f"{out}/models/tuned/model.safetensors") for out in ("data", "data2"))
+    assert one.keys() == two.keys()
+    for name in one:
+        np.testing.assert_allclose(two[name], one[name], rtol=0, atol=1e-5, err_msg=name)
+    losses = [read_json(study / f"{out}/models/tuned/loss.json") for out in ("data", "data2")]
+    assert [row["step"] for row in losses[0]] == [row["step"] for row in losses[1]]
+    np.testing.assert_allclose([r["loss"] for r in losses[1]], [r["loss"] for r in losses[0]], rtol=1e-4)
+
+
+def test_the_same_probes_to_the_rounding_of_sums(study: Path) -> None:
+    one, two = (read_tensors(study / f"{out}/probes/tuned/probes.safetensors")["weights"] for out in ("data", "data2"))
+    readouts = read_json(study / "data/probes/tuned/readouts.json")
+    assert readouts == read_json(study / "data2/probes/tuned/readouts.json")
+    adamw = np.array([readout["optimizer"] == "adamw" for readout in readouts])
+    np.testing.assert_allclose(two[adamw], one[adamw], rtol=0, atol=1e-4 * np.abs(one[adamw]).max())
+    for certificate in read_json(study / "data2/probes/tuned/certificates.json"):
+        assert certificate["gap"] <= 1e-3
+
+
+@pytest.mark.parametrize("name", ["mixing", "mlp"])
+def test_the_same_modules(study: Path, name: str) -> None:
+    one, two = (read_tensors(study / f"{out}/probes/tuned/{name}.safetensors") for out in ("data", "data2"))
+    for key in one:
+        np.testing.assert_allclose(two[key], one[key], rtol=0, atol=1e-3 * np.abs(one[key]).max(), err_msg=key)
+
+
+def test_the_same_code_lengths(study: Path) -> None:
+    one, two = (
+        np.genfromtxt(study / f"{out}/probes/tuned/code_length.csv", delimiter=",") for out in ("data", "data2")
+    )
+    np.testing.assert_allclose(two[1:, 1:], one[1:, 1:], rtol=1e-4)
+
+
+def test_the_same_bytes_of_answers(study: Path) -> None:
+    files = sorted(path.relative_to(study / "data") for path in (study / "data/answers").rglob("*") if path.is_file())
+    assert len(files) > 10
+    for file in files:
+        assert (study / "data" / file).read_bytes() == (study / "data2" / file).read_bytes(), file
+
+
+def test_nothing_is_left_beside_the_outputs(study: Path) -> None:
+    names = [
+        sorted(path.name for path in (study / out).iterdir())
+        for out in ("data2/models", "data2/probes", "data2/answers")
+    ]
+    assert names == [["tuned"]] * 3
