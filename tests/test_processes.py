@@ -41,21 +41,14 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for launcher, out in ("", "data"), (TWO, "data2"):
         run(root, launcher, "finetune", "tuned", "data/models/tiny", DATA, f"{out}/models/tuned")
         run(root, launcher, "probe_train", "data/models/tuned", DATA, f"{out}/probes/tuned")
-        run(
-            root,
-            launcher,
-            "predict",
-            "data/models/tuned",
-            DATA,
-            f"{out}/answers/tuned",
-            "--probes",
-            "data/probes/tuned",
-        )
+        predicted = "data/models/tuned", DATA, f"{out}/answers/tuned", "--probes", "data/probes/tuned"
+        run(root, launcher, "small_pieces", *predicted)
     return root
 
 
 def run(root: Path, launcher: str, stage: str, *arguments: str) -> str:
-    command = [sys.executable, "-m", "stages.launch", f"stages.{stage}", *arguments]
+    module = f"tests.{stage}" if stage == "small_pieces" else f"stages.{stage}"
+    command = [sys.executable, "-m", "stages.launch", module, *arguments]
     settings = {"PYTHONPATH": str(ROOT), "LAUNCHER": launcher, "OMP_NUM_THREADS": "1", "QA_DEVICE": "cpu"}
     done = subprocess.run(command, cwd=root, env=os.environ | settings, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

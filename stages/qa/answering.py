@@ -22,7 +22,7 @@ from stages.qa.spans import SpanReader
 from stages.qa.squad import Example
 from stages.qa.windows import IGNORED, NO_ANSWER, Windows
 
-CHUNK_GIB = 0.25  # hidden states in memory at once
+CHUNK_GIB = {"cpu": 1 / 16, "cuda": 4}  # hidden states in memory at once
 
 
 def answer(
@@ -51,17 +51,20 @@ def answer(
         )
     likelihood = GoldLikelihood(windows, examples, len(readouts) * layers + bool(encoder.head))
     answerable = np.array([bool(example.answers) for example in examples])
-    order = np.arange(len(windows))
-    everything = pieces(encoder, windows, order, gib=CHUNK_GIB)  # of several processes, each reads whole pieces:
-    own = list(everything)[processes.rank() :: processes.count()]  # the rounding of a product depends on its size
+    order = np.argsort(windows.lengths, kind="stable")  # windows of one length make whole batches, see encode
+    # of several processes, each reads whole pieces: the rounding of a product depends on its size
+    every_piece = list(pieces(encoder, windows, order, gib=CHUNK_GIB[encoder.model.device.type]))
+    own = every_piece[processes.rank() :: processes.count()]
     with Progress("answering", total=sum(map(len, own)), unit="window") as progress, torch.inference_mode():
         for rows in own:
             chunk = encode(encoder, windows, rows)
             logits = torch.bmm(stacked, chunk.states.float().transpose(1, 2))  # (layers, readouts * 2, tokens)
             logits = logits.view(layers, len(readouts), 2, int(chunk.starts[-1])).permute(1, 0, 3, 2)
             if not torch.isfinite(logits.sum()):
-                example = examples[windows.examples[chunk.rows[0]]]
-                raise NumericsError(f"model {encoder.name}: logits are not finite near question {example.id!r}")
+                at = int(torch.isfinite(logits.sum((0, 1, 3))).logical_not().nonzero()[0])
+                row = chunk.rows[np.searchsorted(chunk.starts, at, side="right") - 1]
+                example = examples[windows.examples[row]]
+                raise NumericsError(f"model {encoder.name}: logits are not finite at question {example.id!r}")
             tail = [] if chunk.head_logits is None else [chunk.head_logits[None]]
             likelihood.read(chunk.rows, torch.cat([logits.flatten(0, 1), *tail]))
             if any(reading.kind == "gold" for reading in others):
