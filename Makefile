@@ -34,7 +34,7 @@ test: setup ## Run the tests, one process a core
 	@OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 faults: setup ## Run the 64 fault cases alone: one line each, and how many hold
-	@python -m pytest tests/faults
+	@OMP_NUM_THREADS=1 python -m pytest tests/faults -n auto --maxprocesses 4 --dist loadfile
 
 # The folder of a checkpoint; MiniLM is fetched if BENCH_MODEL names no other.
 export BENCH_MODEL ?= data/models/minilm

@@ -142,8 +142,8 @@ def encode(
         hook.remove()
     if not torch.isfinite(states.sum()):
         layer = int(torch.isfinite(states.sum(dim=(1, 2))).logical_not().nonzero()[0])
-        at = int(torch.isfinite(states[layer].sum(-1)).logical_not().nonzero()[0])
-        question = windows.examples[rows[np.searchsorted(starts, at, side="right") - 1]] + 1
+        at = torch.isfinite(states[layer].sum(-1)).logical_not().nonzero()[:, 0].cpu().numpy()
+        question = windows.examples[rows[np.searchsorted(starts, at, side="right") - 1]].min() + 1
         raise NumericsError(
             f"model {encoder.name}: hidden states of layer {layer} are not finite (first in question {question})"
         )

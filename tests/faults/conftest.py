@@ -41,7 +41,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         for report in terminalreporter.stats.get(kind, []):
             if match := re.search(r"::test_case_(\d+)_", report.nodeid):
                 found.setdefault(int(match[1]), []).append((kind, report))
-    held = faults = 0
+    held = faults = kills = 0
     for number in sorted(found):
         kinds = {kind for kind, _ in found[number]}
         verdict = "FAILS" if kinds & {"failed", "error"} else "skipped" if "skipped" in kinds else "holds"
@@ -54,7 +54,12 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         more = f" ({refusals} refusals)" if refusals > 1 else ""
         terminalreporter.write_line(f"{number:2} {verdict}  {done}  ->  {last}{more}")
         faults += refusals
-    terminalreporter.write_line(f"{faults} commands refused, each with one line and nothing changed")
+        kills += sum(
+            int(number) for some in happened for text in some for number in re.findall(r"(\d+) kills?\b", text)
+        )
+    terminalreporter.write_line(
+        f"{faults} commands refused, each with one line and nothing changed; {kills} kills survived"
+    )
     terminalreporter.write_line(f"{held} of {CASES} hold")
 
 
@@ -86,6 +91,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params = YAML(typ="safe").load(ROOT / "params.yaml")
     for name in ("train", "dev"):
         params["datasets"]["sample"][name]["source"] = f"{name}.json"
+    params["datasets"]["sample"]["threshold_share"] = 0.0
     params["encoders"] = {"tiny": {"sources": ["path:origin"], "sha256": {}, "weights": "pretrained", "seed": None}}
     params["encoders"]["random"] = params["encoders"]["tiny"] | {"weights": "random", "seed": 1}
     changes = {"base": "tiny", "num_train_epochs": 1, "save_steps": 1, "train_batch_size": 4}

@@ -116,7 +116,7 @@ def test_case_51_killed_download(study: Study, hub: Hub) -> None:
     study.well(*ENCODER, hooks=client(study, hub))
     verify_snapshot(study.models / "new")
     assert litter(study) == []
-    study.tell("killed at half a body; the rerun gives the model and leaves no part")
+    study.tell("1 kill at half a body; the rerun gives the model and leaves no part")
 
 
 def test_case_52_tokens(study: Study, hub: Hub, tell: Callable[[str], None]) -> None:

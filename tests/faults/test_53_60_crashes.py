@@ -119,7 +119,7 @@ def test_case_54_damaged_checkpoint(damage: str, study: Study, whole: Whole, tel
         assert len(re.findall("^not used, and removed: .*checkpoint-2", outcome.err, re.MULTILINE)) == 1
         assert "from checkpoint-1" in outcome.err
         assert there.sums(TUNED) == whole[0]
-    tell("checkpoint-2 named and removed, checkpoint-1 used, the same bits")
+    tell("1 kill; checkpoint-2 named and removed, checkpoint-1 used, the same bits")
 
 
 def test_case_55_rerun_of_a_finished_training(study: Study, whole: Whole, tell: Callable[[str], None]) -> None:
@@ -127,7 +127,7 @@ def test_case_55_rerun_of_a_finished_training(study: Study, whole: Whole, tell: 
     assert killed(study, next(w for w in whole[1] if w.endswith("tuned/config.json")))
     assert steps(study) == 0
     assert study.sums(TUNED) == whole[0]
-    tell("0 steps, same bits")
+    tell("1 kill; 0 steps, same bits")
 
 
 def test_case_56_checkpoint_of_another_training(study: Study, whole: Whole, tell: Callable[[str], None]) -> None:
@@ -149,7 +149,7 @@ def test_case_56_checkpoint_of_another_training(study: Study, whole: Whole, tell
     assert taken == {"batch size": 2, "seed": 3, "questions": 3}
     assert steps(study) == 1  # the one that the kill cost
     assert study.sums(TUNED) == whole[0]
-    tell("all steps from the start each time; with the old values again, 1 step: the one lost to the kill")
+    tell("1 kill; all steps from the start each time; with the old values again, 1 step: the one that it cost")
 
 
 @contextlib.contextmanager
@@ -261,7 +261,7 @@ def test_case_58_orphan_of_a_killed_dvc(study: Study, tell: Callable[[str], None
     committed = study.sums(TUNED)
     assert study.run("verify").code == 0
     assert study.sums(TUNED) == committed
-    tell("refused with the orphan's pid; after it ends, the next `dvc repro` commits what `verify` finds right")
+    tell("1 kill; refused with the orphan's pid; after it ends, the next `dvc repro` commits what `verify` finds right")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
