@@ -42,7 +42,9 @@ def main(
         "study": params.study,
         "dataset": params.dataset,
         "headline": answer,
-        "charts": page_data.chart_data(scores, losses, steps, comparison, intervals, family, answer.metric),
+        "charts": page_data.chart_data(
+            scores, losses, steps, comparison, intervals, family, answer.metric, params.statistics.confidence
+        ),
         "explorer": explorer.pack(examples, answers),
         "counts": page_tables.question_counts(examples),
         "provenance": origin,

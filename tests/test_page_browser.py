@@ -128,6 +128,11 @@ def test_intervals(opened: Opened) -> None:
     opened.choose("choices", "range", "band")
     opened.tick()
     wide = areas.first.bounding_box()
+    # the level of params.yaml
+    options = opened.page.locator("#choices [name=range] option").all_text_contents()
+    assert options[-2:] == ["90 % interval", "90 % band"]
+    assert "90 % band of the whole curve" in str(opened.page.text_content("#curves-caption"))
+    assert "In brackets: 90 % intervals." in str(opened.page.text_content(".notes"))
     assert narrow is not None
     assert wide is not None
     # 8 to 16 and 10 to 14 of the example's intervals; an axis that grew makes the difference smaller than twofold
@@ -148,7 +153,7 @@ def test_a_study_without_intervals_says_so(browser: Any, tmp_path: Path, monkeyp
     it = Opened(browser, build(tmp_path))
     assert "No intervals in this study." in str(it.page.text_content("#curves-caption"))
     options = it.page.locator("#choices [name=range] option").all_text_contents()
-    assert not [text for text in options if "95" in text]
+    assert not [text for text in options if "%" in text]
     assert it.said == []
     it.page.close()
 

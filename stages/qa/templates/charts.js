@@ -138,8 +138,8 @@ function drawCurves() {
     encoding: { x, opacity: { condition: { param: "near", empty: false, value: 0.16 }, value: 0 },
       tooltip: [{ field: "title", title: "title" }, ...names.map((name, i) => ({ field: `v${i}`, title: name }))] } });
   const what = `${SCORES[choices.score]} of ${SPLITS[choices.split]}`;
-  const range = { none: "", seeds: " Range: lowest to highest seed.", interval: " Range: 95 % interval of each point.",
-    band: " Range: 95 % band of the whole curve." }[choices.range];
+  const range = { none: "", seeds: " Range: lowest to highest seed.", interval: ` Range: ${level} interval of each point.`,
+    band: ` Range: ${level} band of the whole curve.` }[choices.range];
   const none = intervals ? (choices.epoch === "last" ? "" : " Intervals are those of the last epoch.") : " No intervals in this study.";
   $("#curves-caption").textContent = `${what}; ${choices.epoch === "last" ? "last epoch" : `epoch ${choices.epoch}`}. Point at a layer for its numbers.${range}${none}`;
   if (!points.length && !ownHeads.length) return draw("curves", null);

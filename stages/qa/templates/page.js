@@ -31,7 +31,7 @@ function startChoices() {
   options(form.protocol, [...data.protocols.map((name) => [name, name]), ...(data.protocols.length > 1 ? [["*", "all (dashes)"]] : [])]);
   options(form.epoch, [["last", "last"], ...epochs.map((epoch) => [String(epoch), String(epoch)])]);
   options(form.range, [["none", "none"], ...(data.seeds > 1 ? [["seeds", "seeds, lowest to highest"]] : []),
-    ...(intervals ? [["interval", "95 % interval"], ["band", "95 % band"]] : [])]);
+    ...(intervals ? [["interval", `${level} interval`], ["band", `${level} band`]] : [])]);
   if (intervals) choices.range = form.range.value = "interval";
   else if (data.seeds < 2) form.range.title = "No intervals in this study";
   choices.split = form.split.value = data.start === "forced_f1" ? "forced_" : "";
