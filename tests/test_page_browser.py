@@ -36,7 +36,7 @@ class Opened:
     def __init__(self, browser: Any, path: Path, **settings: Any) -> None:
         self.said: list[str] = []
         self.asked: list[str] = []
-        self.page = browser.new_page(viewport={"width": 1440, "height": 900}, **settings)
+        self.page = browser.new_page(**{"viewport": {"width": 1440, "height": 900}, **settings})
         self.page.on("console", lambda message: self.said.append(message.text))
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
         self.page.on("request", lambda request: self.asked.append(request.url))
@@ -64,12 +64,16 @@ def opened(browser: Any, html: Path) -> Iterator[Opened]:
     it.page.close()
 
 
-def test_the_answer_is_on_the_first_screen(opened: Opened) -> None:
-    for selector in ("h1", "#curves svg", ".side table"):
-        box = opened.page.locator(selector).first.bounding_box()
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (1920, 1080), (390, 844)])
+def test_the_answer_is_on_the_first_screen(browser: Any, html: Path, width: int, height: int) -> None:
+    it = Opened(browser, html, viewport={"width": width, "height": height})
+    it.page.evaluate("document.querySelector('h1').textContent += ' and as long as that of two families is'.repeat(2)")
+    for selector in ("h1", "#curves svg", "#curves-caption", *([".side table"] if width > 1000 else [])):
+        box = it.page.locator(selector).first.bounding_box()
         assert box is not None
-        assert box["y"] + box["height"] <= 900, selector
-    assert "Fine-tuning adds 36.0 points of F1 with an answer forced" in opened.page.text_content("h1")
+        assert box["y"] + box["height"] <= height, selector
+    assert "Fine-tuning adds 36.0 points of F1 with an answer forced" in it.page.text_content("h1")
+    it.page.close()
 
 
 @pytest.mark.parametrize("name", ["score", "split", "protocol", "epoch", "range"])
@@ -283,3 +287,20 @@ def test_in_print_the_controls_are_gone(opened: Opened) -> None:
     assert not opened.page.locator("#choices").is_visible()
     assert opened.page.locator("#curves svg").is_visible()
     assert opened.page.locator("#reader .passage").is_visible()
+    for selector in (".map", ".grid", ".passage", "p.lead", "tr", ".chart"):
+        kept = opened.page.locator(selector).first.evaluate("(node) => getComputedStyle(node).breakInside")
+        assert kept == "avoid", f"{selector} may be split over two pages"
+
+
+def test_a_dark_page_is_printed_on_white(opened: Opened) -> None:
+    page, ink = opened.page, "document.querySelector('#curves svg text').getAttribute('fill')"
+    light = page.evaluate(ink)
+    page.evaluate("document.querySelector('#theme').click(), document.querySelector('#theme').click()")
+    opened.tick()
+    dark = page.evaluate(ink)
+    page.evaluate(f"addEventListener('beforeprint', () => {{ window.printed = {ink}; }})")
+    page.pdf()
+    opened.tick()
+    assert page.evaluate("window.printed") == light != dark
+    assert (page.get_attribute("html", "data-theme"), page.evaluate(ink)) == ("dark", dark)
+    assert page.locator("details:not([open])").count() == 0
