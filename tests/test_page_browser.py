@@ -1,5 +1,6 @@
 """The page in Chromium: every control, no request, no message on the console, texts that stay texts, contrast, keys."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from stages.qa import page_data
-from tests.page_example import CONTEXT, LAYERS, MODELS, PROTOCOLS, QUESTIONS, build
+from stages.qa import html_page, page_data
+from tests.page_example import CONTEXT, LAYERS, MODELS, PROTOCOLS, QUESTIONS, ROOT, build
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -304,3 +305,34 @@ def test_a_dark_page_is_printed_on_white(opened: Opened) -> None:
     assert page.evaluate("window.printed") == light != dark
     assert (page.get_attribute("html", "data-theme"), page.evaluate(ink)) == ("dark", dark)
     assert page.locator("details:not([open])").count() == 0
+
+
+def test_the_plots_of_two_revisions_offline(browser: Any, tmp_path: Path) -> None:
+    """As DVC fills the template: curves without a word on the console, pictures beside one another."""
+    spec = (ROOT / ".dvc/plots/layer_curve.json").read_text()
+    rows = [
+        {"model": "a" * 30, "protocol": protocol, "split": split, "layer": layer, "f1": layer, "rev": rev}
+        for protocol in PROTOCOLS
+        for split in ("all", "HasAns", "NoAns", "forced")
+        for layer in range(7)
+        for rev in ("workspace", "main")
+    ]
+    for anchor, value in {"DATA": json.dumps(rows), "X": '"layer"', "Y": '"f1"'}.items():
+        spec = spec.replace(f'"<DVC_METRIC_{anchor}>"', value)
+    picture = ROOT / "plots/demo/panels.png"
+    pictures = f'<div style="display:inline-block; overflow:hidden"><p>rev</p><img src="{picture.as_uri()}"></div>' * 2
+    boxes = f'<div><div id="plots_png" style="white-space: nowrap; overflow-y: hidden"><p>it</p>{pictures}</div></div>'
+    divs = f'<div id="curves"><script>var spec = {spec}; vegaEmbed("#curves", spec);</script></div>{boxes}'
+    page_file = tmp_path / "plots.html"
+    page_file.write_text(html_page.plots_template().replace("{plot_divs}", divs).replace("{refresh_tag}", ""))
+    page, said = browser.new_page(viewport={"width": 1440, "height": 900}), []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(page_file.as_uri())
+    chart = page.wait_for_selector("#curves .marks", timeout=9000).bounding_box()
+    assert chart["x"] + chart["width"] <= 1440
+    left, right = (image.bounding_box() for image in page.locator("img").all())
+    assert left["y"] == right["y"]
+    assert right["x"] + right["width"] <= 1440
+    assert said == []
+    page.close()
