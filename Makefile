@@ -28,7 +28,7 @@ repro: setup ## Run the study of params.yaml: only what is not up to date
 	@echo; echo "The report: file://$(CURDIR)/plots/$(STUDY)/report.html"
 
 experiments: setup ## Compare experiments: what changed, and the F1 of best and last layer
-	@dvc exp show --only-changed --drop '.*' --keep '.*(best_f1|last_f1|last_forced_f1)$$|^params.yaml:' --no-pager
+	@dvc exp show --json | python -m stages.experiments
 
 test: setup ## Run the tests, one process a core
 	@OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 4 --dist loadfile

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from typer import Option
 
-from stages.qa import plotting
+from stages.qa.canvas import save
 from stages.qa.cli import run
 from stages.qa.config import load_params
 from stages.qa.figures import study_figures
@@ -34,7 +34,7 @@ def main(
         metrics_dir, probed=params.probed, heads=params.heads, compared=params.compared, confidence=confidence
     )
     for name, figure in study_figures(results, params.ladder, confidence):
-        plotting.save(figure, out_dir / f"{name}.{format}")
+        save(figure, out_dir / f"{name}.{format}")
         print(out_dir / f"{name}.{format}")
 
 

@@ -23,7 +23,7 @@ def main(
 ) -> None:
     """Write PAGE and CARD from METRICS_DIR, SCORES_DIR, DATA_DIR, numbers of PUBLISHED_DIR and versions of PINS."""
     params = load_params()
-    protocols = params.protocols
+    confidence = params.statistics.confidence
     family = lineage(params.probed + params.heads, params.encoders, params.finetuned)
     scores = tables.read_layers(metrics_dir / "layers", params.probed, params.heads)
     probed = scores[scores["model"].isin(params.probed)]
@@ -34,7 +34,7 @@ def main(
         (key, name): load_question_scores(scores_dir / key / name) for key in family for name in params.protocols
     }
     origin = collect(data_dir, params.datasets[params.dataset], metrics_dir / "models", family, params.finetuned, pins)
-    first = [*params.ladder, *protocols][0]  # a ladder starts from the original's protocol
+    first = [*params.ladder, *params.protocols][0]  # a ladder starts from the original's protocol
     comparison = published.compare(scores, *published.read_tables(published_dir), first)
     steps = findings.ladder(probed, params.ladder)
     answer = headline(probed, family, intervals)
@@ -42,12 +42,12 @@ def main(
         "study": params.study,
         "dataset": params.dataset,
         "headline": answer,
-        "charts": page_data.chart_data(scores, losses, steps, comparison, intervals, family, answer.metric),
+        "charts": page_data.chart_data(scores, losses, steps, comparison, intervals, family, answer.metric, confidence),
         "explorer": explorer.pack(examples, answers),
         "counts": page_tables.question_counts(examples),
         "provenance": origin,
         "settings": {"probe": params.probe, "convex": params.convex, "windows": params.windows},
-        "protocols": protocols,
+        "protocols": params.protocols,
     }
     values |= page_tables.result_tables(probed, findings.references(scores, family.bases, family.twins), steps)
     values |= page_tables.claim_tables(statements.claims(probed, family.bases))

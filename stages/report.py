@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from stages.qa import findings, pages, plotting, published, statements, tables
+from stages.qa import findings, pages, published, statements, tables
 from stages.qa.artifacts import write_text
+from stages.qa.canvas import save
 from stages.qa.cli import run
 from stages.qa.config import load_params
 from stages.qa.evidence_page import evidence_section
@@ -23,7 +24,7 @@ def main(metrics_dir: Path, plots_dir: Path, published_dir: Path) -> None:
     question = tables.read_question(metrics_dir / "question", params.probed + params.heads)
 
     for name, figure in study_figures(results, params.ladder, confidence):
-        plotting.save(figure, plots_dir / f"{name}.png")
+        save(figure, plots_dir / f"{name}.png")
 
     mean_losses = tables.mean_over_seeds(tables.first_rate(losses)).drop(columns="learning_rate")
     for name, rows in (("layers", tables.long_form(scores)), ("loss", mean_losses)):

@@ -81,6 +81,7 @@ def build(root: Path) -> Path:
     params = YAML(typ="safe").load(ROOT / "params.yaml")
     encoder = params["encoders"]["minilm"]
     params |= {"compared": {}, "study": "small", "probed": list(MODELS), "ladder": list(PROTOCOLS)}
+    params["statistics"]["confidence"] = 0.9
     params["encoders"] = {"base": encoder, "noise": encoder | {"weights": "random", "seed": 3}}
     params["finetuned"] = {"tuned": params["finetuned"]["minilm-finetuned"] | {"base": "base"}}
     params["datasets"]["sample"]["dev"]["source"] = f"dev {HOSTILE}"
@@ -127,7 +128,7 @@ def build(root: Path) -> Path:
 
 
 def intervals() -> pd.DataFrame:
-    """95 % intervals of every point that is 4 points wide, and a band of 8."""
+    """Intervals of every point, each 4 points wide, and a band of 8."""
     rows = [
         [key, name, "probe", layer, metric, 10.0, 14.0, 8.0, 16.0]
         for key in MODELS

@@ -1,5 +1,6 @@
 """The page in Chromium: every control, no request, no message on the console, texts that stay texts, contrast, keys."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from stages.qa import page_data
-from tests.page_example import CONTEXT, LAYERS, MODELS, PROTOCOLS, QUESTIONS, build
+from stages.qa import html_page, page_data
+from tests.page_example import CONTEXT, LAYERS, MODELS, PROTOCOLS, QUESTIONS, ROOT, build
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -36,7 +37,7 @@ class Opened:
     def __init__(self, browser: Any, path: Path, **settings: Any) -> None:
         self.said: list[str] = []
         self.asked: list[str] = []
-        self.page = browser.new_page(viewport={"width": 1440, "height": 900}, **settings)
+        self.page = browser.new_page(**{"viewport": {"width": 1440, "height": 900}, **settings})
         self.page.on("console", lambda message: self.said.append(message.text))
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
         self.page.on("request", lambda request: self.asked.append(request.url))
@@ -64,12 +65,16 @@ def opened(browser: Any, html: Path) -> Iterator[Opened]:
     it.page.close()
 
 
-def test_the_answer_is_on_the_first_screen(opened: Opened) -> None:
-    for selector in ("h1", "#curves svg", ".side table"):
-        box = opened.page.locator(selector).first.bounding_box()
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (1920, 1080), (390, 844)])
+def test_the_answer_is_on_the_first_screen(browser: Any, html: Path, width: int, height: int) -> None:
+    it = Opened(browser, html, viewport={"width": width, "height": height})
+    it.page.evaluate("document.querySelector('h1').textContent += ' and as long as that of two families is'.repeat(2)")
+    for selector in ("h1", "#curves svg", "#curves-caption", *([".side table"] if width > 1000 else [])):
+        box = it.page.locator(selector).first.bounding_box()
         assert box is not None
-        assert box["y"] + box["height"] <= 900, selector
-    assert "Fine-tuning adds 36.0 points of F1 with an answer forced" in opened.page.text_content("h1")
+        assert box["y"] + box["height"] <= height, selector
+    assert "Fine-tuning adds 36.0 points of F1 with an answer forced" in it.page.text_content("h1")
+    it.page.close()
 
 
 @pytest.mark.parametrize("name", ["score", "split", "protocol", "epoch", "range"])
@@ -128,6 +133,11 @@ def test_intervals(opened: Opened) -> None:
     opened.choose("choices", "range", "band")
     opened.tick()
     wide = areas.first.bounding_box()
+    # the level of params.yaml
+    options = opened.page.locator("#choices [name=range] option").all_text_contents()
+    assert options[-2:] == ["90 % interval", "90 % band"]
+    assert "90 % band of the whole curve" in str(opened.page.text_content("#curves-caption"))
+    assert "In brackets: 90 % intervals." in str(opened.page.text_content(".notes"))
     assert narrow is not None
     assert wide is not None
     # 8 to 16 and 10 to 14 of the example's intervals; an axis that grew makes the difference smaller than twofold
@@ -148,7 +158,7 @@ def test_a_study_without_intervals_says_so(browser: Any, tmp_path: Path, monkeyp
     it = Opened(browser, build(tmp_path))
     assert "No intervals in this study." in str(it.page.text_content("#curves-caption"))
     options = it.page.locator("#choices [name=range] option").all_text_contents()
-    assert not [text for text in options if "95" in text]
+    assert not [text for text in options if "%" in text]
     assert it.said == []
     it.page.close()
 
@@ -278,3 +288,51 @@ def test_in_print_the_controls_are_gone(opened: Opened) -> None:
     assert not opened.page.locator("#choices").is_visible()
     assert opened.page.locator("#curves svg").is_visible()
     assert opened.page.locator("#reader .passage").is_visible()
+    for selector in (".map", ".grid", ".passage", "p.lead", "tr", ".chart"):
+        kept = opened.page.locator(selector).first.evaluate("(node) => getComputedStyle(node).breakInside")
+        assert kept == "avoid", f"{selector} may be split over two pages"
+
+
+def test_a_dark_page_is_printed_on_white(opened: Opened) -> None:
+    page, ink = opened.page, "document.querySelector('#curves svg text').getAttribute('fill')"
+    light = page.evaluate(ink)
+    page.evaluate("document.querySelector('#theme').click(), document.querySelector('#theme').click()")
+    opened.tick()
+    dark = page.evaluate(ink)
+    page.evaluate(f"addEventListener('beforeprint', () => {{ window.printed = {ink}; }})")
+    page.pdf()
+    opened.tick()
+    assert page.evaluate("window.printed") == light != dark
+    assert (page.get_attribute("html", "data-theme"), page.evaluate(ink)) == ("dark", dark)
+    assert page.locator("details:not([open])").count() == 0
+
+
+def test_the_plots_of_two_revisions_offline(browser: Any, tmp_path: Path) -> None:
+    """As DVC fills the template: curves without a word on the console, pictures beside one another."""
+    spec = (ROOT / ".dvc/plots/layer_curve.json").read_text()
+    rows = [
+        {"model": "a" * 30, "protocol": protocol, "split": split, "layer": layer, "f1": layer, "rev": rev}
+        for protocol in PROTOCOLS
+        for split in ("all", "HasAns", "NoAns", "forced")
+        for layer in range(7)
+        for rev in ("workspace", "main")
+    ]
+    for anchor, value in {"DATA": json.dumps(rows), "X": '"layer"', "Y": '"f1"'}.items():
+        spec = spec.replace(f'"<DVC_METRIC_{anchor}>"', value)
+    picture = ROOT / "plots/demo/panels.png"
+    pictures = f'<div style="display:inline-block; overflow:hidden"><p>rev</p><img src="{picture.as_uri()}"></div>' * 2
+    boxes = f'<div><div id="plots_png" style="white-space: nowrap; overflow-y: hidden"><p>it</p>{pictures}</div></div>'
+    divs = f'<div id="curves"><script>var spec = {spec}; vegaEmbed("#curves", spec);</script></div>{boxes}'
+    page_file = tmp_path / "plots.html"
+    page_file.write_text(html_page.plots_template().replace("{plot_divs}", divs).replace("{refresh_tag}", ""))
+    page, said = browser.new_page(viewport={"width": 1440, "height": 900}), []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(page_file.as_uri())
+    chart = page.wait_for_selector("#curves .marks", timeout=9000).bounding_box()
+    assert chart["x"] + chart["width"] <= 1440
+    left, right = (image.bounding_box() for image in page.locator("img").all())
+    assert left["y"] == right["y"]
+    assert right["x"] + right["width"] <= 1440
+    assert said == []
+    page.close()

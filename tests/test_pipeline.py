@@ -264,7 +264,7 @@ def test_a_stage_is_short() -> None:
     "stage",
     [
         *("check", "download", "finetune", "probe_train", "examine", "compare", "predict", "evaluate", "describe"),
-        *("differences", "report", "page", "verify"),
+        *("differences", "report", "page", "verify", "experiments"),
     ],
 )
 def test_every_stage_has_help(stage: str) -> None:

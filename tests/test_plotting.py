@@ -229,14 +229,15 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from stages.qa import plotting, tables
+from stages.qa.canvas import save
 source, target = map(Path, sys.argv[1:])
 models = ["m1", "m0"]
 frame, losses = tables.read_layers(source / "layers", models), tables.read_losses(source / "loss", models)
 for name in ("f1_by_layer", "exact_by_layer", "panels", "heat_map", "epochs"):
-    plotting.save(getattr(plotting, name)(frame), target / f"{name}.png")
-plotting.save(plotting.loss_curves(losses), target / "loss_curves.png")
+    save(getattr(plotting, name)(frame), target / f"{name}.png")
+save(plotting.loss_curves(losses), target / "loss_curves.png")
 for kind in ("svg", "pdf"):
-    plotting.save(plotting.f1_by_layer(frame), target / f"f1.{kind}")
+    save(plotting.f1_by_layer(frame), target / f"f1.{kind}")
 (target / "results.md").write_text(tables.result_table(frame))
 assert "matplotlib.pyplot" not in sys.modules
 """

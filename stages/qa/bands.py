@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
-WHOLE_CURVE = "band of the whole curve"  # entry of the legend
+from stages.qa.canvas import WHOLE_CURVE
 
 
 def draw_band(axes: Axes, rows: pd.DataFrame, metric: str, colour: Any) -> None:

@@ -13,8 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from stages.qa.bands import draw_band
+from stages.qa.canvas import FLOOR, entitle, finish, grid_of, paper_style, say, small_multiples
 from stages.qa.evidence import Evidence, shown_unit
-from stages.qa.plotting import FLOOR, LOOKS, finish, grid_of, layer_axis, paper_style, say, small_multiples
+from stages.qa.plotting import LOOKS, layer_axis
 
 KINDS = {"f1": "all", "HasAns_f1": "HasAns", "NoAns_f1": "NoAns", "forced_f1": "HasAns, answer forced"}
 FEWEST = 20  # questions with an answer, of a group that is drawn
@@ -135,14 +136,11 @@ def breakdown(frame: pd.DataFrame, basis: str) -> Figure:
     for axes in grid[-1]:
         if axes.get_legend_handles_labels()[1]:
             axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.24), fontsize=7)
+    entries = max(len(axes.get_legend_handles_labels()[1]) for axes in grid[-1])
     width, height = figure.get_size_inches()
-    figure.set_size_inches(width, height + 1.8)
-    figure.suptitle(
-        f"F1 with an answer forced, by kind of question\nin brackets: HasAns questions, {FEWEST} or more\n{basis}",
-        x=0.01,
-        ha="left",
-        fontsize=9,
-    )
+    figure.set_size_inches(width, height + 0.2 + 0.16 * entries)
+    in_brackets = f"in brackets: HasAns questions, {FEWEST} or more"
+    entitle(figure, f"F1 with an answer forced, by kind of question\n{in_brackets}\n{basis}")
     return figure
 
 

@@ -6,20 +6,22 @@ from textwrap import fill
 import pandas as pd
 from matplotlib.figure import Figure
 
-from stages.qa import plotting
+from stages.qa.canvas import paper_style
+from stages.qa.plotting import panels
 from stages.qa.tables import question_counts
 
 
-@plotting.paper_style
+@paper_style
 def ladder_panels(frame: pd.DataFrame, protocols: Sequence[str]) -> Figure:
     """F1 on all, HasAns and NoAns questions, and with an answer forced; a row per model, a curve per protocol."""
     models = frame["model"].unique()
     curves = [frame[(frame["model"] == model) & (frame["protocol"] == name)] for model in models for name in protocols]
     steps = pd.concat(curves, ignore_index=True)
     # the panels of several protocols, with model and protocol changing parts
-    figure = plotting.panels(steps.assign(model=steps["protocol"], protocol=steps["model"]))
+    caption = f"F1 of a probe on each layer, by protocol\n{question_counts(frame)}"
+    figure = panels(steps.assign(model=steps["protocol"], protocol=steps["model"]), caption)
     columns = len(figure.axes) // len(models)
     for axes, model in zip(figure.axes, models.repeat(columns), strict=True):
-        axes.set_title(f"{fill(model, 34)}\n{axes.get_title(loc='left').rpartition(': ')[2]}")
-    figure.suptitle(f"F1 of a probe on each layer, by protocol\n{question_counts(frame)}", **plotting.TITLE)
+        questions = axes.get_title(loc="left").rpartition("\n")[2]
+        axes.set_title(f"{fill(model, 34)}\n{questions}")
     return figure

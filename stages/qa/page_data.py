@@ -23,10 +23,11 @@ def chart_data(
     intervals: pd.DataFrame | None,
     family: Lineage,
     start: str,
+    confidence: float,
 ) -> dict[str, Any]:
     """All that the charts draw: scores and losses of `tables`, `findings.ladder`, `published.compare`, INTERVALS.
 
-    start: the metric that is shown first.
+    start: the metric that is shown first. confidence: of the intervals, a share; the page gets it in percent.
     """
     published = comparison[comparison["reading"] == "probe"]
     return {
@@ -40,6 +41,7 @@ def chart_data(
         "losses": _records(mean_over_seeds(first_rate(losses))[["model", "layer", "epoch", "loss"]]),
         "ladder": _records(ladder[["model", "at", "step", *STEP_SCORES]]),
         "published": _records(published[["model_prefix", "layer", "f1_published", "f1_ours"]]),
+        "confidence": round(100 * confidence, 4),
         "intervals": None if intervals is None else _records(intervals[INTERVALS]),
     }
 

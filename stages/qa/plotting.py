@@ -1,28 +1,27 @@
 """Figures of scores by layer and of training losses.
 
-Every function takes a frame of `tables` and returns a matplotlib Figure; pyplot and its global state are not used, and
-a user's matplotlibrc changes nothing. Colours, markers and line styles all differ, so that curves can be told apart in
-grey and by the colour-blind; the colours are those of Okabe and Ito (2008), then three of Paul Tol's "muted" scheme.
+Every function takes a frame of `tables` and returns a matplotlib Figure. Colours, markers and line
+styles all differ, so that curves can be told apart in grey and by the colour-blind; the colours are those of Okabe and
+Ito (2008), then three of Paul Tol's "muted" scheme.
 """
 
 from collections.abc import Mapping
 from itertools import cycle
 from math import ceil
-from pathlib import Path
 from textwrap import fill
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import colormaps, style
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from stages.qa.artifacts import published
-from stages.qa.bands import WHOLE_CURVE, basis, draw_band, draw_bar
+from stages.qa.bands import basis, draw_band, draw_bar
+from stages.qa.canvas import FLOOR, SEEDS, entitle, finish, grid_of, paper_style, say, small_multiples
 from stages.qa.tables import first_rate, last_epoch, mean_over_seeds, no_answer_score, protocols_of, question_counts
 
 COLOURS = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933", "#882255", "#332288"
@@ -30,23 +29,6 @@ MARKERS = "os^DvPX<>*"
 DASHES = ("-", (0, (5, 1.5)), (0, (4, 1.5, 1, 1.5)), (0, (1, 1)))
 LOOKS = [{"color": c, "marker": m, "linestyle": d} for c, m, d in zip(COLOURS, MARKERS, cycle(DASHES), strict=False)]
 SEQUENCE = ListedColormap(colormaps["viridis"](np.linspace(0, 0.9, 256)))  # its last tenth is too pale for lines
-FLOOR, BAND = 'always "no answer"', "lowest to highest seed"  # entries of the legend
-TITLE: dict[str, Any] = {"x": 0.01, "ha": "left", "fontsize": 9}
-RC: dict[str, Any] = {"font.size": 8, "axes.titlesize": 8, "axes.titlelocation": "left"}
-RC |= {"axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "legend.frameon": False}
-RC |= {"axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6, "grid.linewidth": 0.5}
-RC |= {"grid.color": "#e6e6e6", "legend.handlelength": 3.2, "lines.linewidth": 1.3, "lines.markersize": 3.8}
-RC |= {"svg.hashsalt": "", "pdf.fonttype": 42}  # the same ids in every SVG; fonts in a PDF that journals take
-paper_style = style.context(["default", RC])
-
-
-@paper_style
-def save(figure: Figure, path: Path) -> None:
-    """Write what the ending says (PNG: 200 dots per inch; SVG or PDF): the same bytes for the same figure."""
-    kind = path.suffix.removeprefix(".")
-    dates = {"Software": None} if kind == "png" else {"Date" if kind == "svg" else "CreationDate": None}
-    with published(path) as partial:
-        figure.savefig(partial, format=kind, dpi=200, metadata=dates)
 
 
 def f1_by_layer(frame: pd.DataFrame) -> Figure:
@@ -59,10 +41,10 @@ def exact_by_layer(frame: pd.DataFrame) -> Figure:
     return _curves(frame, "Exact match", {"exact": ""})
 
 
-def panels(frame: pd.DataFrame) -> Figure:
+def panels(frame: pd.DataFrame, caption: str | None = None) -> Figure:
     """F1 on all, HasAns and NoAns questions, and on HasAns questions with an answer forced; a row per protocol."""
     names = {"f1": "all", "HasAns_f1": "HasAns", "NoAns_f1": "NoAns", "forced_f1": "HasAns, answer forced"}
-    return _curves(frame, "F1", names)
+    return _curves(frame, "F1", names, caption)
 
 
 @paper_style
@@ -92,7 +74,7 @@ def loss_curves(losses: pd.DataFrame) -> Figure:
     """Training loss against the epoch; a panel per model, a line per layer."""
     curves = list(mean_over_seeds(first_rate(losses)).groupby("model", sort=False))
     figure, grid = small_multiples(max(len(curves), 1), "loss (nats)")
-    figure.suptitle("Training loss of the probes\nmean cross-entropy of start and end position", **TITLE)
+    entitle(figure, "Training loss of the probes\nmean cross-entropy of start and end position")
     if not curves:
         say(grid[0], "no probe was trained by gradient steps")
         return figure
@@ -115,7 +97,7 @@ def heat_map(frame: pd.DataFrame) -> Figure:
     models = list(dict.fromkeys(probes["model"]))
     layers = range(int(probes["layer"].max()) + 1)
     width = 0.065 * max(map(len, models)) + 0.37 * len(layers) + 1.1
-    height = (0.27 * len(models) + 0.6) * len(protocols) + 0.6
+    height = (0.27 * len(models) + 0.6) * len(protocols) + 0.2
     figure = Figure(figsize=(max(width, 5.0), height), layout="constrained")
     grid, norm = figure.subplots(len(protocols), 1, squeeze=False), Normalize(probes["f1"].min(), probes["f1"].max())
     for axes, protocol in zip(grid.flat, protocols, strict=True):
@@ -133,12 +115,12 @@ def heat_map(frame: pd.DataFrame) -> Figure:
         axes.spines[:].set_visible(False)
     bar = figure.colorbar(ScalarMappable(norm, "viridis"), ax=list(grid.flat), pad=0.01, fraction=0.04)
     bar.set_label("F1 (%)")
-    figure.suptitle(_caption("F1 of a probe on each layer", final), **TITLE)
+    entitle(figure, _caption("F1 of a probe on each layer", final))
     return figure
 
 
 @paper_style
-def _curves(frame: pd.DataFrame, name: str, metrics: Mapping[str, str]) -> Figure:
+def _curves(frame: pd.DataFrame, name: str, metrics: Mapping[str, str], caption: str | None = None) -> Figure:
     """A panel per protocol and metric (column -> title), after the last epoch; several metrics: a row per protocol."""
     final, protocols = first_rate(last_epoch(frame)), protocols_of(frame)
     floors = dict.fromkeys(("f1", "exact"), no_answer_score(frame)) | {"HasAns_f1": 0.0, "NoAns_f1": 100.0}
@@ -150,10 +132,10 @@ def _curves(frame: pd.DataFrame, name: str, metrics: Mapping[str, str]) -> Figur
     panels = [(protocol, metric) for protocol in protocols for metric in metrics]
     for axes, (protocol, metric) in zip(grid.flat, panels, strict=True):
         _panel(axes, final[final["protocol"] == protocol], metric, look, floors.get(metric))
-        axes.set_title(": ".join(filter(None, (protocol if len(protocols) > 1 else "", metrics[metric]))))
+        axes.set_title("\n".join(filter(None, (fill(protocol, 34) if len(protocols) > 1 else "", metrics[metric]))))
     for axes in grid[:, 0]:
         axes.set_ylabel(f"{name} (%)")
-    finish(figure, _caption(f"{name} of a probe on each layer", final))
+    finish(figure, (caption or _caption(f"{name} of a probe on each layer", final)) + basis(final))
     return figure
 
 
@@ -167,7 +149,7 @@ def _panel(axes: Axes, final: pd.DataFrame, metric: str, look: Mapping[str, Any]
         axes.plot(curve.index, curve["mean"], label=model, **look[model])
         if (curve["min"] < curve["max"]).any():
             band = {"color": look[model]["color"], "alpha": 0.2, "linewidth": 0}
-            axes.fill_between(curve.index, curve["min"], curve["max"], label=BAND, **band)
+            axes.fill_between(curve.index, curve["min"], curve["max"], label=SEEDS, **band)
         draw_band(axes, rows, metric, look[model]["color"])
     deepest = int(probes["layer"].max())
     strip = deepest + max(1.0, 0.1 * deepest)
@@ -204,46 +186,10 @@ def _tick(layer: float) -> str:
     return f"{layer:g}\n{'emb.' if layer == 0 else ''}"
 
 
-def say(axes: Axes, text: str) -> None:
-    axes.text(0.5, 0.5, text, ha="center", va="center", color="#777777", transform=axes.transAxes)
-    axes.set(xticks=[], yticks=[])
-
-
-def grid_of(rows: int, columns: int, inches: tuple[float, float], sharey: Any) -> tuple[Figure, np.ndarray]:
-    figure = Figure(figsize=(max(inches[0] * columns, 5.0), inches[1] * rows), layout="constrained")
-    return figure, figure.subplots(rows, columns, sharey=sharey, squeeze=False)
-
-
-def small_multiples(count: int, y_label: str) -> tuple[Figure, np.ndarray]:
-    """A figure of `count` axes, four in a row at most, and the axes in order."""
-    columns = min(count, 4)
-    figure, grid = grid_of(ceil(count / columns), columns, (2.5, 2.0), sharey="all")
-    for axes in grid.flat[count:]:
-        axes.remove()
-    for axes in grid[:, 0]:
-        axes.set_ylabel(y_label)
-    return figure, grid.flat[:count]
-
-
 def _caption(title: str, frame: pd.DataFrame) -> str:
     """`title`, then what all panels have in common."""
     probes, protocols = frame[frame["reading"] == "probe"], protocols_of(frame)
     epoch, seeds = probes["epoch"].unique(), probes["seed"].nunique()
     lines = title + (f" ({protocols[0]} protocol)" if len(protocols) == 1 else "") + "\n" + question_counts(frame)
     lines += f"; epoch {epoch[0]:g}" if len(epoch) == 1 and not np.isnan(epoch[0]) else ""
-    return lines + (f"; mean of {seeds} seeds" if seeds > 1 else "") + basis(frame)
-
-
-def finish(figure: Figure, caption: str) -> None:
-    """The caption above, one legend for all axes below, in as many columns as fit; the figure grows to hold both."""
-    found: dict[str, Any] = {}
-    for axes in figure.axes:
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            found.setdefault(label, handle)
-    labels = sorted(found, key=lambda label: label in (FLOOR, BAND, WHOLE_CURVE))
-    width, height = figure.get_size_inches()
-    entry = 0.06 * max(map(len, labels)) + 0.65  # inches
-    columns = min(max(int(width / entry), 1), len(labels))
-    figure.set_size_inches(max(width, entry), height + 0.4 + 0.17 * ceil(len(labels) / columns))
-    figure.suptitle(caption, **TITLE)
-    figure.legend([found[label] for label in labels], labels, loc="outside lower center", ncols=columns)
+    return lines + (f"; mean of {seeds} seeds" if seeds > 1 else "")

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import cycle
-from math import ceil
 from textwrap import fill
 
 import numpy as np
@@ -12,10 +11,9 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from stages.qa.plotting import LOOKS, TITLE, paper_style, say
+from stages.qa.canvas import entitle, finish, paper_style, say, small_multiples
+from stages.qa.plotting import LOOKS
 from stages.qa.probing_results import ProbingResults
-
-COLUMNS = 4  # of panels at most
 
 
 def probing_figures(results: ProbingResults) -> Iterator[tuple[str, Figure]]:
@@ -41,7 +39,7 @@ def probing_figures(results: ProbingResults) -> Iterator[tuple[str, Figure]]:
 @paper_style
 def _none(title: str) -> Figure:
     figure = Figure(figsize=(5.0, 1.5), layout="constrained")
-    figure.suptitle(title, **TITLE)
+    entitle(figure, title)
     say(figure.subplots(), "not measured in this study")
     return figure
 
@@ -72,20 +70,15 @@ def _lines(frame: pd.DataFrame, by: str, value: str, title: str, label: str) -> 
     """`value` by layer: a panel per model, a line for each value of the column `by`."""
     models = list(dict.fromkeys(frame["model"]))
     look = dict(zip(dict.fromkeys(frame[by]), cycle(LOOKS), strict=False))
-    figure, grid = _grid(len(models), (2.7, 2.3), sharey=True)
+    figure, grid = small_multiples(len(models), label, (2.7, 2.6))
     for axes, model in zip(grid, models, strict=True):
         for name, line in frame[frame["model"] == model].groupby(by, sort=False):
             axes.plot(line["layer"], line[value], label=name, **look[name])
-        axes.set(title=fill(model, 34), xlabel="layer (0 = embeddings)", ylabel=label)
+        axes.set(title=fill(model, 34), xlabel="layer (0 = embeddings)")
         axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
         axes.grid(axis="y")
         axes.set_ylim(bottom=0)
-    handles = {name: handle for axes in grid for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)}
-    columns = 3 if len(models) > 1 else 2
-    width, height = figure.get_size_inches()
-    figure.set_size_inches(width, height + 0.4 + 0.17 * ceil(len(handles) / columns))
-    figure.suptitle(title, **TITLE)
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns)
+    finish(figure, title)
     return figure
 
 
@@ -94,7 +87,7 @@ def heat_maps(frame: pd.DataFrame, value: str, title: str, label: str) -> Figure
     """`value` by layer (columns) and layer of the other model (rows); a panel per pair of models."""
     pairs: Sequence[tuple[tuple[str, str], pd.DataFrame]] = list(frame.groupby(["model", "other"], sort=False))
     norm = Normalize(0, max(float(frame[value].max()), 1e-9))
-    figure, grid = _grid(len(pairs), (2.6, 2.5))
+    figure, grid = small_multiples(len(pairs), "", (2.6, 2.9), sharey=False)
     for axes, ((model, other), part) in zip(grid, pairs, strict=True):
         cells = part.pivot(index="other_layer", columns="layer", values=value).to_numpy()
         axes.imshow(np.ma.masked_invalid(cells), cmap="viridis", norm=norm, origin="lower")
@@ -104,16 +97,5 @@ def heat_maps(frame: pd.DataFrame, value: str, title: str, label: str) -> Figure
             axis.set_major_locator(MaxNLocator(nbins=8, integer=True))
         axes.spines[:].set_visible(False)
     figure.colorbar(ScalarMappable(norm, "viridis"), ax=list(grid), aspect=30, pad=0.02)
-    figure.suptitle(title, **TITLE)
+    entitle(figure, title)
     return figure
-
-
-def _grid(count: int, inches: tuple[float, float], *, sharey: bool = False) -> tuple[Figure, np.ndarray]:
-    """A figure of `count` axes, and the axes in order."""
-    columns = min(count, COLUMNS)
-    rows = ceil(count / columns)
-    figure = Figure(figsize=(max(inches[0] * columns, 5.0), inches[1] * rows + 0.5), layout="constrained")
-    grid = figure.subplots(rows, columns, sharey=sharey, squeeze=False)
-    for axes in grid.flat[count:]:
-        axes.remove()
-    return figure, grid.flat[:count]

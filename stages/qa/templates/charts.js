@@ -116,7 +116,7 @@ function drawCurves() {
   const ticks = layers.filter((layer) => layer % step === 0).concat(heads.length ? [strip] : []);
   const x = { field: "layer", type: "quantitative", title: "layer (0 = embeddings)",
     scale: { domain: [Math.min(...layers, maxLayer), heads.length ? strip : maxLayer], nice: false, padding: 18 },
-    axis: { values: ticks, format: "d", labelExpr: heads.length ? `datum.value == ${strip} ? 'own head' : datum.label` : "datum.label", tickSize: 0, domain: false, labelOverlap: false } };
+    axis: { values: ticks, format: "d", labelExpr: heads.length ? `datum.value == ${strip} ? '${width < 480 ? "head" : "own head"}' : datum.label` : "datum.label", tickSize: 0, domain: false, labelOverlap: false } };
   const y = { field: "value", type: "quantitative", title: scoreTitle(), scale: { zero: false, nice: true, padding: 6 } };
   const detail = { field: "protocol", type: "nominal" };
   const layer = [];
@@ -138,12 +138,12 @@ function drawCurves() {
     encoding: { x, opacity: { condition: { param: "near", empty: false, value: 0.16 }, value: 0 },
       tooltip: [{ field: "title", title: "title" }, ...names.map((name, i) => ({ field: `v${i}`, title: name }))] } });
   const what = `${SCORES[choices.score]} of ${SPLITS[choices.split]}`;
-  const range = { none: "", seeds: " Range: lowest to highest seed.", interval: " Range: 95 % interval of each point.",
-    band: " Range: 95 % band of the whole curve." }[choices.range];
+  const range = { none: "", seeds: " Range: lowest to highest seed.", interval: ` Range: ${level} interval of each point.`,
+    band: ` Range: ${level} band of the whole curve.` }[choices.range];
   const none = intervals ? (choices.epoch === "last" ? "" : " Intervals are those of the last epoch.") : " No intervals in this study.";
   $("#curves-caption").textContent = `${what}; ${choices.epoch === "last" ? "last epoch" : `epoch ${choices.epoch}`}. Point at a layer for its numbers.${range}${none}`;
   if (!points.length && !ownHeads.length) return draw("curves", null);
-  return draw("curves", { data: { values: points }, width, height: Math.min(330, Math.max(240, innerHeight * 0.34)), layer },
+  return draw("curves", { data: { values: points }, width, height: Math.min(330, Math.max(240, innerHeight * (width < 480 ? 0.29 : 0.34))), layer },
     `${what} by layer: ` + names.join(", "));
 }
 

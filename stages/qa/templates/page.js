@@ -31,7 +31,7 @@ function startChoices() {
   options(form.protocol, [...data.protocols.map((name) => [name, name]), ...(data.protocols.length > 1 ? [["*", "all (dashes)"]] : [])]);
   options(form.epoch, [["last", "last"], ...epochs.map((epoch) => [String(epoch), String(epoch)])]);
   options(form.range, [["none", "none"], ...(data.seeds > 1 ? [["seeds", "seeds, lowest to highest"]] : []),
-    ...(intervals ? [["interval", "95 % interval"], ["band", "95 % band"]] : [])]);
+    ...(intervals ? [["interval", `${level} interval`], ["band", `${level} band`]] : [])]);
   if (intervals) choices.range = form.range.value = "interval";
   else if (data.seeds < 2) form.range.title = "No intervals in this study";
   choices.split = form.split.value = data.start === "forced_f1" ? "forced_" : "";
@@ -51,15 +51,19 @@ function startChoices() {
   });
 }
 
+function setTheme(name) {
+  if (name) document.documentElement.dataset.theme = name;
+  else delete document.documentElement.dataset.theme;
+  return drawAll();
+}
+
 function startTheme() {
   const button = $("#theme"), order = ["system", "light", "dark"];
   let at = 0;
   button.addEventListener("click", () => {
     at = (at + 1) % order.length;
     button.textContent = `Theme: ${order[at]}`;
-    if (at) document.documentElement.dataset.theme = order[at];
-    else delete document.documentElement.dataset.theme;
-    drawAll();
+    setTheme(at ? order[at] : "");
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
 }
@@ -85,7 +89,17 @@ function start() {
     }, 150);
   });
   addEventListener("hashchange", followHash);
-  addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((details) => { details.open = true; }));
+  let theme; // of the screen, while a dark page is printed: paper is white
+  addEventListener("beforeprint", () => {
+    document.querySelectorAll("details").forEach((details) => { details.open = true; });
+    if (!isDark()) return;
+    theme = document.documentElement.dataset.theme ?? "";
+    setTheme("light");
+  });
+  addEventListener("afterprint", () => {
+    if (theme !== undefined) setTheme(theme);
+    theme = undefined;
+  });
   addEventListener("scroll", () => { $("#tip").hidden = true; }, { passive: true });
   return drawAll().then(() => document.documentElement.setAttribute("data-ready", "charts")).then(startExplorer)
     .then(() => document.documentElement.setAttribute("data-ready", "all"));
