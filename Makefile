@@ -5,8 +5,10 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 STUDY = $(shell sed -n 's/^study: *//p' params.yaml)
 
+JOBS ?= 2
+
 .DEFAULT_GOAL := help
-.PHONY: help setup repro experiments test faults bench bench-growth bench-gpu lint format clean
+.PHONY: help setup repro models experiments test faults bench bench-growth bench-gpu lint format clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | awk -F@ '{printf "%-20s %s\n", $$1, $$2}'
@@ -26,6 +28,13 @@ repro: setup ## Run the study of params.yaml: only what is not up to date
 	@dvc repro
 	@cat plots/$(STUDY)/results.md
 	@echo; echo "The report: file://$(CURDIR)/plots/$(STUDY)/report.html"
+
+# What models share, then each model's own stages, then the rest. DVC's exit code 255 would make xargs start no more.
+models: setup ## Run the study, JOBS=n models at a time (GPUS=n: on n GPUs in turn)
+	@names=$$(python -m stages.plan shared) && dvc repro $$names
+	@python -m stages.plan models | GPUS=$(GPUS) xargs -r -P $(JOBS) -L 1 --process-slot-var=SLOT sh -c \
+		'if [ "$$GPUS" ]; then export CUDA_VISIBLE_DEVICES=$$((SLOT % GPUS)); fi; dvc --wait-for-lock repro -s "$$@" || exit 1' sh
+	@$(MAKE) --no-print-directory repro
 
 experiments: setup ## Compare experiments: what changed, and the F1 of best and last layer
 	@dvc exp show --json | python -m stages.experiments

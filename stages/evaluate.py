@@ -38,13 +38,10 @@ def main(
     write_summary(metrics_dir / f"{key}.json", points)
     write_question(metrics_dir / "question" / f"{key}.csv", key, params.question, examples, answers)
     scored = {protocol: score_questions(examples, given) for protocol, given in answers.items()}
-    held_out = {
-        protocol: score_questions(
-            read_squad(file, purpose="score"), load_answers(predictions_dir / protocol / file.stem)
-        )
-        for file in data_dir.glob("held_out.json")
-        for protocol in params.protocols
-    }
+    held_out = {}
+    for file in data_dir.glob("held_out.json"):
+        golds = read_squad(file, purpose="score")
+        held_out = {p: score_questions(golds, load_answers(predictions_dir / p / file.stem)) for p in params.protocols}
     for protocol, scores in scored.items():
         save_question_scores(scores_dir / key / protocol, scores)
     for name, columns, rows in (
