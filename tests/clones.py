@@ -108,6 +108,7 @@ def make_clone(root: Path, jobs: Path) -> Clone:
     for name, questions in ("train", 12), ("dev", 8):
         write_squad(root / f"{name}.json", few(json.loads((ROOT / f"data/sample/{name}.json").read_text()), questions))
         params["datasets"]["sample"][name]["source"] = f"{name}.json"
+    params["datasets"]["sample"]["threshold_share"] = 0.0
     plain = {"sources": ["path:plain"], "sha256": {}, "weights": "pretrained", "seed": None}
     params["encoders"] = {"plain": plain, "random": plain | {"weights": "random", "seed": 1}}
     changes = {"base": "plain", "num_train_epochs": 1, "train_batch_size": 4}
