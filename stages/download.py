@@ -8,17 +8,25 @@ from pathlib import Path
 from stages.qa.checkpoints import randomise
 from stages.qa.cli import run
 from stages.qa.config import entry, load_params
-from stages.qa.fetching import fetch_file, fetch_snapshot
+from stages.qa.data_sections import Shards
+from stages.qa.fetching import fetch_file, fetch_shards, fetch_snapshot
+from stages.qa.shards import Purpose, join_shards
 from stages.qa.squad import hold_out, keep_articles
 
 
 def dataset(key: str, out_dir: Path) -> None:
     """Fetch train.json and dev.json of datasets.KEY into OUT_DIR; held_out.json is cut from train.json."""
     settings = entry(load_params().datasets, key, "datasets")
-    for name, file in (("train.json", settings.train), ("dev.json", settings.dev)):
-        fetch_file(file.source, out_dir / name, digest=file.checksum)
-        if file.articles is not None:
-            keep_articles(out_dir / name, file.articles)
+    for name, questions in (("train.json", settings.train), ("dev.json", settings.dev)):
+        out = out_dir / name
+        if isinstance(questions, Shards):
+            shards = fetch_shards([(s.source, s.checksum) for s in questions.shards], out_dir / ".shards")
+            purpose: Purpose = "train" if name == "train.json" else "predict"
+            join_shards(shards, out, purpose=purpose, articles=questions.articles)
+            continue
+        fetch_file(questions.source, out, digest=questions.checksum)
+        if questions.articles is not None:
+            keep_articles(out, questions.articles)
     hold_out(out_dir / "train.json", out_dir / "held_out.json", settings.threshold_share)
 
 

@@ -43,7 +43,7 @@ class Request:
 
 @dataclass
 class Hub:
-    """A running stand-in. Attributes may be changed while it runs."""
+    """A running stand-in. Attributes may be changed while it runs. A data set's name starts with datasets/."""
 
     url: str
     repos: Mapping[str, Path]
@@ -180,10 +180,11 @@ class _Handler(BaseHTTPRequestHandler):
         authorization = self.headers["Authorization"]
         self.hub.requests.append(Request(self.command, path, host, authorization))
         if path.startswith(("/lfs/", "/files/")):  # where large files and other people's files are: no token is wanted
-            root, _, name = path.removeprefix("/lfs/").removeprefix("/files/").rpartition("/")
+            rest = path.removeprefix("/lfs/").removeprefix("/files/")
+            root = next(root for root in self.hub.repos if rest.startswith(f"{root}/"))
             if status := self.hub.take_fault(path, "status"):
                 return self._refuse(int(status))
-            return self._file(self.hub.repos[root] / name, {})
+            return self._file(self.hub.repos[root] / rest.removeprefix(f"{root}/"), {})
         if status := self.hub.take_fault(path, "status"):
             if status == "gated":
                 return self._refuse(403, "GatedRepo")
@@ -192,6 +193,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._refuse(401, "GatedRepo")
         if (repo := path.removeprefix("/api/models/")) in self.hub.repos:
             return self._json({"id": repo, "sha": REVISION})
+        path = path.replace("/api/datasets/", "/api/models/datasets/")  # one place for both kinds of repository
         path = path.replace("/revision/main", f"/revision/{REVISION}")  # what `main` stands at
         kind, _, rest = path.removeprefix("/api/models/").lstrip("/").partition(f"/{REVISION}")
         if path.startswith("/api/models/"):
@@ -219,7 +221,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._file(file, headers)
         port = self.hub.url.rpartition(":")[2]
         headers |= {"X-Linked-Etag": f'"{entity_tag(file)}"', "X-Linked-Size": str(file.stat().st_size)}
-        headers |= {"Location": f"http://localhost:{port}/lfs/{repo}/{file.name}", "Content-Length": "0"}
+        headers |= {"Location": f"http://localhost:{port}/lfs/{repo}{rest}", "Content-Length": "0"}
         return self._head(302, headers)
 
     def _head(self, status: int, headers: Mapping[str, str]) -> None:

@@ -20,7 +20,10 @@ ROOT = Path(__file__).parents[1]
 STUDIES = [ROOT / "params.yaml", *sorted((ROOT / "studies").glob("*.yaml"))]
 # Not dependencies: types without values, and what no result depends on.
 UNTRACKED = {f"stages/{name}.py" for name in ("__init__", "qa/__init__", "qa/cli", "qa/config", "qa/errors")}
-UNTRACKED |= {f"stages/qa/{name}.py" for name in ("probing_sections", "processes", "progress", "publishing", "section")}
+UNTRACKED |= {
+    f"stages/qa/{name}.py"
+    for name in ("data_sections", "probing_sections", "processes", "progress", "publishing", "section")
+}
 READ = {"stages/qa/html_page.py": "stages/qa/templates"}  # module -> the files that it reads beside itself
 
 

@@ -10,27 +10,12 @@ from pydantic import Field, PositiveInt, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from stages.qa.data_sections import Dataset
 from stages.qa.errors import InputError
 from stages.qa.probing_sections import CodeLength, Examine, Mixing, Mlp
-from stages.qa.section import GitBlob, Key, NonNegative, Optimizer, Rate, Section, Seed, Sha256, Share, Source
+from stages.qa.section import Key, NonNegative, Optimizer, Rate, Section, Seed, Sha256, Share, Source
 
 T = TypeVar("T")
-
-
-class DataFile(Section):
-    """One SQuAD-format file."""
-
-    source: Annotated[str, Field(min_length=1)]  # a path or a URL; a name ending in .gz is unpacked
-    checksum: Sha256 | GitBlob | None  # of the unpacked file; null: recorded by DVC, not enforced
-    articles: PositiveInt | None  # keep only the first ones; null: all
-
-
-class Dataset(Section):
-    """The questions that probes and fine-tuning learn from, and those that every curve is measured on."""
-
-    train: DataFile
-    dev: DataFile
-    threshold_share: Share  # of the training articles, kept from all training to choose thresholds on; 0: none
 
 
 class Encoder(Section):
@@ -217,7 +202,7 @@ def entry(section: Mapping[str, T], key: str, name: str) -> T:
 def _first_fault(error: ValidationError) -> str:
     """The first of pydantic's findings in one line, with the dotted key."""
     first, *others = error.errors(include_url=False, include_context=False)
-    key = ".".join(str(part) for part in first["loc"] if part != "[key]")
+    key = ".".join(str(part) for part in first["loc"] if not str(part).startswith("["))
     message = re.sub(r"^(Value error|Assertion failed), ", "", first["msg"])
     got = f" (found {first['input']!r})" if first["type"] not in ("missing", "value_error") else ""
     more = f" (and {len(others)} more)" if others else ""

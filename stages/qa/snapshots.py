@@ -41,6 +41,18 @@ def validate_source(source: str) -> str:
     return source
 
 
+def hub_data(source: str) -> tuple[str, str, str]:
+    """Name, commit and pattern of paths of `hf://datasets/org/name@<commit>/pattern`; `ValueError` if it is not so."""
+    match = re.fullmatch(r"hf://datasets/([^@]*)@([^/]*)/([^\x00-\x1f]+)", source)
+    try:
+        name, commit, pattern = match.groups() if match else ("", "", "")
+        validate_source(f"hub:{name}@{commit}")
+    except ValueError:
+        form = "hf://datasets/NAME@<40 hex digits>/PATH, in which * is any text"
+        raise ValueError(f"{source!r} is not of the form {form}") from None
+    return name, commit, pattern
+
+
 def needed_files(names: Iterable[str]) -> list[str]:
     """Those of `names` that an encoder and its tokenizer need: pickled weights only where there are no safetensors.
 

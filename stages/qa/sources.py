@@ -4,6 +4,7 @@ Nothing here judges content: `stages.qa.fetching` does. No code that came with a
 """
 
 import contextlib
+import fnmatch
 import logging
 import re
 import shutil
@@ -13,7 +14,8 @@ import tempfile
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
@@ -24,9 +26,10 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 from tqdm import tqdm
 
 from stages.qa.errors import IntegrityError
-from stages.qa.snapshots import needed_files
+from stages.qa.snapshots import hub_data, needed_files
 
 T = TypeVar("T")
+_Choice = Callable[[Iterable[str]], list[str]]  # of a repository's files, by name
 
 _SECONDS_TO_CONNECT = 5.0
 _SECONDS_OF_SILENCE = 20.0
@@ -61,9 +64,30 @@ def from_hub(spec: str, into: Path, fresh: Collection[str]) -> dict[str, str]:
     sha256 for large files, git's blob id for small ones. The client names cached files by them, but checks sizes only.
     """
     repo, _, revision = spec.partition("@")
-    folder, names = _hub_folder(repo, revision, fresh)
+    return _copy_from_hub("model", repo, revision, needed_files, into, fresh)
+
+
+@_quiet()
+def from_hub_data(spec: str, into: Path, fresh: Collection[str]) -> dict[str, str]:
+    """The same for the files of a data set, `spec` being //datasets/name@commit/pattern; folders stay folders."""
+    repo, revision, pattern = hub_data(f"hf:{spec}")
+
+    def matching(names: Iterable[str]) -> list[str]:
+        inside = (name for name in sorted(names) if not {"", ".", ".."} & set(name.split("/")))
+        if not (found := fnmatch.filter(inside, pattern)):
+            raise IntegrityError(f"has no file {pattern}")
+        return found
+
+    return _copy_from_hub("dataset", repo, revision, matching, into, fresh)
+
+
+def _copy_from_hub(
+    kind: str, repo: str, revision: str, wanted: _Choice, into: Path, fresh: Collection[str]
+) -> dict[str, str]:
+    folder, names = _hub_folder(kind, repo, revision, wanted, fresh)
     stated = {}
     for name in names:
+        (into / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder / name, into / name)
         blob = (folder / name).readlink().name if (folder / name).is_symlink() else ""
         if re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", blob):
@@ -71,20 +95,19 @@ def from_hub(spec: str, into: Path, fresh: Collection[str]) -> dict[str, str]:
     return stated
 
 
-def _hub_folder(repo: str, revision: str, fresh: Collection[str]) -> tuple[Path, list[str]]:
-    """The cached snapshot, complete, and the names of the files to take from it."""
+def _hub_folder(kind: str, repo: str, revision: str, wanted: _Choice, fresh: Collection[str]) -> tuple[Path, list[str]]:
+    """The cached snapshot, complete, and the names of the files to take from it, as `wanted` chooses them from all."""
+    fetch = partial(snapshot_download, repo, repo_type=kind, revision=revision)
     if not fresh:
         with contextlib.suppress(errors.CachedRepoTreeNotFoundError, errors.LocalEntryNotFoundError):
-            names = needed_files(file.path for file in get_cached_repo_tree(repo, revision=revision))
-            kept = snapshot_download(repo, revision=revision, allow_patterns=names, local_files_only=True)
-            return Path(kept), names
+            names = wanted(file.path for file in get_cached_repo_tree(repo, repo_type=kind, revision=revision))
+            return Path(fetch(allow_patterns=names, local_files_only=True)), names
     # One short call first: where no hub answers, snapshot_download alone goes on trying for half a minute.
-    info = _persist(lambda: HfApi().model_info(repo, revision=revision, timeout=_SECONDS_TO_CONNECT))
-    names = needed_files(sibling.rfilename for sibling in info.siblings or ())
-    wanted = [name for name in names if name in fresh] or names
-    kept = snapshot_download(
-        repo, revision=revision, allow_patterns=wanted, force_download=bool(fresh), etag_timeout=_SECONDS_TO_CONNECT
-    )
+    look = HfApi().dataset_info if kind == "dataset" else HfApi().model_info
+    info = _persist(lambda: look(repo, revision=revision, timeout=_SECONDS_TO_CONNECT))
+    names = wanted(sibling.rfilename for sibling in info.siblings or ())
+    again = [name for name in names if name in fresh] or names
+    kept = fetch(allow_patterns=again, force_download=bool(fresh), etag_timeout=_SECONDS_TO_CONNECT)
     _remove_orphans(Path(kept).parents[1])
     return Path(kept), names
 
@@ -184,7 +207,7 @@ def reason(error: BaseException) -> str:
     status = _status(error)
     match error:
         case errors.GatedRepoError():
-            return "access is gated (accept the terms on the model's page, and set HF_TOKEN)"
+            return "access is gated (accept the terms on its page, and set HF_TOKEN)"
         case errors.RevisionNotFoundError():
             return "no such revision (check the 40 digits after @)"
         case errors.RepositoryNotFoundError():

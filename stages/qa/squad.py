@@ -51,7 +51,7 @@ def read_squad(path: Path, *, purpose: Literal["train", "score", "predict"]) -> 
     root = read_strict_json(path)
     if not isinstance(root, dict):
         raise InputError(f'{path}: the top level is {shown(root)}, not an object with "version" and "data"')
-    faults = _Faults()
+    faults = Faults()
     version = faults.text(root, "version", "")
     if version and version not in _VERSIONS:
         faults.add("version", f"is {shown(version)}, not one of {', '.join(_VERSIONS)}")
@@ -69,12 +69,10 @@ def read_squad(path: Path, *, purpose: Literal["train", "score", "predict"]) -> 
                 if id_ and places.setdefault(id_, place) != place:
                     faults.add(f"{place}.id", f"is also the id of {places[id_]}; ids must be unique", id_)
                 question = faults.text(qa, "question", place, id_)
-                answers = _answers(faults, qa, place, id_, context, purpose == "train")
+                answers = read_answers(faults, qa, place, id_, context, purpose == "train")
                 impossible = None if hidden else _is_impossible(faults, qa, place, id_, version)
                 examples.append(Example(id_, question, context, answers, impossible, *numbers, title))
-    if faults.number:
-        more = f" (and {faults.number - 1} more)" if faults.number > 1 else ""
-        raise InputError(f"{path}: {faults.first}{more}")
+    faults.refuse(path)
     if not examples:
         raise InputError(f"{path}: no questions in the file")
     if hidden and purpose != "predict":
@@ -114,11 +112,17 @@ def _articles(path: Path) -> tuple[_Object, list[Any]]:
 
 
 @dataclass(slots=True)
-class _Faults:
+class Faults:
     """The first fault of a file, and the number of all."""
 
     first: str = ""
     number: int = 0
+
+    def refuse(self, path: Path) -> None:
+        """InputError if there is a fault."""
+        if self.number:
+            more = f" (and {self.number - 1} more)" if self.number > 1 else ""
+            raise InputError(f"{path}: {self.first}{more}")
 
     def add(self, place: str, what: str, id_: str = "") -> None:
         if not self.number:
@@ -167,7 +171,8 @@ def _labels_hidden(root: _Object) -> bool:
     return all(isinstance(qa, dict) and "is_impossible" not in qa and qa.get("answers") == [] for qa in level)
 
 
-def _answers(faults: _Faults, qa: _Object, place: str, id_: str, context: str, train: bool) -> tuple[Answer, ...]:
+def read_answers(faults: Faults, qa: _Object, place: str, id_: str, context: str, train: bool) -> tuple[Answer, ...]:
+    """The answers of one question; in `train`, each must be the slice of its context at answer_start."""
     answers = []
     for here, answer in faults.objects(qa, "answers", place, id_):
         text = faults.text(answer, "text", here, id_, may_be_blank=not train)
@@ -187,7 +192,7 @@ def _answers(faults: _Faults, qa: _Object, place: str, id_: str, context: str, t
     return tuple(answers)
 
 
-def _is_impossible(faults: _Faults, qa: _Object, place: str, id_: str, version: str) -> bool:
+def _is_impossible(faults: Faults, qa: _Object, place: str, id_: str, version: str) -> bool:
     value = qa.get("is_impossible", False)
     answers = qa.get("answers")
     if "is_impossible" not in qa and not version.endswith("1.1"):

@@ -1,0 +1,154 @@
+"""`make bench-data`: peak memory of the stage `dataset`, and of what reads its files, as the data set grows.
+
+Made-up data in the proportions of SQuAD 2.0's training set (130,319 questions of 442 articles, 19,035 paragraphs of 735
+characters): articles of 43 paragraphs, 7 questions each, in words of the sample. Each figure is the peak resident size
+of a fresh process less its size before the work. Linux alone.
+"""
+
+import json
+import random
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+import typer
+
+from benchmarks.growth import slope
+from benchmarks.layer_memory import make_encoder, resident_mb
+from benchmarks.sides import windows_of
+from benchmarks.timing import timed
+from stages.qa.encoder import load_encoder
+from stages.qa.shards import join_shards
+from stages.qa.squad import read_squad
+
+SQUAD = 130_319  # questions
+PARAGRAPHS, QUESTIONS, WORDS = 43, 7, 118
+SHARD = 100  # articles
+
+
+def articles(count: int) -> Iterator[dict[str, Any]]:
+    """So many articles in SQuAD's form, a third of their questions without an answer; contexts differ by a number."""
+    draw = random.Random(0)
+    sample = json.loads(Path("data/sample/train.json").read_text())["data"]
+    words = sorted({word for a in sample for p in a["paragraphs"] for word in p["context"].split()})
+    texts = [draw.choices(words, k=WORDS) for _ in range(PARAGRAPHS)]
+    for number in range(count):
+        paragraphs = []
+        for place, text in enumerate(texts):
+            context = f"{number:06} {' '.join(text)}"
+            qas: list[dict[str, Any]] = []
+            for which in range(QUESTIONS):
+                before = " ".join([f"{number:06}", *text[: 10 * which]])
+                answer = {"text": " ".join(text[10 * which : 10 * which + 3]), "answer_start": len(before) + 1}
+                answers = [answer] if which % 3 else []
+                qa = {"id": f"{number:06}{place:04}{which:014}", "question": " ".join(text[which : which + 10])}
+                qas.append(qa | {"answers": answers, "is_impossible": not answers})
+            paragraphs.append({"context": context, "qas": qas})
+        yield {"title": f"Article {number}", "paragraphs": paragraphs}
+
+
+def rows(of: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The same in the hub's layout."""
+    for article in of:
+        for paragraph in article["paragraphs"]:
+            for qa in paragraph["qas"]:
+                answers = {key: [answer[key] for answer in qa["answers"]] for key in ("text", "answer_start")}
+                columns = {"id": qa["id"], "title": article["title"], "context": paragraph["context"]}
+                yield columns | {"question": qa["question"], "answers": answers}
+
+
+def write(form: str, count: int, folder: Path) -> None:
+    """A data set of so many articles: shards of `form`, or one file."""
+    for number, some in enumerate(parts(count, count if form == "one JSON file" else SHARD)):
+        path = folder / f"{number:04}"
+        if form == "Parquet shards":
+            pq.write_table(pa.Table.from_pylist(list(rows(some))), path)
+        else:
+            path.write_text(json.dumps({"version": "v2.0", "data": some}))
+
+
+def parts(count: int, size: int) -> Iterator[list[dict[str, Any]]]:
+    everything = articles(count)
+    while some := list(islice(everything, size)):
+        yield some
+
+
+def measure(what: str, folder: Path) -> None:
+    """Print peak and remaining MB, and seconds, of this process doing WORK[what]."""
+    work = WORK[what](folder)
+    before = resident_mb("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts anew
+    spent, result = timed(work)
+    print(json.dumps([resident_mb("VmHWM") - before, resident_mb("VmRSS") - before, spent.wall]))
+    del result
+
+
+def join(folder: Path) -> Callable[[], object]:
+    shards = [(path.name, path) for path in sorted(folder.iterdir())]
+    return lambda: join_shards(shards, folder.with_name("out"), purpose="train")
+
+
+def read(folder: Path) -> Callable[[], object]:
+    return lambda: read_squad(folder / "0000", purpose="train")
+
+
+def windows(folder: Path) -> Callable[[], object]:
+    make_encoder(folder.with_name("model"), 1)
+    encoder = load_encoder(folder.with_name("model"), device=torch.device("cpu"))
+    examples = read_squad(folder / "0000", purpose="train")
+    windows_of(encoder, examples[:1])
+    return lambda: windows_of(encoder, examples)
+
+
+# The stage `dataset` of shards; what each later stage does first; and next, beside the questions themselves.
+WORK = {"join": join, "read": read, "windows": windows}
+
+
+def in_a_process(what: str, form: str, count: int) -> tuple[float, float, float]:
+    """MB at the peak, MB that remain, seconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        shards = Path(folder, "shards")
+        shards.mkdir()
+        write(form, count, shards)
+        command = [sys.executable, "-m", "benchmarks.data_memory", "--work", what, "--folder", str(shards)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"error: {' '.join(command)}: {done.stderr.strip().splitlines()[-1]}")
+    peak, rest, seconds = json.loads(done.stdout.splitlines()[-1])
+    return peak, rest, seconds
+
+
+def main(
+    scale: Annotated[float, typer.Option(help="The largest size, in SQuAD 2.0's training sets.")] = 10.0,
+    work: Annotated[str, typer.Option(help="Internal: what to measure in this process.")] = "",
+    folder: Annotated[Path, typer.Option(help="Internal: on what.")] = Path(),
+) -> None:
+    """Print the table; that of the later stages at 3 % of the size."""
+    if work:
+        measure(work, folder)
+        return
+    print(
+        "| what | data | questions | peak MB | MB that remain | s | slope of the peak |\n|---|---|---|---|---|---|---:|"
+    )
+    for what, form, share in (
+        ("join", "Parquet shards", 1.0),
+        ("join", "JSON shards", 1.0),
+        ("read", "one JSON file", 0.03),
+        ("windows", "one JSON file", 0.03),
+    ):
+        counts = [max(1, round(scale * share * part * SQUAD / PARAGRAPHS / QUESTIONS)) for part in (0.1, 0.3, 1.0)]
+        sizes = [count * PARAGRAPHS * QUESTIONS for count in counts]
+        costs = list(zip(*(in_a_process(what, form, count) for count in counts), strict=True))
+        cells = [" ".join(f"{value:,.0f}" for value in values) for values in (sizes, *costs)]
+        print(f"| {what} | {form} | {' | '.join(cells)} | {slope(sizes, costs[0]):.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)
