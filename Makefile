@@ -33,7 +33,7 @@ repro: setup ## Run the study of params.yaml: only what is not up to date
 models: setup ## Run the study, JOBS=n models at a time (GPUS=n: on n GPUs in turn)
 	@names=$$(python -m stages.plan shared) && dvc repro $$names
 	@python -m stages.plan models | GPUS=$(GPUS) xargs -r -P $(JOBS) -L 1 --process-slot-var=SLOT sh -c \
-		'if [ "$$GPUS" ]; then export CUDA_VISIBLE_DEVICES=$$((SLOT % GPUS)); fi; dvc --wait-for-lock repro -s "$$@" || exit 1' sh
+		'if [ "$$GPUS" ]; then export CUDA_VISIBLE_DEVICES=$$(echo "$${CUDA_VISIBLE_DEVICES:-$$(seq -s, 0 $$((GPUS - 1)))}" | cut -d, -f$$((SLOT % GPUS + 1))); fi; dvc --wait-for-lock repro -s "$$@" || exit 1' sh
 	@$(MAKE) --no-print-directory repro
 
 experiments: setup ## Compare experiments: what changed, and the F1 of best and last layer

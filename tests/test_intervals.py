@@ -131,6 +131,13 @@ def test_thresholds_of_held_out_questions_are_applied_to_the_others() -> None:
         refused = given.null_probability[reading] > row["held_out_threshold"]
         f1 = np.where(refused, ~given.answerable, given.forced_f1[reading])
         assert row["held_out_f1"] == pytest.approx(100 * f1.mean(), abs=1e-4)
+        exact = [held_out.forced_exact[reading], ~held_out.answerable]
+        totals = {t: np.where(probability > t, exact[1], exact[0]).sum() for t in [-np.inf, *sorted(probability)]}
+        best = min(threshold for threshold, total in totals.items() if total == max(totals.values()))
+        nearest = min((p for p in probability if p > best), default=best)
+        refused = given.null_probability[reading] > (best + nearest) / 2
+        right = np.where(refused, ~given.answerable, given.forced_exact[reading])
+        assert row["held_out_exact"] == pytest.approx(100 * right.mean(), abs=1e-4)
         assert (row["held_out_questions"], row["held_out_articles"]) == (len(held_out.ids), 4)
     assert quality_rows("m", {"p": given}, {}, SETTINGS)[0]["held_out_f1"] is None
 

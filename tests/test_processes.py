@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
+from stages.qa import finetuning
 from stages.qa.artifacts import read_json, read_tensors
+from stages.qa.config import load_params
+from stages.qa.errors import InputError
 from tests.test_smoke import ROOT, shortened
 from tests.tiny_models import make_tiny
 
@@ -34,13 +37,15 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params["finetuned"] = {"tuned": params["finetuned"]["minilm-finetuned"] | tuned}
     params["finetuned"]["tuned"] |= {"save_steps": 5, "mixed_precision": "no"}
     params["probed"], params["compared"] = ["tuned", "tiny"], {}
-    params["probe"] |= {"epochs": 2, "learning_rates": [0.01, 0.001], "feature_memory_gib": 0.0001}
+    params["probe"] |= {"epochs": 2, "learning_rates": [0.01, 0.001]}
     YAML().dump(params, root / "params.yaml")
     run(root, "", "download", "dataset", "sample", DATA)
     run(root, "", "download", "encoder", "tiny", "data/models/tiny")
     for launcher, out in ("", "data"), (TWO, "data2"):
         run(root, launcher, "finetune", "tuned", "data/models/tiny", DATA, f"{out}/models/tuned")
-        run(root, launcher, "probe_train", "data/models/tuned", DATA, f"{out}/probes/tuned")
+        for name, gib in ("tuned", 1e-4), ("tiny", 1.0):  # hidden states recomputed in each pass, and kept
+            YAML().dump(params | {"probe": params["probe"] | {"feature_memory_gib": gib}}, root / "params.yaml")
+            run(root, launcher, "probe_train", f"data/models/{name}", DATA, f"{out}/probes/{name}")
         predicted = "data/models/tuned", DATA, f"{out}/answers/tuned", "--probes", "data/probes/tuned"
         run(root, launcher, "small_pieces", *predicted)
     return root
@@ -65,13 +70,15 @@ def test_the_same_fine_tuned_weights(study: Path) -> None:
     np.testing.assert_allclose([r["loss"] for r in losses[1]], [r["loss"] for r in losses[0]], rtol=1e-4)
 
 
-def test_the_same_probes_to_the_rounding_of_sums(study: Path) -> None:
-    one, two = (read_tensors(study / f"{out}/probes/tuned/probes.safetensors")["weights"] for out in ("data", "data2"))
-    readouts = read_json(study / "data/probes/tuned/readouts.json")
-    assert readouts == read_json(study / "data2/probes/tuned/readouts.json")
+@pytest.mark.parametrize("model", ["tuned", "tiny"])
+def test_the_same_probes_to_the_rounding_of_sums(study: Path, model: str) -> None:
+    probes = [study / f"{out}/probes/{model}" for out in ("data", "data2")]
+    one, two = (read_tensors(folder / "probes.safetensors")["weights"] for folder in probes)
+    readouts = read_json(probes[0] / "readouts.json")
+    assert readouts == read_json(probes[1] / "readouts.json")
     adamw = np.array([readout["optimizer"] == "adamw" for readout in readouts])
     np.testing.assert_allclose(two[adamw], one[adamw], rtol=0, atol=1e-4 * np.abs(one[adamw]).max())
-    for certificate in read_json(study / "data2/probes/tuned/certificates.json"):
+    for certificate in read_json(probes[1] / "certificates.json"):
         assert certificate["gap"] <= 1e-3
 
 
@@ -101,4 +108,27 @@ def test_nothing_is_left_beside_the_outputs(study: Path) -> None:
         sorted(path.name for path in (study / out).iterdir())
         for out in ("data2/models", "data2/probes", "data2/answers")
     ]
-    assert names == [["tuned"]] * 3
+    assert names == [["tuned"], ["tiny", "tuned"], ["tuned"]]
+
+
+@pytest.mark.parametrize(
+    ("size", "passes", "shares", "own"), [(4, 2, 2, (4, 1)), (4, 1, 2, (2, 1)), (4, 6, 3, (4, 2)), (6, 2, 3, (2, 2))]
+)
+def test_a_step_has_the_same_windows(
+    size: int, passes: int, shares: int, own: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = load_params(ROOT / "params.yaml").finetuned["minilm-finetuned"]
+    given = given.model_copy(update={"train_batch_size": size, "gradient_accumulation_steps": passes})
+    assert finetuning._shared_batch(given) == (size, passes)
+    monkeypatch.setenv("WORLD_SIZE", str(shares))
+    assert finetuning._shared_batch(given) == own
+    monkeypatch.setenv("WORLD_SIZE", "5")
+    with pytest.raises(InputError, match=r"cannot be shared out to 5 processes"):
+        finetuning._shared_batch(given)
+
+
+def test_a_launcher_that_is_not_there(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "stages.launch", "stages.predict"]
+    settings = {"PYTHONPATH": str(ROOT), "LAUNCHER": "no-such-launcher --fast"}
+    done = subprocess.run(command, cwd=tmp_path, env=os.environ | settings, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "error: LAUNCHER=no-such-launcher: no such command\n")

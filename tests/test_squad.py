@@ -578,6 +578,11 @@ def test_held_out_articles_are_evenly_spread_and_nothing_is_lost(tmp_path: Path)
     hold_out(train, held_out, 0.2)
     titles = [[article["title"] for article in json.loads(path.read_text())["data"]] for path in (held_out, train)]
     assert titles == [["4", "9"], ["0", "1", "2", "3", "5", "6", "7", "8"]]
+    twice = {"version": "v2.0", "data": [{"title": title, "paragraphs": []} for title in ("a", "b", "a", "b")]}
+    train.write_text(json.dumps(twice))
+    hold_out(train, held_out, 0.5)
+    assert {article["title"] for article in json.loads(held_out.read_text())["data"]} == {"b"}
+    train.write_text(json.dumps(root | {"data": root["data"][:8]}))
     with pytest.raises(InputError, match=r"train\.json: threshold_share 0\.1 of 8 articles leaves none on one side"):
         hold_out(train, held_out, 0.1)
 

@@ -22,7 +22,7 @@ from stages.qa.spans import SpanReader
 from stages.qa.squad import Example
 from stages.qa.windows import IGNORED, NO_ANSWER, Windows
 
-CHUNK_GIB = {"cpu": 1 / 16, "cuda": 4}  # hidden states in memory at once
+CHUNK_GIB = {"cpu": 1 / 16, "cuda": 1}  # hidden states in memory at once
 
 
 def answer(
@@ -34,7 +34,7 @@ def answer(
 ) -> dict[str, Answers]:
     """Answer all questions under every protocol from one forward pass.
 
-    Raises NumericsError if a logit is not finite, naming model, layer and question.
+    Raises NumericsError if a logit is not finite, naming model and question.
     """
     readouts, layers = probes.readouts, encoder.layers
     stacked = torch.from_numpy(probes.weights).permute(1, 0, 3, 2).flatten(1, 2).to(encoder.model.device)

@@ -31,7 +31,7 @@ from stages.qa.probes import summed_loss, token_scores, window_softmax
 from stages.qa.progress import Progress
 from stages.qa.readouts import Probes, Readout
 
-BATCH = {"cpu": 4, "cuda": 256}  # windows of one product: their states stay in a CPU's cache, and fill a GPU
+BATCH = {"cpu": 4, "cuda": 32}  # windows of one product: their states stay in a CPU's cache, and fill a GPU
 HISTORY = 12  # steps that L-BFGS remembers
 LENGTHS = (1.0, 0.3, 0.1, 0.01)  # of a step, all tried in one pass as columns of one product
 SAMPLE = 256  # windows of the sampled Hessian
@@ -76,7 +76,7 @@ class _Objective:
 
     def sampled_hessian(self, z: Tensor) -> Tensor:
         """Cholesky factors (layers, 2, variants, hidden, hidden) of the Hessian over evenly spread windows, float64."""
-        sample = self.rows[:: max(1, len(self.rows) // SAMPLE)]
+        sample = self.rows[:: max(1, len(self.rows) // SAMPLE) | 1]  # odd: falls to all of 2, 4, 8 ... processes
         layers, hidden, sides, variants = z.shape
         weights = (z / self.scale).float().reshape(layers, hidden, sides * variants)
         total = torch.zeros(layers, sides * variants, hidden, hidden, dtype=torch.float64, device=z.device)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from stages.qa import processes
 from stages.qa.encoder import Chunk, Encoder, encode, pieces
+from stages.qa.errors import InputError
 from stages.qa.progress import Progress
 from stages.qa.windows import Windows
 
@@ -29,20 +30,23 @@ class Batch:
 class Features:
     """The hidden states of `windows` under a frozen encoder. All passes after the first are cheap if they fit `gib`.
 
-    Of several processes, each encodes its own windows, and `gib` is the memory of one.
+    Of several processes, each encodes its own windows, and `gib` is the memory of one. InputError if one had none.
     """
 
     def __init__(self, encoder: Encoder, windows: Windows, *, gib: float) -> None:
         self.encoder = encoder
         self.windows = windows
-        self.gib = gib * processes.count()
-        self.fits = encoder.state_bytes * int(windows.starts[-1]) <= self.gib * 2**30
+        self.gib = gib
+        self.fits = encoder.state_bytes * int(windows.starts[-1]) <= gib * processes.count() * 2**30
+        if len(windows) < processes.count():
+            raise InputError(f"{len(windows)} training windows are too few for {processes.count()} processes")
         self._kept: Chunk | None = None
 
     def batches(self, order: np.ndarray, batch_size: int) -> Iterator[Batch]:
         """The windows of `order` (indices, each once) in batches of `batch_size`, the last one smaller."""
         if not self.fits:
-            for piece in pieces(self.encoder, self.windows, order, gib=self.gib, multiple=batch_size):
+            gib = self.gib * len(order) / max(len(own(order)), 1)  # such that its own part takes what it may
+            for piece in pieces(self.encoder, self.windows, order, gib=gib, multiple=batch_size):
                 chunk = encode(self.encoder, self.windows, own(piece))
                 first = 0
                 for place in range(0, len(piece), batch_size):

@@ -30,7 +30,7 @@ from stages.qa.artifacts import disk_faults
 from stages.qa.checkpoints import check_length, load_config, load_model, load_tokenizer, uses_token_types
 from stages.qa.config import Finetuning
 from stages.qa.errors import InputError, IntegrityError, NumericsError
-from stages.qa.precision import bf16_is_fast
+from stages.qa.precision import mixed_precision
 from stages.qa.publishing import sole_writer, whole_folder
 from stages.qa.snapshots import verify_snapshot, write_manifest
 from stages.qa.windows import IGNORED, Windows
@@ -140,7 +140,8 @@ def finetune(
     with sole_writer(work):
         with whole_folder(out) as new:
             _train(base, windows, new, settings=settings, work=work, device=device)
-        shutil.rmtree(work, ignore_errors=True)
+        if processes.rank() == 0:
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def _train(base: Path, windows: Windows, out: Path, *, settings: Finetuning, work: Path, device: torch.device) -> None:
@@ -158,7 +159,7 @@ def _train(base: Path, windows: Windows, out: Path, *, settings: Finetuning, wor
     )
     steps = steps_in_epoch * settings.num_train_epochs
     logging_steps = max(1, steps // LOG_POINTS)
-    precision = _precision(settings.mixed_precision, device)
+    precision = mixed_precision(settings.mixed_precision, device.type)
     batch_size, accumulation = _shared_batch(settings)
     arguments = TrainingArguments(
         output_dir=str(work),
@@ -182,6 +183,8 @@ def _train(base: Path, windows: Windows, out: Path, *, settings: Finetuning, wor
         report_to=[],
         remove_unused_columns=False,
     )
+    arguments.mixed_precision = precision  # not what a launcher's environment says
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # one process uses one GPU: several would multiply the batch
     trainer = _Trainer(
         model=model,
         args=arguments,
@@ -190,6 +193,8 @@ def _train(base: Path, windows: Windows, out: Path, *, settings: Finetuning, wor
         callbacks=[_Watch()],
     )
     trainer.remove_callback(PrinterCallback)
+    if processes.rank():
+        torch.manual_seed(settings.seed + processes.rank())  # dropout of its own windows, not the first process's again
     last = processes.from_first(_last_checkpoint(work) if processes.rank() == 0 else None)
     logger.info(
         "fine-tuning %s: %d windows, %d steps, %s precision, on %s%s",
@@ -204,13 +209,6 @@ def _train(base: Path, windows: Windows, out: Path, *, settings: Finetuning, wor
     history = [{k: row[k] for k in ("step", "epoch", "loss")} for row in trainer.state.log_history if "loss" in row]
     (out / "loss.json").write_text(json.dumps(history, indent=1) + "\n")
     write_manifest(out, source=f"finetune:{base.name}")
-
-
-def _precision(choice: str, device: torch.device) -> str:
-    """`auto` is bf16 where this machine multiplies it fast, else no."""
-    if choice != "auto":
-        return choice
-    return "bf16" if processes.from_first(bf16_is_fast(device.type)) else "no"
 
 
 def _shared_batch(settings: Finetuning) -> tuple[int, int]:
@@ -229,8 +227,9 @@ def _shared_batch(settings: Finetuning) -> tuple[int, int]:
 
 
 def _fingerprint(manifest: dict[str, Any], windows: Windows, settings: Finetuning) -> str:
-    """A name for all that a checkpoint depends on: base weights, training windows, settings."""
-    digest = hashlib.sha256(json.dumps([manifest["files"], settings.model_dump()], sort_keys=True).encode())
+    """A name for all that a checkpoint depends on: base weights, training windows, settings, number of processes."""
+    settled = manifest["files"], settings.model_dump(), processes.count()
+    digest = hashlib.sha256(json.dumps(settled, sort_keys=True).encode())
     for array in (windows.input_ids, windows.token_type_ids, windows.starts, windows.targets):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:16]

@@ -1,9 +1,11 @@
-"""Whether this machine multiplies bfloat16 fast."""
+"""Whether this machine multiplies bfloat16 fast, and what follows for fine-tuning."""
 
 import time
 from functools import cache
 
 import torch
+
+from stages.qa import processes
 
 SIZE, ROUNDS = 1024, 5  # of the timed matrix product
 SPEED_UP = 2.5  # of bfloat16 products, below which layer norms, softmax and copies eat the gain on a CPU
@@ -25,3 +27,10 @@ def bf16_is_fast(device: str) -> bool:
             matrix @ matrix
             seconds[dtype] = min(seconds[dtype], time.perf_counter() - start)
     return seconds[torch.float32] > SPEED_UP * seconds[torch.bfloat16]
+
+
+def mixed_precision(choice: str, device: str) -> str:
+    """The Trainer's: `auto` is bf16 where this machine multiplies it fast, else no; the first process decides."""
+    if choice != "auto":
+        return choice
+    return "bf16" if processes.from_first(bf16_is_fast(device)) else "no"

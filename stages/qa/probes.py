@@ -124,7 +124,7 @@ def with_dropout(batch: Batch, share: float, *seed: int) -> Batch:
         return batch
     hidden = batch.states.shape[2]
     bits = [
-        np.random.default_rng([*seed, row]).integers(2**16, size=(tokens, hidden), dtype=np.uint16)
+        np.random.default_rng([*seed, row + 1]).integers(2**16, size=(tokens, hidden), dtype=np.uint16)
         for row, tokens in zip(batch.rows.tolist(), batch.lengths.tolist(), strict=True)
     ]
     kept = torch.from_numpy(np.concatenate(bits) >= round(share * 2**16))

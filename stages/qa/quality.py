@@ -10,6 +10,7 @@ import numpy as np
 
 from stages.qa.answerability import average_precision, best_threshold, cross_fitted, reliability, roc_area
 from stages.qa.config import Statistics
+from stages.qa.errors import InputError
 from stages.qa.question_scores import QuestionScores
 
 # *_nll: nats, of the gold start and end; thresholds: probabilities of no answer; all other figures: percent
@@ -28,12 +29,15 @@ def quality_rows(
 ) -> list[Row]:
     """A row under QUALITY for each protocol, reading and layer; None where there are no such questions.
 
-    `held_out`: the held-out training questions under the same protocols and readings; empty if none were held out.
+    `held_out`: the held-out training questions under the same protocols and readings (InputError otherwise); empty if
+    none were held out.
     """
     rows: list[Row] = []
     for protocol, scores in scored.items():
         counted = [(len(each.ids), len(np.unique(each.article))) for each in (scores, held_out.get(protocol)) if each]
         basis: Row = dict(zip(BASIS, [*chain(*counted), 0, 0], strict=False))
+        if protocol in held_out and held_out[protocol].readings != scores.readings:
+            raise InputError(f"{model}, {protocol}: dev and held-out questions were not read alike; run predict again")
         folds = fold_of(scores, settings.folds)
         points: dict[tuple[str, int], list[dict[str, float]]] = {}
         for row, reading in enumerate(scores.readings):

@@ -90,16 +90,20 @@ def keep_articles(path: Path, articles: int) -> None:
 def hold_out(path: Path, held: Path, share: float) -> None:
     """Move a share of the articles of the file at `path`, evenly spread, to the file `held`; none if it is 0.
 
+    Articles of one title are one article.
+
     InputError if the file is not SQuAD-format, or if either file would have no article.
     """
     if not share:
         return
     root, data = _articles(path)
-    moved = [int((place + 1) * share) > int(place * share) for place in range(len(data))]
+    titles = [str(a.get("title", place)) if isinstance(a, dict) else str(place) for place, a in enumerate(data)]
+    places = {title: place for place, title in enumerate(dict.fromkeys(titles))}
+    moved = [int((places[title] + 1) * share) > int(places[title] * share) for title in titles]
     if len(set(moved)) < 2:
-        raise InputError(f"{path}: threshold_share {share:g} of {len(data)} articles leaves none on one side")
-    for target, held_out in ((held, True), (path, False)):
-        kept = [article for article, is_moved in zip(data, moved, strict=True) if is_moved == held_out]
+        raise InputError(f"{path}: threshold_share {share:g} of {len(places)} articles leaves none on one side")
+    for target, is_held_out in ((held, True), (path, False)):
+        kept = [article for article, is_moved in zip(data, moved, strict=True) if is_moved == is_held_out]
         write_json(target, root | {"data": kept})
 
 
