@@ -91,7 +91,7 @@ def test_every_control_at_that_size(browser: Any, html: Path) -> None:  # noqa: 
         for name, action in ACTIONS.items():
             waits.setdefault(name, []).append(page.evaluate(WAIT, action))
             found.add(page.text_content("#found"))
-        assert len(found) > 6, found  # the filters were at work
+        assert len(found) > 3, found  # the filters were at work
         page.reload()
         page.wait_for_selector("html[data-ready=all]")
     page.close()
