@@ -89,14 +89,13 @@ def train_variants(encoder: Encoder, some: list[Example], count: int) -> None:
 
 
 def of_length(encoder: Encoder, examples: list[Example], length: int, *, total: int) -> Windows:
-    """Windows of exactly `length` tokens, real text, `total` tokens in all: contexts are joined where one is short."""
-    joined = " ".join(dict.fromkeys(example.context for example in examples))
-    one = replace(examples[0], context=joined[: total * 12], answers=(), is_impossible=True)
+    """Windows of exactly `length` tokens, real text, `total` tokens in all: contexts are joined, again if need be."""
+    joined = " ".join(dict.fromkeys(example.context for example in examples)) + " "
+    enough = joined * (1 + total * 12 // len(joined))
+    one = replace(examples[0], context=enough[: total * 12], answers=(), is_impossible=True)
     sizes = {**WINDOWS, "max_seq_length": length, "doc_stride": max(1, length - 64)}
     windows = make_windows([one], encoder.tokenizer, **sizes)
     rows = np.flatnonzero(windows.lengths == length)[: total // length]
-    if len(rows) < total // length:
-        raise SystemExit(f"error: too little text for {total // length} windows of {length} tokens; raise --questions")
     return keep(windows, rows)
 
 
