@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -66,10 +66,9 @@ def save_answers(folder: Path, answers: Answers) -> None:
 
     Several learning rates or seeds: the official form holds the first of them only.
     """
-    unique: dict[str, int] = {}
-    index = [[unique.setdefault(text, len(unique)) for text in row] for row in answers.texts]
+    places, texts = pack_texts(answers.texts)
     tensors = {
-        "text": np.array(index, dtype=np.int32),
+        "text": places,
         "chars": answers.spans.chars,
         "tokens": answers.spans.tokens,
         "score": answers.spans.score,
@@ -81,7 +80,7 @@ def save_answers(folder: Path, answers: Answers) -> None:
     header = {
         "readings": [asdict(reading) for reading in answers.readings],
         "ids": answers.ids,
-        "texts": list(unique),
+        "texts": texts,
         "null_threshold": answers.null_threshold,
     }
     write_json(folder / "answers.json", header)
@@ -92,6 +91,22 @@ def save_answers(folder: Path, answers: Answers) -> None:
             written.add(place)
             write_json(folder / f"{place}.json", answers.final(row))
             write_json(folder / f"{place}_null_probability.json", answers.null_probabilities(row))
+
+
+def pack_texts(texts: list[list[str]]) -> tuple[np.ndarray, list[str]]:
+    """The place of each text, (readings, questions) int32, in a list that has each once."""
+    unique: dict[str, int] = {}
+    places = [[unique.setdefault(text, len(unique)) for text in row] for row in texts]
+    return np.array(places, dtype=np.int32), list(unique)
+
+
+def unpack(header: dict[str, Any], places: np.ndarray) -> tuple[list[Reading], list[list[str]]]:
+    """The readings of a written header, and its texts at their places."""
+    readings = [
+        Reading(row["kind"], row["layer"], None if row["readout"] is None else Readout(**row["readout"]))
+        for row in header["readings"]
+    ]
+    return readings, [[header["texts"][i] for i in row] for row in places.tolist()]
 
 
 def _official_place(reading: Reading) -> str:
@@ -106,13 +121,11 @@ def load_answers(folder: Path) -> Answers:
     """Read what `save_answers` wrote; IntegrityError names the file that is damaged."""
     header = read_json(folder / "answers.json")
     tensors = read_tensors(folder / "answers.safetensors")
+    readings, texts = unpack(header, tensors["text"])
     return Answers(
-        readings=[
-            Reading(row["kind"], row["layer"], None if row["readout"] is None else Readout(**row["readout"]))
-            for row in header["readings"]
-        ],
+        readings,
         ids=header["ids"],
-        texts=[[header["texts"][i] for i in row] for row in tensors["text"].tolist()],
+        texts=texts,
         spans=Spans(**{name: tensors[name] for name in ("chars", "tokens", "score", "null_score")}),
         null_threshold=header["null_threshold"],
         nll=tensors["nll"],

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.qa.answers import Answers, Reading, null_probability
+from stages.qa.answers import Answers, Reading, null_probability, pack_texts, unpack
 from stages.qa.artifacts import read_json, read_tensors, refuses_damage, write_json, write_tensors
 from stages.qa.errors import IntegrityError
-from stages.qa.readouts import Readout
 from stages.qa.scoring import question_scores
 from stages.qa.squad import Example
 
@@ -87,12 +86,11 @@ ARRAYS = (
 
 def save_question_scores(folder: Path, scores: QuestionScores) -> None:
     """Write questions.json (readings, ids, texts) and questions.safetensors (the arrays)."""
-    unique: dict[str, int] = {}
-    index = [[unique.setdefault(text, len(unique)) for text in row] for row in scores.texts]
-    tensors = {name: getattr(scores, name) for name in ARRAYS} | {"text": np.array(index, dtype=np.int32)}
+    places, texts = pack_texts(scores.texts)
+    tensors = {name: getattr(scores, name) for name in ARRAYS} | {"text": places}
     write_tensors(folder / "questions.safetensors", tensors)
     readings = [asdict(reading) for reading in scores.readings]
-    write_json(folder / "questions.json", {"readings": readings, "ids": scores.ids, "texts": list(unique)})
+    write_json(folder / "questions.json", {"readings": readings, "ids": scores.ids, "texts": texts})
 
 
 @refuses_damage
@@ -102,12 +100,10 @@ def load_question_scores(folder: Path) -> QuestionScores:
     tensors = read_tensors(folder / "questions.safetensors")
     if missing := {*ARRAYS, "text"} - tensors.keys():
         raise IntegrityError(f"{folder}/questions.safetensors: no {min(missing)}; run the evaluate stage again")
+    readings, texts = unpack(header, tensors["text"])
     return QuestionScores(
-        readings=[
-            Reading(row["kind"], row["layer"], row["readout"] and Readout(**row["readout"]))
-            for row in header["readings"]
-        ],
+        readings,
         ids=header["ids"],
-        texts=[[header["texts"][i] for i in row] for row in tensors["text"].tolist()],
+        texts=texts,
         **{name: tensors[name] for name in ARRAYS},
     )

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, chain
+from itertools import accumulate, chain, pairwise
 
 import numpy as np
 from transformers import PreTrainedTokenizerFast
@@ -170,8 +170,8 @@ def _tokenise(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> tuple[lis
     unknown = tokenizer.unk_token_id
     if unknown is not None:
         ids[np.isin(ids, [i for i in tokenizer.all_special_ids if i != unknown])] = unknown
-    cuts = np.cumsum(sizes[:-1])
-    return np.split(ids, cuts), np.split(offsets, cuts)
+    bounds = list(pairwise(accumulate(sizes, initial=0)))
+    return [ids[first:last] for first, last in bounds], [offsets[first:last] for first, last in bounds]
 
 
 def _token_span(example: Example, chars: np.ndarray) -> tuple[int, int] | None:
