@@ -13,8 +13,7 @@ from stages.qa import finetuning
 from stages.qa.artifacts import read_json, read_tensors
 from stages.qa.config import load_params
 from stages.qa.errors import InputError
-from tests.test_smoke import ROOT, shortened
-from tests.tiny_models import make_tiny
+from tests.test_smoke import ROOT, tiny_study
 
 TWO = "accelerate launch --multi_gpu --num_processes 2"  # without a GPU: two processes on the CPU
 DATA = "data/squad/sample"
@@ -24,15 +23,7 @@ DATA = "data/squad/sample"
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which finetune, probe_train and predict have run, by one process and by two (data2/)."""
     root = tmp_path_factory.mktemp("study")
-    make_tiny("bert", root / "tiny")
-    (root / "tiny" / "manifest.json").unlink()
-    params = YAML(typ="safe").load(ROOT / "params.yaml")
-    params |= {"precision": "fp32"}
-    for name, articles in ("train", 3), ("dev", 2):
-        shortened(ROOT / f"data/sample/{name}.json", root / f"{name}.json", articles)
-        params["datasets"]["sample"][name]["source"] = f"{name}.json"
-    params["datasets"]["sample"]["threshold_share"] = 0.0
-    params["encoders"] = {"tiny": {"sources": ["path:tiny"], "sha256": {}, "weights": "pretrained", "seed": None}}
+    params = tiny_study(root, train=3, dev=2, threshold_share=0.0)
     tuned = {"base": "tiny", "num_train_epochs": 1, "train_batch_size": 4, "gradient_accumulation_steps": 2}
     params["finetuned"] = {"tuned": params["finetuned"]["minilm-finetuned"] | tuned}
     params["finetuned"]["tuned"] |= {"save_steps": 5, "mixed_precision": "no"}

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,25 +33,26 @@ from tests.tiny_models import make_tiny
 ROOT = Path(__file__).parents[1]
 
 
-def shortened(source: Path, out: Path, articles: int) -> None:
-    data = json.loads(source.read_text())
-    out.write_text(json.dumps(data | {"data": data["data"][:articles]}))
+def tiny_study(root: Path, *, train: int, dev: int, threshold_share: float) -> dict[str, Any]:
+    """A tiny encoder and the first articles of the sample at `root`; the demo's parameters, on these files."""
+    make_tiny("bert", root / "tiny")
+    (root / "tiny" / "manifest.json").unlink()
+    params: dict[str, Any] = YAML(typ="safe").load(ROOT / "params.yaml")
+    for name, articles in ("train", train), ("dev", dev):
+        data = json.loads((ROOT / f"data/sample/{name}.json").read_text())
+        (root / f"{name}.json").write_text(json.dumps(data | {"data": data["data"][:articles]}))
+        params["datasets"]["sample"][name]["source"] = f"{name}.json"
+    params["datasets"]["sample"]["threshold_share"] = threshold_share
+    encoder = {"sources": ["path:tiny"], "sha256": {}, "weights": "pretrained", "seed": None}
+    return params | {"precision": "fp32", "encoders": {"tiny": encoder}}
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with params.yaml after all stages have run, two learning rates and two seeds."""
     root = tmp_path_factory.mktemp("study")
-    make_tiny("bert", root / "tiny")
-    (root / "tiny" / "manifest.json").unlink()
-    params = YAML(typ="safe").load(ROOT / "params.yaml")
-    params |= {"study": "smoke", "precision": "fp32"}
-    for name, articles in ("train", 4), ("dev", 2):
-        shortened(ROOT / f"data/sample/{name}.json", root / f"{name}.json", articles)
-        params["datasets"]["sample"][name]["source"] = f"{name}.json"
-    params["datasets"]["sample"]["threshold_share"] = 0.25
-    encoder = {"sources": ["path:tiny"], "sha256": {}, "weights": "pretrained", "seed": None}
-    params["encoders"] = {"tiny": encoder, "random": encoder | {"weights": "random", "seed": 3}}
+    params = tiny_study(root, train=4, dev=2, threshold_share=0.25) | {"study": "smoke"}
+    params["encoders"]["random"] = params["encoders"]["tiny"] | {"weights": "random", "seed": 3}
     params["finetuned"] = {"tuned": params["finetuned"]["minilm-finetuned"] | {"base": "tiny", "num_train_epochs": 1}}
     params["probed"] = ["tuned", "tiny", "random"]
     params["probe"] |= {"epochs": 2, "learning_rates": [0.01, 0.001], "seeds": [0, 1], "split": "disjoint"}
