@@ -95,7 +95,7 @@ def check_updates(states: list[Tensor], starts: Tensor, ends: Tensor, *, lr: flo
     initial = _stacked(probes)
     bank = ProbeBank(initial, torch.tensor([lr]), max_grad_norm=1.0)
     lengths = torch.full((len(targets),), cut)
-    batch = Batch(rows=np.arange(len(targets)), states=layers.flatten(1, 2), lengths=lengths, targets=targets)
+    batch = Batch.packed(rows=np.arange(len(targets)), states=layers.flatten(1, 2), lengths=lengths, targets=targets)
     for _ in range(steps):
         for probe, layer in zip(probes, layers, strict=True):
             probe.train(layer, targets[:, 0].clone(), targets[:, 1].clone())

@@ -93,7 +93,7 @@ def main(
 def bank_pass(layers: int, hidden: int, batches: list, dropout: float) -> Callable[[], None]:  # type: ignore[type-arg]
     """One epoch of a single-seed, single-rate probe bank."""
     start = initial_weights(layers, hidden, [0], std=0.02)
-    bank = ProbeBank(start.to(batches[0].states.device), torch.tensor([1e-3]), max_grad_norm=1.0)
+    bank = ProbeBank(start.to(batches[0].store.device), torch.tensor([1e-3]), max_grad_norm=1.0)
 
     def learn() -> None:
         for batch in batches:

@@ -24,7 +24,7 @@ def batches(number: int, *, planted: bool, seed: int = 0) -> list[Batch]:
         if planted:
             for side in range(2):
                 states[1, torch.cumsum(LENGTHS, 0) - LENGTHS + targets[:, side], side] += 6
-        found.append(Batch(rows=4 * step + np.arange(4), states=states, lengths=LENGTHS, targets=targets))
+        found.append(Batch.packed(rows=4 * step + np.arange(4), states=states, lengths=LENGTHS, targets=targets))
     return found
 
 

@@ -33,7 +33,7 @@ class Given:
     def batches(self, order: np.ndarray, batch_size: int):
         for place in range(0, len(order), batch_size):
             rows = order[place : place + batch_size]
-            yield Batch(
+            yield Batch.packed(
                 rows=rows,
                 states=torch.from_numpy(np.concatenate([self.states[row] for row in rows], axis=1)).float(),
                 lengths=torch.from_numpy(self.lengths[rows]),

@@ -59,7 +59,7 @@ def test_a_network_reads_what_no_direction_holds(tmp_path) -> None:
         sign = 2 * torch.randint(2, (16,), generator=generator) - 1
         states[0, torch.arange(16) * 10 + targets[:, 0], 0] = 3.0 * sign
         for name, learner in (("linear", linear), ("network", network)):
-            learner.update(0, 16, Batch(rows=np.arange(16), states=states, lengths=lengths, targets=targets))
+            learner.update(0, 16, Batch.packed(rows=np.arange(16), states=states, lengths=lengths, targets=targets))
             if step >= 350:
                 best = learner.module(states)[0, :, 0].view(16, 10).argmax(-1)
                 right[name] += (best == targets[:, 0]).float().mean().item() / 50

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from stages.qa import probes
 from stages.qa.config import Probe
 from stages.qa.features import Batch
 from stages.qa.probes import ProbeBank, initial_weights, summed_loss, train_probes, with_dropout
@@ -19,9 +20,19 @@ GOLDEN = Path(__file__).parent / "golden" / "original_probe_updates.npz"
 def random_batch(generator: torch.Generator, *, layers: int = 3, hidden: int = 5) -> Batch:
     lengths = torch.tensor([4, 7, 2])
     states = torch.randn(layers, int(lengths.sum()), hidden, generator=generator)
-    return Batch(rows=np.arange(3), states=states, lengths=lengths, targets=torch.tensor([[1, 3], [0, 0], [1, 1]]))
+    return Batch.packed(
+        rows=np.arange(3), states=states, lengths=lengths, targets=torch.tensor([[1, 3], [0, 0], [1, 1]])
+    )
 
 
+@pytest.fixture(params=["window by window", "whole batches"])
+def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a CPU, and as on a GPU."""
+    if request.param == "whole batches":
+        monkeypatch.setattr(Batch, "pieces", lambda batch: iter([(batch.states, batch.lengths, batch.targets)]))
+
+
+@pytest.mark.usefixtures("both_ways")
 @pytest.mark.parametrize("rate", ["3e-05", "0.01"])
 def test_equals_the_original_updates(rate: str) -> None:
     golden = np.load(GOLDEN)
@@ -31,7 +42,7 @@ def test_equals_the_original_updates(rate: str) -> None:
     for step, (features, start, end) in enumerate(zip(golden["features"], golden["start"], golden["end"], strict=True)):
         batch, tokens, hidden = features.shape
         bank.update(
-            Batch(
+            Batch.packed(
                 rows=np.arange(batch),
                 states=torch.from_numpy(features).reshape(1, batch * tokens, hidden),
                 lengths=torch.full((batch,), tokens),
@@ -45,6 +56,7 @@ def test_equals_the_original_updates(rate: str) -> None:
     assert not after
 
 
+@pytest.mark.usefixtures("both_ways")
 def test_gradient_equals_autograd_over_a_padded_softmax() -> None:
     generator = torch.Generator().manual_seed(0)
     batch = random_batch(generator)
@@ -87,6 +99,23 @@ def test_variants_do_not_feel_each_other() -> None:
         torch.testing.assert_close(bank.weights[..., [i]], alone[i].weights, rtol=1e-5, atol=1e-7)
 
 
+def test_small_products_take_one_thread_and_leave_the_others_to_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+    monkeypatch.setattr(probes, "token_scores", lambda *_: threads.append(torch.get_num_threads()) or 1 / 0)
+    monkeypatch.setattr(probes, "SMALL", 7 * 30 + 1)  # the longest of the windows has 7 tokens
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for variants in (1, 2):
+            weights = torch.ones(3, 5, 2, variants)
+            with pytest.raises(ZeroDivisionError):
+                summed_loss(random_batch(torch.Generator().manual_seed(2)), weights)
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert threads == [1, 2]
+
+
 def test_batch_without_targets_changes_nothing() -> None:
     batch = random_batch(torch.Generator().manual_seed(2))
     batch.targets[:] = -1
@@ -98,7 +127,7 @@ def test_batch_without_targets_changes_nothing() -> None:
 
 
 def test_dropout_keeps_the_mean_and_shares_its_mask() -> None:
-    batch = Batch(np.array([3, 8]), torch.ones(2, 4000, 5), torch.tensor([2500, 1500]), torch.zeros(2, 2).long())
+    batch = Batch.packed(np.array([3, 8]), torch.ones(2, 4000, 5), torch.tensor([2500, 1500]), torch.zeros(2, 2).long())
     dropped = with_dropout(batch, 0.1, 0).states
     assert dropped.unique().tolist() == pytest.approx([0, 1 / 0.9])
     assert dropped.mean().item() == pytest.approx(1, abs=0.01)
@@ -109,8 +138,8 @@ def test_dropout_keeps_the_mean_and_shares_its_mask() -> None:
 
 def test_a_windows_dropout_does_not_depend_on_its_batch() -> None:
     states, lengths = torch.ones(2, 40, 5), torch.tensor([25, 15])
-    both = Batch(np.array([3, 8]), states, lengths, torch.zeros(2, 2).long())
-    alone = Batch(np.array([8]), states[:, 25:], lengths[1:], torch.zeros(1, 2).long())
+    both = Batch.packed(np.array([3, 8]), states, lengths, torch.zeros(2, 2).long())
+    alone = Batch.packed(np.array([8]), states[:, 25:], lengths[1:], torch.zeros(1, 2).long())
     assert torch.equal(with_dropout(both, 0.5, 4, 1).states[:, 25:], with_dropout(alone, 0.5, 4, 1).states)
 
 
@@ -129,7 +158,7 @@ class KeptFeatures:
         for place in range(0, len(order), batch_size):
             rows = order[place : place + batch_size]
             states = torch.cat([self.states[row] for row in rows], dim=1)
-            yield Batch(rows, states, self.lengths[rows], self.targets[rows])
+            yield Batch.packed(rows, states, self.lengths[rows], self.targets[rows])
 
 
 SETTINGS = Probe(

@@ -79,7 +79,7 @@ class CodeLength:
             batch = replace(batch, targets=torch.from_numpy(self.targets[batch.rows]).to(batch.targets.device))
         loss, counts = self.bank.update(batch)
         self.nats += loss.double()
-        self.uniform_nats += (has_target(batch) * batch.lengths.double().log()[:, None]).sum()
+        self.uniform_nats += (has_target(batch.lengths, batch.targets) * batch.lengths.double().log()[:, None]).sum()
         self.positions += int(counts.sum())
 
     def rows(self) -> list[CodeRow]:

@@ -18,6 +18,7 @@ needed.
 
 from collections import deque
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import torch
@@ -31,7 +32,7 @@ from stages.qa.probes import summed_loss, token_scores, window_softmax
 from stages.qa.progress import Progress
 from stages.qa.readouts import Probes, Readout
 
-BATCH = {"cpu": 4, "cuda": 32}  # windows of one product: their states stay in a CPU's cache, and fill a GPU
+BATCH = {"cpu": 8, "cuda": 32}  # windows whose gradients are added up in float32; that many fill a GPU
 HISTORY = 12  # steps that L-BFGS remembers
 LENGTHS = (1.0, 0.3, 0.1, 0.01)  # of a step, all tried in one pass as columns of one product
 SAMPLE = 256  # windows of the sampled Hessian
@@ -81,8 +82,7 @@ class _Objective:
         weights = (z / self.scale).float().reshape(layers, hidden, sides * variants)
         total = torch.zeros(layers, sides * variants, hidden, hidden, dtype=torch.float64, device=z.device)
         for batch in self.features.batches(own(sample), self.batch_size):
-            logits = token_scores(batch.states, weights)
-            probability = window_softmax(logits, batch.lengths)[0].exp()  # (layers, tokens, columns)
+            probability = window_softmax(token_scores(batch.states, weights), batch.lengths)[0].exp()
             states = batch.states / self.scale[:, None, :, 0, 0].float()
             owner = torch.repeat_interleave(torch.arange(len(batch.lengths), device=z.device), batch.lengths)
             for column in range(sides * variants):
@@ -105,8 +105,8 @@ def feature_scale(features: Features) -> Tensor:
     """Standard deviation of each feature over all tokens, (layers, hidden) float64; 1 for a constant feature."""
     count, mean, squares = 0, None, None
     batches = features.batches(own(np.arange(len(features.windows))), BATCH[features.encoder.model.device.type])
-    for batch in batches:
-        states = batch.states.double()
+    for states, _, _ in chain.from_iterable(batch.pieces() for batch in batches):
+        states = states.double()
         size, centre = states.shape[1], states.mean(1)
         spread = (states - centre[:, None]).square().sum(1)
         if mean is None or squares is None:

@@ -1,7 +1,9 @@
 """Batches of frozen hidden states for the probes: kept in memory where they fit, else recomputed pass by pass."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -16,15 +18,54 @@ from stages.qa.windows import Windows
 
 @dataclass(frozen=True)
 class Batch:
-    """Hidden states of some windows, packed, with the position of the answer in each.
+    """Some windows, where their hidden states are, and the position of the answer in each.
 
     Of several processes, each has its own windows of the batch, perhaps none.
     """
 
     rows: np.ndarray  # (windows,) int64: indices into Windows
-    states: Tensor  # (layers, tokens, hidden) float32
-    lengths: Tensor  # (windows,) int64
+    store: Tensor  # (layers, tokens, hidden) float32 or bfloat16: hidden states of these windows and of others
+    places: list[slice]  # the tokens of each window in `store`
     targets: Tensor  # (windows, 2) int64: first and last token of the answer; IGNORED, or past the end: no target
+
+    @classmethod
+    def packed(cls, rows: np.ndarray, states: Tensor, lengths: Tensor, targets: Tensor) -> "Batch":
+        """A batch whose windows lie in `states` (layers, tokens, hidden) one after the other."""
+        ends = torch.cumsum(lengths, 0).tolist()
+        return cls(rows, states, [slice(*bounds) for bounds in pairwise([0, *ends])], targets)
+
+    @cached_property
+    def lengths(self) -> Tensor:
+        """Tokens of each window, (windows,) int64."""
+        return torch.tensor([place.stop - place.start for place in self.places], dtype=torch.int64).to(
+            self.store.device
+        )
+
+    @cached_property
+    def states(self) -> Tensor:
+        """Hidden states of the windows, packed, (layers, tokens, hidden) float32.
+
+        Copied and widened window by window: one gather by an index, then a conversion, takes three times as long on a
+        CPU.
+        """
+        layers, _, hidden = self.store.shape
+        sizes = self.lengths.tolist()
+        states = torch.empty(layers, sum(sizes), hidden, device=self.store.device)
+        for part, place in zip(states.split(sizes, dim=1), self.places, strict=True):
+            part.copy_(self.store[:, place])
+        return states
+
+    def pieces(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Packed float32 states, lengths and targets of all windows at once; on a CPU of one window after the other.
+
+        One window's states, widened, stay in a CPU's cache for all that is done with them.
+        """
+        if self.store.device.type != "cpu":
+            yield self.states, self.lengths, self.targets
+            return
+        for window, place in enumerate(self.places):
+            row = slice(window, window + 1)
+            yield self.store[:, place].float(), self.lengths[row], self.targets[row]
 
 
 class Features:
@@ -49,44 +90,26 @@ class Features:
             for piece in pieces(self.encoder, self.windows, order, gib=gib, multiple=batch_size):
                 chunk = encode(self.encoder, self.windows, own(piece))
                 first = 0
-                for place in range(0, len(piece), batch_size):
-                    rows = own(piece[place : place + batch_size])
-                    tokens = slice(chunk.starts[first], chunk.starts[first + len(rows)])
-                    yield self._batch(chunk.states[:, tokens], rows)
+                for start in range(0, len(piece), batch_size):
+                    rows = own(piece[start : start + batch_size])
+                    yield self._batch(chunk, rows, range(first, first + len(rows)))
                     first += len(rows)
             return
         if self._kept is None:
             rows = own(np.arange(len(self.windows)))
             with Progress("encoding", total=len(rows), unit="window") as progress:
                 self._kept = encode(self.encoder, self.windows, rows, advance=progress.advance)
-        for place in range(0, len(order), batch_size):
-            rows = own(order[place : place + batch_size])
-            yield self._batch(_side_by_side(self._kept, rows), rows)
+        for start in range(0, len(order), batch_size):
+            rows = own(order[start : start + batch_size])
+            yield self._batch(self._kept, rows, rows // processes.count())
 
-    def _batch(self, states: Tensor, rows: np.ndarray) -> Batch:
-        device = states.device
-        return Batch(
-            rows=rows,
-            states=states.float(),
-            lengths=torch.from_numpy(self.windows.lengths[rows]).to(device),
-            targets=torch.from_numpy(self.windows.targets[rows]).to(device),
-        )
+    def _batch(self, chunk: Chunk, rows: np.ndarray, places: Iterable[int]) -> Batch:
+        """The windows `rows`, which are those at `places` of `chunk`."""
+        targets = torch.from_numpy(self.windows.targets[rows]).to(chunk.states.device)
+        tokens = [slice(int(chunk.starts[place]), int(chunk.starts[place + 1])) for place in places]
+        return Batch(rows, chunk.states, tokens, targets)
 
 
 def own(rows: np.ndarray) -> np.ndarray:
     """Those of `rows` that are this process's: every window belongs to one, whatever the order."""
     return rows[rows % processes.count() == processes.rank()]
-
-
-def _side_by_side(kept: Chunk, rows: np.ndarray) -> Tensor:
-    """The states of some of this process's windows as (layers, tokens, hidden) float32; `kept` holds all of them.
-
-    Copied and widened window by window: one gather by an index, then a conversion, takes three times as long on a CPU.
-    """
-    places = rows // processes.count()
-    found = [kept.states[:, kept.starts[place] : kept.starts[place + 1]] for place in places]
-    sizes = [states.shape[1] for states in found]
-    states = torch.empty(len(kept.states), sum(sizes), kept.states.shape[2], device=kept.states.device)
-    for part, of_window in zip(states.split(sizes, dim=1), found, strict=True):
-        part.copy_(of_window)
-    return states

@@ -49,7 +49,7 @@ class GradientLearner:
         states = batch.states.clone() if batch.states.is_inference() else batch.states
         self.module.see(states)
         log_probabilities, starts = window_softmax(self.module(states), batch.lengths)
-        valid = has_target(batch)
+        valid = has_target(batch.lengths, batch.targets)
         (counts,) = processes.summed(valid.sum(0))
         loss = log_probabilities.new_zeros(())
         for side in range(2):

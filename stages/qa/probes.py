@@ -7,8 +7,8 @@ changes neither the loss nor an answer.
 Source: github traviemcg/cs224nfinalproject, probe.py, whose updates this code reproduces (see tests/golden).
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import product
 from typing import Protocol
 
@@ -24,6 +24,7 @@ from stages.qa.readouts import Probes, Readout
 from stages.qa.windows import IGNORED
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # AdamW as the original used it: no bias correction, no weight decay
+SMALL = 2**23  # multiplications that take less time than it takes to wake a second thread (CPU)
 PARTS = 10  # points of the loss curve in an epoch
 
 
@@ -42,6 +43,8 @@ def window_softmax(logits: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     and for each window the row of its first token, (windows,) int64.
     """
     starts = torch.cumsum(lengths, 0) - lengths
+    if len(lengths) == 1:
+        return logits.transpose(1, 2).log_softmax(2).transpose(1, 2), starts  # the layout of token_scores
     owner = torch.repeat_interleave(torch.arange(len(lengths), device=logits.device), lengths)  # (tokens,)
     layers, _, columns = logits.shape
     index = owner[None, :, None].expand_as(logits)
@@ -52,9 +55,9 @@ def window_softmax(logits: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     return shifted - total.log().index_select(1, owner), starts
 
 
-def has_target(batch: Batch) -> Tensor:
+def has_target(lengths: Tensor, targets: Tensor) -> Tensor:
     """Whether start and end of each window have a target, (windows, 2) bool."""
-    return (batch.targets > IGNORED) & (batch.targets < batch.lengths[:, None])
+    return (targets > IGNORED) & (targets < lengths[:, None])
 
 
 def summed_loss(batch: Batch, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -63,20 +66,37 @@ def summed_loss(batch: Batch, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     weights (layers, hidden, 2, variants) -> loss (layers, 2, variants) in nats, gradient in the shape of `weights`,
     counts (2,) int64. The gradient is in closed form: hidden states times (probability - target).
     """
-    layers, _, sides, variants = weights.shape
-    logits = token_scores(batch.states, weights.flatten(2))
-    log_probabilities, starts = window_softmax(logits, batch.lengths)
-    valid = has_target(batch)  # (windows, 2)
-    counted = torch.repeat_interleave(valid, batch.lengths, dim=0)  # (tokens, 2)
-    log_probabilities = log_probabilities.reshape(layers, -1, sides, variants)
-    residual = log_probabilities.exp() * counted[None, :, :, None]
-    loss = logits.new_zeros(layers, sides, variants)
-    for side in range(sides):
-        rows = (starts + batch.targets[:, side])[valid[:, side]]
-        loss[:, side] = -log_probabilities[:, rows, side].sum(1)
-        residual[:, rows, side] -= 1
-    gradient = torch.bmm(residual.flatten(2).transpose(1, 2), batch.states).transpose(1, 2)
-    return loss, gradient.reshape(weights.shape), valid.sum(0)
+    layers, hidden, sides, variants = weights.shape
+    loss = weights.new_zeros(layers, sides, variants)
+    gradient = weights.new_zeros(layers, sides * variants, hidden)
+    counts = torch.zeros(sides, dtype=torch.int64, device=weights.device)
+    with _few_threads(batch, weights):
+        for states, lengths, targets in batch.pieces():
+            log_probabilities, starts = window_softmax(token_scores(states, weights.flatten(2)), lengths)
+            log_probabilities = log_probabilities.reshape(layers, -1, sides, variants)
+            valid = has_target(lengths, targets)
+            window, side = valid.nonzero(as_tuple=True)
+            row = starts[window] + targets[valid]
+            loss.index_add_(1, side, log_probabilities[:, row, side], alpha=-1)
+            residual = log_probabilities.exp()
+            if len(side) < valid.numel():
+                residual *= torch.repeat_interleave(valid, lengths, dim=0)[None, :, :, None]
+            residual[:, row, side] -= 1
+            gradient.baddbmm_(residual.flatten(2).transpose(1, 2), states)
+            counts += valid.sum(0)
+    return loss, gradient.transpose(1, 2).reshape(weights.shape), counts
+
+
+@contextmanager
+def _few_threads(batch: Batch, weights: Tensor) -> Iterator[None]:
+    """One thread for what is done with windows of `batch`, if the product of each with `weights` is SMALL (CPU)."""
+    threads = torch.get_num_threads()
+    if weights.numel() * max((place.stop - place.start for place in batch.places), default=0) < SMALL:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class ProbeBank:
@@ -96,14 +116,15 @@ class ProbeBank:
         (layers, 2, variants) in nats and (2,): of the whole batch, also if several processes have a part of it each.
         Start and end vector each have their own optimiser and are clipped by their own gradient norm.
         """
-        loss, gradient, counts = processes.summed(*summed_loss(batch, self.weights))
-        # the original's loss is the mean of the start and the end loss; without a target nothing changes
-        gradient = gradient / (2 * counts.clamp(min=1)[:, None])
-        norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)  # over hidden
-        gradient *= (self.max_grad_norm / (norm + 1e-6)).clamp(max=1)
-        self.first_moment.mul_(BETA1).add_(gradient, alpha=1 - BETA1)
-        self.second_moment.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
-        self.weights -= self.learning_rates * self.first_moment / (self.second_moment.sqrt() + EPSILON)
+        with _few_threads(batch, self.weights):
+            loss, gradient, counts = processes.summed(*summed_loss(batch, self.weights))
+            # the original's loss is the mean of the start and the end loss; without a target nothing changes
+            gradient = gradient / (2 * counts.clamp(min=1)[:, None])
+            norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)  # over hidden
+            gradient *= (self.max_grad_norm / (norm + 1e-6)).clamp(max=1)
+            self.first_moment.mul_(BETA1).add_(gradient, alpha=1 - BETA1)
+            self.second_moment.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
+            self.weights -= self.learning_rates * self.first_moment / (self.second_moment.sqrt() + EPSILON)
         return loss, counts
 
 
@@ -122,14 +143,15 @@ def with_dropout(batch: Batch, share: float, *seed: int) -> Batch:
     """
     if share == 0 or not len(batch.rows):
         return batch
-    hidden = batch.states.shape[2]
-    bits = [
-        np.random.default_rng([*seed, row + 1]).integers(2**16, size=(tokens, hidden), dtype=np.uint16)
-        for row, tokens in zip(batch.rows.tolist(), batch.lengths.tolist(), strict=True)
-    ]
-    kept = torch.from_numpy(np.concatenate(bits) >= round(share * 2**16))
-    mask = (kept / (1 - share)).to(batch.states.device)
-    return replace(batch, states=batch.states * mask)
+    layers, _, hidden = batch.store.shape
+    sizes = batch.lengths.tolist()
+    states = torch.empty(layers, sum(sizes), hidden, device=batch.store.device)
+    for row, place, part in zip(batch.rows.tolist(), batch.places, states.split(sizes, dim=1), strict=True):
+        generator = np.random.default_rng([*seed, row + 1])
+        bits = generator.integers(2**16, size=part.shape[1:], dtype=np.uint16)
+        mask = torch.from_numpy(bits >= round(share * 2**16)) / (1 - share)
+        torch.mul(batch.store[:, place], mask.to(states.device), out=part)
+    return Batch.packed(batch.rows, states, batch.lengths, batch.targets)
 
 
 class Learner(Protocol):
