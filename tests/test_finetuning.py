@@ -130,8 +130,11 @@ def test_loss_curve_is_that_of_a_training_loop_written_out(
         out = train("out", base=base)
     assert len(number) == len(windows)
     assert sorted(seen[: len(windows)]) == list(range(len(windows)))
-    orders = [seen[: len(windows)], seen[len(windows) :]]
+    size = -(-len(windows) // BATCH) * BATCH
+    orders = [seen[:size], seen[size:]]
     assert orders[0] != orders[1]
+    for order in orders:  # the last step is filled up from the start
+        assert order[len(windows) :] == order[: size - len(windows)] != []
     batches = [order[i : i + BATCH] for order in orders for i in range(0, len(order), BATCH)]
     model = AutoModelForQuestionAnswering.from_pretrained(base).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0)

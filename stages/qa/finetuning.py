@@ -7,6 +7,7 @@ import math
 import shutil
 import sys
 from collections.abc import Iterator
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -70,7 +71,9 @@ class _Features(Dataset[dict[str, Any]]):
 class _Order(Sampler[int]):
     """Windows of like length side by side, in an order that depends on the seed and the epoch alone.
 
-    The Trainer's own group_by_length draws from torch's global generator, so a resumed epoch would have another order.
+    The last step of an epoch is filled up with windows from its start: for several processes Accelerate would do so,
+    which then would take other steps than one. The Trainer's own group_by_length draws from torch's global generator,
+    so a resumed epoch would have another order.
     """
 
     def __init__(self, windows: Windows, *, group: int, seed: int) -> None:
@@ -80,12 +83,13 @@ class _Order(Sampler[int]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.lengths)
+        return -(-len(self.lengths) // self.group) * self.group
 
     def __iter__(self) -> Iterator[int]:
         seed = int(np.random.default_rng([self.seed, self.epoch]).integers(2**32))
         generator = torch.Generator().manual_seed(seed)
-        return iter(get_length_grouped_indices(self.lengths, self.group, generator=generator))
+        order = get_length_grouped_indices(self.lengths, self.group, generator=generator)
+        return islice(cycle(order), len(self))
 
 
 class _Trainer(Trainer):
@@ -154,10 +158,8 @@ def _train(base: Path, windows: Windows, out: Path, *, settings: Finetuning, wor
     model = load_model(base, config, head=True, fresh_head=True)
     check_length(model, int(windows.lengths.max(initial=0)), base.name)
     tokenizer = load_tokenizer(base, config)
-    steps_in_epoch = math.ceil(
-        math.ceil(len(windows) / settings.train_batch_size) / settings.gradient_accumulation_steps
-    )
-    steps = steps_in_epoch * settings.num_train_epochs
+    of_a_step = settings.train_batch_size * settings.gradient_accumulation_steps
+    steps = math.ceil(len(windows) / of_a_step) * settings.num_train_epochs
     logging_steps = max(1, steps // LOG_POINTS)
     precision = mixed_precision(settings.mixed_precision, device.type)
     batch_size, accumulation = _shared_batch(settings)
