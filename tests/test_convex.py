@@ -102,7 +102,7 @@ def test_strength_is_chosen_on_held_out_articles() -> None:
     articles = np.repeat(np.arange(10), 20)
     optimum = fit_optimum(given, articles, SETTINGS)
     assert all(certificate["gap"] <= 1e-4 for certificate in optimum.certificates)
-    assert optimum.certificates[0]["held_out_articles"] == 2
+    assert optimum.certificates[0]["l2_articles"] == 2
     assert optimum.certificates[0]["l2"] == 10.0  # layer 0 is noise: the strongest penalty wins
     assert optimum.certificates[1]["l2"] < 10.0  # layer 1 holds the start
     right = [

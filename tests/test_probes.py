@@ -140,7 +140,10 @@ def test_a_windows_dropout_does_not_depend_on_its_batch() -> None:
     states, lengths = torch.ones(2, 40, 5), torch.tensor([25, 15])
     both = Batch.packed(np.array([3, 8]), states, lengths, torch.zeros(2, 2).long())
     alone = Batch.packed(np.array([8]), states[:, 25:], lengths[1:], torch.zeros(1, 2).long())
-    assert torch.equal(with_dropout(both, 0.5, 4, 1).states[:, 25:], with_dropout(alone, 0.5, 4, 1).states)
+    dropped = with_dropout(both, 0.5, 4, 1)
+    assert torch.equal(dropped.states[:, 25:], with_dropout(alone, 0.5, 4, 1).states)
+    assert torch.equal(dropped.states, torch.cat([states for states, _, _ in dropped.pieces()], dim=1))
+    assert (both.states == 1).all()  # what is kept stays whole
 
 
 class KeptFeatures:

@@ -225,7 +225,7 @@ def fit_optimum(features: Features, articles: np.ndarray, settings: Convex) -> P
             "layer": layer,
             "l2": float(l2[layer]),
             "held_out_loss": float(held_out_loss[layer, best[layer]]),
-            "held_out_articles": len(held),
+            "l2_articles": len(held),
             "objective": float(final.objective[layer].mean()),
             "gradient_norm": float(final.gradient_norm[layer].max()),
             "gap": float(final.gap[layer].max()),

@@ -1,6 +1,6 @@
 """Batches of frozen hidden states for the probes: kept in memory where they fit, else recomputed pass by pass."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -27,6 +27,7 @@ class Batch:
     store: Tensor  # (layers, tokens, hidden) float32 or bfloat16: hidden states of these windows and of others
     places: list[slice]  # the tokens of each window in `store`
     targets: Tensor  # (windows, 2) int64: first and last token of the answer; IGNORED, or past the end: no target
+    factors: Callable[[int, int], Tensor] | None = None  # row, tokens -> (tokens, hidden): of its states in all layers
 
     @classmethod
     def packed(cls, rows: np.ndarray, states: Tensor, lengths: Tensor, targets: Tensor) -> "Batch":
@@ -51,8 +52,8 @@ class Batch:
         layers, _, hidden = self.store.shape
         sizes = self.lengths.tolist()
         states = torch.empty(layers, sum(sizes), hidden, device=self.store.device)
-        for part, place in zip(states.split(sizes, dim=1), self.places, strict=True):
-            part.copy_(self.store[:, place])
+        for part, window in zip(states.split(sizes, dim=1), range(len(sizes)), strict=True):
+            self._widen(window, part)
         return states
 
     def pieces(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -65,7 +66,15 @@ class Batch:
             return
         for window, place in enumerate(self.places):
             row = slice(window, window + 1)
-            yield self.store[:, place].float(), self.lengths[row], self.targets[row]
+            states = torch.empty_like(self.store[:, place], dtype=torch.float32)
+            yield self._widen(window, states), self.lengths[row], self.targets[row]
+
+    def _widen(self, window: int, out: Tensor) -> Tensor:
+        """The states of a window, times their factors, into `out` (layers, tokens, hidden) float32."""
+        out.copy_(self.store[:, self.places[window]])
+        if self.factors:
+            out *= self.factors(int(self.rows[window]), out.shape[1]).to(out.device)
+        return out
 
 
 class Features:

@@ -9,6 +9,7 @@ Source: github traviemcg/cs224nfinalproject, probe.py, whose updates this code r
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import product
 from typing import Protocol
 
@@ -139,19 +140,16 @@ def with_dropout(batch: Batch, share: float, *seed: int) -> Batch:
 
     One mask serves all layers, sides and variants: each probe sees the same law as with a mask of its own. A window's
     mask depends on `seed` and the window alone. `share` is taken to the nearest 2**-16: sixteen random bits a feature
-    cost half of what a random float does.
+    cost a fraction of what a random float does.
     """
-    if share == 0 or not len(batch.rows):
-        return batch
-    layers, _, hidden = batch.store.shape
-    sizes = batch.lengths.tolist()
-    states = torch.empty(layers, sum(sizes), hidden, device=batch.store.device)
-    for row, place, part in zip(batch.rows.tolist(), batch.places, states.split(sizes, dim=1), strict=True):
-        generator = np.random.default_rng([*seed, row + 1])
-        bits = generator.integers(2**16, size=part.shape[1:], dtype=np.uint16)
-        mask = torch.from_numpy(bits >= round(share * 2**16)) / (1 - share)
-        torch.mul(batch.store[:, place], mask.to(states.device), out=part)
-    return Batch.packed(batch.rows, states, batch.lengths, batch.targets)
+    hidden = batch.store.shape[2]
+
+    def mask(row: int, tokens: int) -> Tensor:
+        size = tokens * hidden
+        raw = np.random.PCG64([*seed, row + 1]).random_raw(-(-size // 4)).view(np.uint16)[:size]
+        return torch.from_numpy((raw >= round(share * 2**16)) * np.float32(1 / (1 - share))).view(tokens, hidden)
+
+    return replace(batch, factors=mask) if share else batch
 
 
 class Learner(Protocol):
