@@ -109,7 +109,8 @@ def _survey(articles: Iterable[Any]) -> tuple[bool, set[int]]:
             hidden &= isinstance(qa, dict) and "is_impossible" not in qa and qa.get("answers") == []
             if isinstance(qa, dict) and isinstance(qa.get("id"), str):
                 hashes.append(hash(qa["id"]))
-    ordered = np.sort(np.array(hashes, dtype=np.int64))
+    ordered = np.frombuffer(hashes, dtype=np.int64)
+    ordered.sort()
     return hidden, set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
 
 
