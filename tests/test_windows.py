@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import tracemalloc
 from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
@@ -13,9 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from stages.qa import strict_json
 from stages.qa import windows as windows_module
 from stages.qa.errors import InputError
-from stages.qa.squad import Answer, Example
+from stages.qa.splits import training_part
+from stages.qa.squad import Answer, Example, stream_squad
 from stages.qa.windows import IGNORED, NO_ANSWER, Windows, make_windows
 from tests.tiny_models import FAMILIES, SPECIAL, TOKENIZERS, UNICODE, train_tokenizer
 
@@ -343,6 +346,30 @@ def test_windows_of_many_batches_are_those_of_one(
     late = example("Who? " * 40, "Ann.", id_="late")
     with pytest.raises(InputError, match="question 'late': 0 context tokens fit"):
         windows_of([*sample[:40], late], "wordpiece", **sizes | {"max_query_length": 99})
+
+
+def test_memory_does_not_grow_with_the_data(
+    sample: list[Example], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """From a file to windows: four times the questions need no more but for what stays of each, the hash of its id."""
+    monkeypatch.setattr(windows_module, "BATCH", 50)
+    monkeypatch.setattr(strict_json, "BLOCK", 2**12)
+    article = json.loads((Path(__file__).parents[1] / "data/sample/train.json").read_text())["data"][0]
+    peaks, questions = [], []
+    for copies in (20, 50, 200):  # the first one fills caches
+        path = tmp_path / "train.json"
+        text = json.dumps(article)
+        data = ",".join(text.replace('"id": "', f'"id": "{copy}-') for copy in range(copies))
+        path.write_text(f'{{"version": "v2.0", "data": [{data}]}}')
+        tracemalloc.start()
+        examples = training_part(stream_squad(path, purpose="train"), "probing", split="disjoint", share=0.5)
+        windows = make_windows(examples, load("wordpiece"), max_seq_length=384, doc_stride=128, max_query_length=64)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        questions.append(int(windows.examples[-1]) + 1)
+    _, few, many = questions
+    assert many - few == 1500
+    assert peaks[2] - peaks[1] < 30 * (many - few)  # bytes; in memory a window has thousands
 
 
 def test_a_full_disk_is_an_error_that_names_the_folder(
