@@ -57,7 +57,7 @@ bench-growth: setup ## How time and memory grow with questions, layers, variants
 	$(BENCH_FETCH)
 	@python -m benchmarks.growth
 
-bench-data: setup ## Memory of the dataset stage, of reading and of windows, up to 10 times SQuAD
+bench-data: setup ## Memory of the dataset stage and of text to windows, up to 10 times SQuAD
 	@python -m benchmarks.data_memory
 
 bench-gpu: setup ## The forward pass and a fine-tuning step on a GPU, if there is one

@@ -177,6 +177,7 @@ def random_windows(lengths: np.ndarray, vocabulary: int) -> Windows:
         offsets=np.zeros((starts[-1], 2), dtype=np.int32),
         starts=starts.astype(np.int64),
         examples=np.arange(len(lengths), dtype=np.int32),
+        articles=np.zeros(len(lengths), dtype=np.int32),
         context=np.stack([np.full(len(lengths), 14), lengths - 1], axis=-1).astype(np.int32),
         targets=np.zeros((len(lengths), 2), dtype=np.int64),
     )

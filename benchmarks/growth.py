@@ -109,6 +109,7 @@ def keep(windows: Windows, rows: np.ndarray) -> Windows:
         offsets=windows.offsets[:end],
         starts=windows.starts[: count + 1],
         examples=windows.examples[:count],
+        articles=windows.articles[:count],
         context=windows.context[:count],
         targets=windows.targets[:count],
     )

@@ -45,7 +45,7 @@ def main(
     windows = make_windows(examples, encoder.tokenizer, **params.windows.model_dump())
     encoder = in_precision(encoder, windows, params.precision)
     rows = np.arange(len(windows))
-    _, random_targets = random_spans(examples, windows, doc_stride=params.windows.doc_stride, seed=0)
+    random_targets, _ = random_spans(windows, doc_stride=params.windows.doc_stride, seed=0)
     features = Features(encoder, windows, gib=probe.feature_memory_gib)
     batches = list(features.batches(rows, probe.batch_size))
     settings = {"code_length": params.code_length, "mixing": params.mixing, "mlp": params.mlp}

@@ -3,6 +3,7 @@
 Both start from the same questions and the same checkpoint, already loaded, and end with probes or answers in memory.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,7 +92,7 @@ def settings(*, epochs: int, rates: tuple[float, ...] = (LEARNING_RATE,), seeds:
     )
 
 
-def windows_of(encoder: Encoder, examples: list[Example]) -> Windows:
+def windows_of(encoder: Encoder, examples: Iterable[Example]) -> Windows:
     return make_windows(examples, encoder.tokenizer, **WINDOWS)
 
 

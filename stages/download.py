@@ -10,8 +10,8 @@ from stages.qa.cli import run
 from stages.qa.config import entry, load_params
 from stages.qa.data_sections import Shards
 from stages.qa.fetching import fetch_file, fetch_shards, fetch_snapshot
-from stages.qa.shards import Purpose, join_shards
-from stages.qa.squad import hold_out, keep_articles
+from stages.qa.shards import join_shards
+from stages.qa.squad import Purpose, hold_out, keep_articles
 
 
 def dataset(key: str, out_dir: Path) -> None:

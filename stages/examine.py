@@ -18,7 +18,7 @@ from stages.qa.extras import load_modules
 from stages.qa.frames import write_frame
 from stages.qa.readouts import load_probes
 from stages.qa.splits import training_part
-from stages.qa.squad import read_squad
+from stages.qa.squad import read_squad, stream_squad
 from stages.qa.transfer import headline_weights
 
 
@@ -27,8 +27,8 @@ def main(key: str, model_dir: Path, probes_dir: Path, data_dir: Path, metrics_di
     params = load_params()
     settings, probe = params.examine, params.probe
     encoder = load_encoder(model_dir, device=pick_device())
-    train = read_squad(data_dir / "train.json", purpose="train")
-    train = training_part(train, "probing", split=probe.split, share=probe.finetuning_share)
+    questions = stream_squad(data_dir / "train.json", purpose="train")
+    train = list(training_part(questions, "probing", split=probe.split, share=probe.finetuning_share))
     dev = read_squad(data_dir / "dev.json", purpose="score")
     sample = Sample(
         evenly_spread(train, settings.training_questions),

@@ -14,7 +14,7 @@ from stages.qa.config import entry, load_params
 from stages.qa.finetuning import finetune
 from stages.qa.snapshots import verify_snapshot
 from stages.qa.splits import training_part
-from stages.qa.squad import read_squad
+from stages.qa.squad import stream_squad
 from stages.qa.windows import make_windows
 
 
@@ -29,7 +29,7 @@ def main(
     params = load_params()
     verify_snapshot(base_dir)
     tokenizer = load_tokenizer(base_dir, load_config(base_dir))
-    examples = read_squad(data_dir / "train.json", purpose="train")
+    examples = stream_squad(data_dir / "train.json", purpose="train")
     probe = params.probe
     examples = training_part(examples, "finetuning", split=probe.split, share=probe.finetuning_share)
     windows = make_windows(examples, tokenizer, **params.windows.model_dump())

@@ -5,8 +5,6 @@ data/models/<key>, data/squad/<data set> -> data/probes/<key>
 
 from pathlib import Path
 
-import numpy as np
-
 from stages.qa.checkpoints import pick_device
 from stages.qa.cli import run
 from stages.qa.config import load_params
@@ -18,7 +16,7 @@ from stages.qa.probes import train_probes
 from stages.qa.random_spans import random_spans
 from stages.qa.readouts import Probes, save_probes
 from stages.qa.splits import training_part
-from stages.qa.squad import read_squad
+from stages.qa.squad import stream_squad
 from stages.qa.windows import make_windows
 
 
@@ -27,27 +25,24 @@ def main(model_dir: Path, data_dir: Path, out_dir: Path) -> None:
     params = load_params()
     probe = params.probe
     encoder = load_encoder(model_dir, device=pick_device())
-    examples = read_squad(data_dir / "train.json", purpose="train")
+    examples = stream_squad(data_dir / "train.json", purpose="train")
     examples = training_part(examples, "probing", split=probe.split, share=probe.finetuning_share)
     windows = make_windows(examples, encoder.tokenizer, **params.windows.model_dump())
     encoder = in_precision(encoder, windows, params.precision)
     features = Features(encoder, windows, gib=probe.feature_memory_gib)
     probes = Probes.empty(encoder.layers, encoder.hidden)
-    stride = params.windows.doc_stride
-    _, random_targets = random_spans(examples, windows, doc_stride=stride, seed=probe.order_seed)
     extras = new_extras(
         encoder,
         probe=probe,
         code_length=params.code_length,
         mixing=params.mixing,
         mlp=params.mlp,
-        random_targets=random_targets,
+        random_targets=random_spans(windows, doc_stride=params.windows.doc_stride, seed=probe.order_seed)[0],
     )
     if "adamw" in params.optimizers:
         probes = probes + train_probes(features, probe, extras.learners)
     if "convex" in params.optimizers:
-        articles = np.array([examples[row].article for row in windows.examples])
-        probes = probes + fit_optimum(features, articles, params.convex)
+        probes = probes + fit_optimum(features, windows.articles, params.convex)
     save_probes(out_dir, probes)
     save_extras(out_dir, extras)
 

@@ -52,6 +52,7 @@ def two_window_question() -> Windows:
         offsets=np.array([c for window in chars for c in window], dtype=np.int32),
         starts=np.array([0, 4, 8, 10]),
         examples=np.array([0, 0, 1], dtype=np.int32),
+        articles=np.zeros(3, dtype=np.int32),
         context=np.array([[1, 4], [1, 4], [1, 2]], dtype=np.int32),
         targets=np.zeros((3, 2), dtype=np.int64),
     )

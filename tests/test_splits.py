@@ -9,7 +9,8 @@ from stages.qa.squad import Example
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 2 / 3, 0.9])
 def test_parts_are_disjoint_and_complete(sample: list[Example], share: float) -> None:
-    tuning, probing = (training_part(sample, part, split="disjoint", share=share) for part in ("finetuning", "probing"))
+    parts = [training_part(iter(sample), part, split="disjoint", share=share) for part in ("finetuning", "probing")]
+    tuning, probing = map(list, parts)
     articles = [{example.article for example in part} for part in (tuning, probing)]
     assert not articles[0] & articles[1]
     assert sorted([*tuning, *probing], key=lambda e: e.id) == sorted(sample, key=lambda e: e.id)
@@ -17,11 +18,11 @@ def test_parts_are_disjoint_and_complete(sample: list[Example], share: float) ->
 
 
 def test_same_is_everything(sample: list[Example]) -> None:
-    assert training_part(sample, "probing", split="same", share=0.5) == sample
-    assert training_part(sample, "finetuning", split="same", share=0.5) == sample
+    assert list(training_part(sample, "probing", split="same", share=0.5)) == sample
+    assert list(training_part(sample, "finetuning", split="same", share=0.5)) == sample
 
 
 def test_one_article_cannot_be_split(sample: list[Example]) -> None:
     one = [example for example in sample if example.article == 0]
     with pytest.raises(InputError, match="no article for finetuning, of 1"):
-        training_part(one, "finetuning", split="disjoint", share=0.5)
+        list(training_part(one, "finetuning", split="disjoint", share=0.5))

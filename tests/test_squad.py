@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stages.qa import strict_json
 from stages.qa.errors import InputError
-from stages.qa.squad import Answer, hold_out, read_squad
-from stages.qa.strict_json import read_strict_json
+from stages.qa.squad import Answer, hold_out, keep_articles, read_squad, stream_squad
+from stages.qa.strict_json import StrictList, read_strict_json
 
 PLACE = "data[0].paragraphs[1].qas[0]"
 
@@ -564,6 +565,111 @@ def test_real_squad_is_read_whole(
     assert [(e.id, e.question, e.context, [(a.text, a.start) for a in e.answers]) for e in examples] == expected
     contexts: dict[int, str] = {}
     assert all(contexts.setdefault(e.paragraph, e.context) == e.context for e in examples)
+
+
+# Article by article
+
+
+def both_ways(path: Path, block: int) -> tuple[Any, Any]:
+    """What is in the file, or its error line: read as a whole, and item by item in blocks of so many characters."""
+    found: list[Any] = []
+    strict_json.BLOCK, before = block, strict_json.BLOCK
+    try:
+        found.append(read_strict_json(path))
+    except InputError as error:
+        found.append(str(error))
+    try:
+        items = StrictList(path, "data")
+        listed = list(items)
+        assert list(items) == listed
+        root = items.root
+        if isinstance(root, dict) and root.get("data") is items:
+            root = root | {"data": listed}
+        else:
+            assert not listed
+        found.append(root)
+    except InputError as error:
+        found.append(str(error))
+    strict_json.BLOCK = before
+    return found[0], found[1]
+
+
+VALUES = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=5)),
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=3), inner, max_size=4)),
+    max_leaves=8,
+)
+ROOTS = st.one_of(VALUES, st.dictionaries(st.sampled_from(["data", "version", "", "x"]), VALUES))
+
+
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(root=ROOTS, indent=st.sampled_from([None, 0, 1]), escaped=st.booleans(), block=st.integers(1, 40))
+def test_any_json_is_the_same_item_by_item(
+    tmp_path_factory: pytest.TempPathFactory, root: Any, indent: int | None, escaped: bool, block: int
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.json"
+    path.write_text(json.dumps(root, indent=indent, ensure_ascii=escaped), encoding="utf-8")
+    whole, streamed = both_ways(path, block)
+    assert whole == streamed == root
+    assert list(streamed) == list(root) if isinstance(root, dict) else True  # the order of the keys, too
+
+
+@settings(max_examples=600, deadline=None, derandomize=True)
+@given(
+    at=st.integers(0, len(TEXT)),
+    length=st.integers(0, 40),
+    patch=st.one_of(st.sampled_from([b'"data": [],', b",", b"]", b"}", b"1", b"\xff"]), st.binary(max_size=6)),
+    block=st.integers(1, 2000),
+)
+def test_any_damage_is_told_the_same_item_by_item(
+    tmp_path_factory: pytest.TempPathFactory, at: int, length: int, patch: bytes, block: int
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "damaged.json"
+    path.write_bytes(TEXT.encode()[:at] + patch + TEXT.encode()[at + length :])
+    whole, streamed = both_ways(path, block)
+    assert whole == streamed
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_no_fault_is_told_otherwise_in_small_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    content, purposes, *_ = REFUSED[name]
+    purpose = "train" if purposes == "all" else purposes.split()[0]
+    line = refusal(tmp_path / "squad.json", content, purpose)
+    monkeypatch.setattr(strict_json, "BLOCK", 7)
+    assert refusal(tmp_path / "squad.json", content, purpose) == line
+
+
+def test_questions_come_before_later_articles_are_checked_and_none_after_a_fault(tmp_path: Path) -> None:
+    """The version may stand behind the articles; a fault is told at the end, with the number of the others."""
+    document = valid()
+    for number in range(1, 4):
+        document["data"].append(json.loads(json.dumps(valid()["data"][0]).replace('"id": "', f'"id": "{number}')))
+    document["data"][2]["paragraphs"][0]["qas"][0]["question"] = None
+    document["data"][3]["paragraphs"][1]["qas"][0]["id"] = "q1"
+    document["version"] = document.pop("version")
+    path = tmp_path / "squad.json"
+    path.write_bytes(encoded(document))
+    found = []
+    with pytest.raises(InputError, match=r"data\[2\].paragraphs\[0\].qas\[0\].question .* \(and 1 more\)$"):
+        found += [example.id for example in stream_squad(path, purpose="train")]
+    ids = []
+    with pytest.raises(InputError):
+        ids.extend(example.id for example in stream_squad(path, purpose="train"))
+    assert ids == ["q1", "q2", "q3", "1q1", "1q2", "1q3"]
+
+
+def test_cut_files_are_written_as_json_writes_them(tmp_path: Path) -> None:
+    root = {"data": [{"title": f"é {i}", "paragraphs": [{"qas": [], "x": "a\nb"}]} for i in range(5)], "v": {"w": [1]}}
+    path, held_out = tmp_path / "train.json", tmp_path / "held_out.json"
+    path.write_text(json.dumps(root))
+    keep_articles(path, 4)
+    assert path.read_text() == json.dumps(root | {"data": root["data"][:4]}, indent=1) + "\n"
+    hold_out(path, held_out, 0.5)
+    assert held_out.read_text() == json.dumps(root | {"data": root["data"][1:4:2]}, indent=1) + "\n"
+    assert path.read_text() == json.dumps(root | {"data": root["data"][0:4:2]}, indent=1) + "\n"
+    path.write_text('{"data": [], "version": []}')
+    keep_articles(path, 4)
+    assert path.read_text() == '{\n "data": [],\n "version": []\n}\n'
 
 
 # Articles held out

@@ -84,7 +84,9 @@ def answer(
     for name, reader in readers.items():
         spans = reader.spans(contexts)
         if protocols[name].answer_text == "slice":
-            texts = [[c[a:b] if a >= 0 else "" for c, (a, b) in zip(contexts, row, strict=True)] for row in spans.chars]
+            same: dict[str, str] = {}  # readings agree on most answers: each text is kept once
+            cut = ((c[a:b] if a >= 0 else "" for c, (a, b) in zip(contexts, row, strict=True)) for row in spans.chars)
+            texts = [[same.setdefault(text, text) for text in row] for row in cut]
         else:
             texts = joined_wordpieces(encoder.tokenizer, windows, spans)
         ids = [example.id for example in examples]
@@ -124,7 +126,9 @@ def joined_wordpieces(tokenizer: PreTrainedTokenizerFast, windows: Windows, span
         joined = " ".join(pieces).replace(" ##", "") if wordpiece else tokenizer.convert_tokens_to_string(pieces)
         return joined.strip()
 
-    return [
-        [text(first, last) if found else "" for (first, last), found in zip(row, inside, strict=True)]
-        for row, inside in zip(spans.tokens.tolist(), (spans.chars[..., 0] >= 0).tolist(), strict=True)
-    ]
+    of_questions = []
+    for tokens, chars in zip(spans.tokens.swapaxes(0, 1), spans.chars.swapaxes(0, 1), strict=True):
+        found = zip(tokens.tolist(), chars.tolist(), strict=True)
+        of_questions.append([text(first, last) if start >= 0 else "" for (first, last), (start, _) in found])
+        text.cache_clear()  # no other question has these tokens
+    return [list(row) for row in zip(*of_questions, strict=True)]

@@ -106,7 +106,7 @@ def unpack(header: dict[str, Any], places: np.ndarray) -> tuple[list[Reading], l
         Reading(row["kind"], row["layer"], None if row["readout"] is None else Readout(**row["readout"]))
         for row in header["readings"]
     ]
-    return readings, [[header["texts"][i] for i in row] for row in places.tolist()]
+    return readings, [[header["texts"][i] for i in row.tolist()] for row in places]
 
 
 def _official_place(reading: Reading) -> str:

@@ -1,7 +1,7 @@
 """JSON and tensors in and out. Every write is atomic, and its bytes depend on the value alone."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
@@ -94,6 +94,26 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: object) -> None:
     """Write ASCII JSON; not-a-number and infinity are refused (ValueError)."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def write_long_json(path: Path, root: Mapping[str, object], key: str, items: Iterable[object]) -> None:
+    """What `write_json` writes of `root` with a list of `items` at its `key`, which take their turns in memory."""
+    with published(path) as partial, partial.open("w", encoding="ascii", newline="\n") as file:
+        file.write("{")
+        for number, (name, value) in enumerate(root.items()):
+            file.write(f"{',' if number else ''}\n {json.dumps(name)}: ")
+            if name != key:
+                file.write(_indented(value, 1))
+                continue
+            written = 0
+            for written, item in enumerate(items, start=1):
+                file.write(f"{',' if written > 1 else '['}\n  {_indented(item, 2)}")
+            file.write("\n ]" if written else "[]")
+        file.write("\n}\n")
+
+
+def _indented(value: object, by: int) -> str:
+    return json.dumps(value, indent=1, allow_nan=False).replace("\n", "\n" + " " * by)
 
 
 def read_json(path: Path) -> Any:

@@ -18,7 +18,7 @@ from stages.qa.mixing import ScalarMixes
 from stages.qa.position import fit_position
 from stages.qa.probes import train_probes
 from stages.qa.probing_sections import Examine
-from stages.qa.random_spans import random_spans
+from stages.qa.random_spans import random_spans, with_answers
 from stages.qa.similarity import TokenSample, cka_matrix
 from stages.qa.squad import Example
 from stages.qa.transfer import transfer_scorer
@@ -87,15 +87,15 @@ def same_states_controls(
     """The task, random spans and position alone, trained, and ready to read `windows`, those of the dev questions."""
     stride, longest = sample.window_settings["doc_stride"], settings.max_answer_tokens
     training = sample.windows(encoder, sample.train)
-    _, targets = random_spans(sample.train, training, doc_stride=stride, seed=settings.seed)
+    targets, _ = random_spans(training, doc_stride=stride, seed=settings.seed)
     features = Features(encoder, training, gib=probe.feature_memory_gib)
     task = linear_scorer(_trained(features, probe, settings))
     random = linear_scorer(_trained(retargeted(features, targets), probe, settings))
     position = fit_position(training)
-    random_dev, targets = random_spans(sample.dev, windows, doc_stride=stride, seed=settings.seed)
+    dev_targets, chars = random_spans(windows, doc_stride=stride, seed=settings.seed)
     return {
         TASK: Judge(task, sample.dev, windows, longest),
-        "random_spans": Judge(random, random_dev, replace(windows, targets=targets), longest),
+        "random_spans": Judge(random, with_answers(sample.dev, chars), replace(windows, targets=dev_targets), longest),
         "position_only": Judge(lambda chunk: position.logits(windows, chunk.rows), sample.dev, windows, longest),
     }
 

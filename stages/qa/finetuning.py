@@ -233,7 +233,7 @@ def _fingerprint(manifest: dict[str, Any], windows: Windows, settings: Finetunin
     settled = manifest["files"], settings.model_dump(), processes.count()
     digest = hashlib.sha256(json.dumps(settled, sort_keys=True).encode())
     for array in (windows.input_ids, windows.token_type_ids, windows.starts, windows.targets):
-        digest.update(np.ascontiguousarray(array).tobytes())
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:16]
 
 

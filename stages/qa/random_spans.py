@@ -14,17 +14,15 @@ from stages.qa.squad import Answer, Example
 from stages.qa.windows import IGNORED, NO_ANSWER, Windows
 
 
-def random_spans(
-    examples: Sequence[Example], windows: Windows, *, doc_stride: int, seed: int
-) -> tuple[list[Example], np.ndarray]:
-    """Each answer replaced by a span of as many tokens, drawn evenly from the same context; and the windows' targets.
+def random_spans(windows: Windows, *, doc_stride: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """For each answer a span of as many tokens, drawn evenly from the same context.
 
-    `windows` are those of `examples`, made with `doc_stride`. Returns questions with that one answer (as a slice of the
-    context, which may begin or end inside a word), and targets (windows, 2) int64 in place of windows.targets.
-    Questions without an answer, or whose answer no window holds whole, keep what they have.
+    `windows` were made with `doc_stride`. Returns targets (windows, 2) int64 in place of windows.targets, and the
+    characters of each span, (questions, 2) int64. Questions without an answer, or whose answer no window holds whole,
+    keep their targets and have the characters (-1, -1).
     """
-    draws = np.random.default_rng(seed).random(len(examples))
-    replaced, targets = list(examples), windows.targets.copy()
+    draws = np.random.default_rng(seed).random(int(windows.examples[-1]) + 1)
+    targets, chars = np.array(windows.targets), np.full((len(draws), 2), -1)
     for question, rows in groupby(range(len(windows)), key=lambda row: int(windows.examples[row])):
         own = list(rows)
         gold = [windows.targets[row] for row in own if windows.targets[row, 0] not in (NO_ANSWER, IGNORED)]
@@ -39,9 +37,16 @@ def random_spans(
         places = heads - befores
         targets[own] = np.where(inside[:, None], [(first + p, last + p) for p in places], NO_ANSWER)
         start, end = (_characters(windows, own, places, ends, token) for token in (first, last))
-        text = examples[question].context[start[0] : end[1]]
-        replaced[question] = replace(examples[question], answers=(Answer(text, start[0]),))
-    return replaced, targets
+        chars[question] = start[0], end[1]
+    return targets, chars
+
+
+def with_answers(examples: Sequence[Example], chars: np.ndarray) -> list[Example]:
+    """`examples` with the slice at their `chars` as the one answer, which may begin or end inside a word."""
+    return [
+        replace(example, answers=(Answer(example.context[start:end], start),)) if start >= 0 else example
+        for example, (start, end) in zip(examples, chars.tolist(), strict=True)
+    ]
 
 
 def _characters(windows: Windows, own: list[int], places: np.ndarray, ends: np.ndarray, token: int) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """A data set in several files, SQuAD-format JSON or Parquet, becomes one SQuAD-format file.
 
-What was read waits in a database on disk, so memory holds one JSON shard, or some rows of a Parquet one, whatever the
-size of all. It also finds an id again in another shard, and the article of a row that comes late.
+What was read waits in a database on disk, so memory holds one article of a JSON shard, or some rows of a Parquet one,
+whatever the size of all. It also finds an id again in another shard, and the article of a row that comes late.
 """
 
 import contextlib
@@ -13,15 +13,13 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from stages.qa.artifacts import published
 from stages.qa.errors import InputError, ResourceError
 from stages.qa.parquet import MAGIC, read_parquet
-from stages.qa.squad import Example, read_squad
+from stages.qa.squad import Example, Purpose, stream_squad
 from stages.qa.strict_json import shown
-
-Purpose = Literal["train", "score", "predict"]
 
 _TABLES = """
 PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;
@@ -73,7 +71,7 @@ def _store(database: sqlite3.Connection, name: str, path: Path, purpose: Purpose
     try:
         with path.open("rb") as file:
             is_parquet = file.read(len(MAGIC)) == MAGIC
-        examples = read_parquet(path, purpose=purpose) if is_parquet else read_squad(path, purpose=purpose)
+        examples = read_parquet(path, purpose=purpose) if is_parquet else stream_squad(path, purpose=purpose)
         for example in examples:
             _insert(database, name, example)
             hidden = example.is_impossible is None and not is_parquet

@@ -4,7 +4,7 @@ Probes trained on the very questions that the encoder was fine-tuned on may read
 articles leave only what carries over.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from stages.qa.errors import InputError
@@ -12,24 +12,26 @@ from stages.qa.squad import Example
 
 
 def training_part(
-    examples: Sequence[Example],
+    examples: Iterable[Example],
     part: Literal["finetuning", "probing"],
     *,
     split: Literal["same", "disjoint"],
     share: float,
-) -> list[Example]:
+) -> Iterator[Example]:
     """The training questions of one part. `share`: of the articles for fine-tuning, evenly spread over the file.
 
-    Under "same" both parts are all questions. InputError if a part would have no article.
+    Under "same" both parts are all questions. InputError, at the end, if a part would have no article.
     """
-    if split == "same":
-        return list(examples)
-    places = {article: place for place, article in enumerate(dict.fromkeys(e.article for e in examples))}
-    chosen = {a for a, place in places.items() if int((place + 1) * share) > int(place * share)}
-    kept = [example for example in examples if (example.article in chosen) == (part == "finetuning")]
-    if not kept:
+    places: dict[int, int] = {}
+    empty = True
+    for example in examples:
+        place = places.setdefault(example.article, len(places))
+        tunes = int((place + 1) * share) > int(place * share)
+        if split == "same" or tunes == (part == "finetuning"):
+            empty = False
+            yield example
+    if empty:
         raise InputError(
             f"probe.finetuning_share {share:g}: leaves no article for {part}, of {len(places)}; split disjoint needs "
             "more training articles or another share"
         )
-    return kept

@@ -1,16 +1,20 @@
 """SQuAD-format files, read strictly: a fault is told with file, place, id and likely cause, never repaired."""
 
 import re
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, Literal
 
-from stages.qa.artifacts import write_json
-from stages.qa.errors import InputError
-from stages.qa.strict_json import read_strict_json, shown
+import numpy as np
 
+from stages.qa.artifacts import write_long_json
+from stages.qa.errors import InputError
+from stages.qa.strict_json import StrictList, shown
+
+Purpose = Literal["train", "score", "predict"]
 _Object = dict[str, Any]
 _VERSIONS = ("v2.0", "2.0", "v1.1", "1.1")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -38,26 +42,34 @@ class Example:
     title: str
 
 
-def read_squad(path: Path, *, purpose: Literal["train", "score", "predict"]) -> list[Example]:
-    """Read a SQuAD 2.0 or 1.1 file in its own order.
+def read_squad(path: Path, *, purpose: Purpose) -> list[Example]:
+    """All that `stream_squad` yields."""
+    return list(stream_squad(path, purpose=purpose))
+
+
+def stream_squad(path: Path, *, purpose: Purpose) -> Iterator[Example]:
+    """Read a SQuAD 2.0 or 1.1 file in its own order, an article at a time.
 
     Only a file whose version is 1.1 may lack is_impossible: all its questions have answers. A file of which no question
     has is_impossible or an answer hides its labels and is read for "predict" alone. For "train" every answer must be
     the slice of its context at answer_start; the metric needs no offsets, so otherwise any number from 0 on will do,
     and so will an empty answer. Keys that are not needed are ignored; title may be absent.
 
-    Raises InputError: one line with the first fault (file, place, id) and the number of the others.
+    The file is read twice: what one article cannot tell is learned first. Raises InputError, with what is not JSON at
+    once, else at the end: one line with the first fault (file, place, id) and the number of the others.
     """
-    root = read_strict_json(path)
+    data = StrictList(path, "data")
+    hidden, repeated = _survey(data)
+    root = data.root
     if not isinstance(root, dict):
         raise InputError(f'{path}: the top level is {shown(root)}, not an object with "version" and "data"')
     faults = Faults()
     version = faults.text(root, "version", "")
     if version and version not in _VERSIONS:
         faults.add("version", f"is {shown(version)}, not one of {', '.join(_VERSIONS)}")
-    hidden = _labels_hidden(root)
-    examples: list[Example] = []
-    places: dict[str, str] = {}
+    refused = hidden and purpose != "predict"
+    questions = 0
+    places: dict[str, str] = {}  # of ids that come again
     paragraph_numbers = count()
     for article_number, (in_article, article) in enumerate(faults.objects(root, "data", "")):
         title = faults.text(article, "title", in_article, may_be_blank=True) if "title" in article else ""
@@ -66,25 +78,46 @@ def read_squad(path: Path, *, purpose: Literal["train", "score", "predict"]) -> 
             context = faults.text(paragraph, "context", in_paragraph)
             for place, qa in faults.objects(paragraph, "qas", in_paragraph):
                 id_ = faults.text(qa, "id", place)
-                if id_ and places.setdefault(id_, place) != place:
+                if id_ and hash(id_) in repeated and places.setdefault(id_, place) != place:
                     faults.add(f"{place}.id", f"is also the id of {places[id_]}; ids must be unique", id_)
                 question = faults.text(qa, "question", place, id_)
                 answers = read_answers(faults, qa, place, id_, context, purpose == "train")
                 impossible = None if hidden else _is_impossible(faults, qa, place, id_, version)
-                examples.append(Example(id_, question, context, answers, impossible, *numbers, title))
+                questions += 1
+                if not (faults.number or refused):
+                    yield Example(id_, question, context, answers, impossible, *numbers, title)
     faults.refuse(path)
-    if not examples:
+    if not questions:
         raise InputError(f"{path}: no questions in the file")
-    if hidden and purpose != "predict":
+    if refused:
         what = "no question has is_impossible or an answer"
         raise InputError(f"{path}: labels are hidden: every empty answer would count as right ({what})")
-    return examples
+
+
+def _survey(articles: Iterable[Any]) -> tuple[bool, set[int]]:
+    """Whether no question has is_impossible and all have an empty list of answers; and the hashes of ids seen again.
+
+    Needs no valid file.
+    """
+    hidden, hashes = True, array("q")
+    for article in articles:
+        level: list[Any] = [article]
+        for key in ("paragraphs", "qas"):
+            lists = [item.get(key) for item in level if isinstance(item, dict)]
+            level = [item for items in lists if isinstance(items, list) for item in items]
+        for qa in level:
+            hidden &= isinstance(qa, dict) and "is_impossible" not in qa and qa.get("answers") == []
+            if isinstance(qa, dict) and isinstance(qa.get("id"), str):
+                hashes.append(hash(qa["id"]))
+    ordered = np.frombuffer(hashes, dtype=np.int64)
+    ordered.sort()
+    return hidden, set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
 
 
 def keep_articles(path: Path, articles: int) -> None:
     """Cut the file at `path` down to its first articles; InputError if it is not SQuAD-format."""
-    root, data = _articles(path)
-    write_json(path, root | {"data": data[:articles]})
+    data = _articles(path)
+    write_long_json(path, data.root, "data", islice(data, articles))
 
 
 def hold_out(path: Path, held: Path, share: float) -> None:
@@ -96,23 +129,24 @@ def hold_out(path: Path, held: Path, share: float) -> None:
     """
     if not share:
         return
-    root, data = _articles(path)
+    data = _articles(path)
     titles = [str(a.get("title", place)) if isinstance(a, dict) else str(place) for place, a in enumerate(data)]
     places = {title: place for place, title in enumerate(dict.fromkeys(titles))}
     moved = [int((places[title] + 1) * share) > int(places[title] * share) for title in titles]
     if len(set(moved)) < 2:
         raise InputError(f"{path}: threshold_share {share:g} of {len(places)} articles leaves none on one side")
     for target, is_held_out in ((held, True), (path, False)):
-        kept = [article for article, is_moved in zip(data, moved, strict=True) if is_moved == is_held_out]
-        write_json(target, root | {"data": kept})
+        kept = (article for article, is_moved in zip(data, moved, strict=True) if is_moved == is_held_out)
+        write_long_json(target, data.root, "data", kept)
 
 
-def _articles(path: Path) -> tuple[_Object, list[Any]]:
-    """The whole file, and its articles."""
-    root = read_strict_json(path)
-    if not isinstance(root, dict) or not isinstance(root.get("data"), list):
+def _articles(path: Path) -> StrictList:
+    data = StrictList(path, "data")
+    for _ in data:
+        pass
+    if not isinstance(data.root, dict) or data.root.get("data") is not data:
         raise InputError(f'{path}: not an object with "version" and "data"')
-    return root, root["data"]
+    return data
 
 
 @dataclass(slots=True)
@@ -153,7 +187,7 @@ class Faults:
         """Place and value of each object in the list owner[key]; what is not a list of objects is a fault."""
         place = f"{place}.{key}".lstrip(".")
         items = owner.get(key)
-        if not isinstance(items, list):
+        if not isinstance(items, list | StrictList):
             what = "is missing" if key not in owner else f"is {shown(items)}, not a list"
             if key == "answers" and isinstance(items, dict):
                 what += ' of {"text", "answer_start"} objects; looks like the layout of Hugging Face datasets'
@@ -164,15 +198,6 @@ class Faults:
                 yield f"{place}[{index}]", item
             else:
                 self.add(f"{place}[{index}]", f"is {shown(item)}, not an object", id_)
-
-
-def _labels_hidden(root: _Object) -> bool:
-    """Whether no question has is_impossible and every one has an empty list of answers; needs no valid file."""
-    level: list[Any] = [root]
-    for key in ("data", "paragraphs", "qas"):
-        lists = [item.get(key) for item in level if isinstance(item, dict)]
-        level = [item for items in lists if isinstance(items, list) for item in items]
-    return all(isinstance(qa, dict) and "is_impossible" not in qa and qa.get("answers") == [] for qa in level)
 
 
 def read_answers(faults: Faults, qa: _Object, place: str, id_: str, context: str, train: bool) -> tuple[Answer, ...]:
