@@ -2,9 +2,9 @@
 
 Made-up data in the proportions of SQuAD 2.0's training set (130,319 questions of 442 articles, 19,035 paragraphs of 735
 characters): articles of 43 paragraphs, 7 questions each, in words of the sample. Each figure is the peak resident size
-of a fresh process less its size before the work. What the kernel may drop at will, pages of temporary files, could hide
-in such a figure or swell it; so the work is done under a hard limit on private memory, LIMIT MB above the start, the
-same for all sizes, and the windows are read once under it, too. Linux alone.
+of a fresh process less its size before the work. Windows lie in temporary files, whose pages count only while they are
+mapped, and which the kernel may drop at will; so they are made, and read once more, under a hard limit on private
+memory too: LIMIT MB above the start, the same for all sizes. Linux alone.
 """
 
 import hashlib
@@ -98,8 +98,6 @@ def measure(what: str, folder: Path) -> None:
     """Print peak and remaining MB, and seconds, of this process doing WORK[what]."""
     work = WORK[what](folder)
     before = resident_mb("VmRSS")
-    limit = int((resident_mb("VmData") + LIMIT) * 1e6)
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts anew
     spent, result = timed(work)
     print(json.dumps([resident_mb("VmHWM") - before, resident_mb("VmRSS") - before, spent.wall]))
@@ -117,6 +115,8 @@ def windows(folder: Path) -> Callable[[], object]:
     make_encoder(folder.with_name("model"), 1)
     encoder = load_encoder(folder.with_name("model"), device=torch.device("cpu"))
     windows_of(encoder, read_squad(SAMPLE / "train.json", purpose="train"))
+    limit = int((resident_mb("VmData") + LIMIT) * 1e6)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     return lambda: windows_of(encoder, stream_squad(folder / "0000", purpose="train"))
 
 

@@ -77,6 +77,24 @@ def test_a_planted_probe_answers_and_files_come_back(encoder: Encoder, tmp_path:
     assert {id_: p > 0.5 for id_, p in probabilities.items()} == {id_: not t for id_, t in found.final(row).items()}
 
 
+def test_every_text_is_that_of_its_span(encoder: Encoder) -> None:
+    """Of every reading and question; "" where the context has no token."""
+    examples = [*EXAMPLES, question("f", "\u200d", None)]
+    windows = windowed(encoder, examples)
+    readouts = [Readout("adamw", 1, 0.1, seed) for seed in range(3)]
+    weights = np.random.default_rng(0).normal(size=(3, encoder.layers, encoder.hidden, 2)).astype(np.float32)
+    found = answer(encoder, examples, windows, Probes(readouts, weights), {"slice": SLICE, "joined": JOINED})
+    for name, answers in found.items():
+        assert len({text for row in answers.texts for text in row}) > 10
+        for row in range(len(answers.readings)):
+            for column, example in enumerate(examples):
+                (start, end), (first, last) = answers.spans.chars[row, column], answers.spans.tokens[row, column]
+                ids = windows.input_ids[first : last + 1].tolist()
+                joined = " ".join(encoder.tokenizer.convert_ids_to_tokens(ids)).replace(" ##", "")
+                expected = joined if name == "joined" else example.context[start:end]
+                assert answers.texts[row][column] == ("" if example.id == "f" else expected)
+
+
 def test_the_epochs_that_are_read() -> None:
     readouts = [Readout("adamw", 1, 0.1, 0), Readout("adamw", 2, 0.1, 0), Readout("convex", None, None, None)]
     probes = Probes(readouts, np.arange(3.0).reshape(3, 1, 1, 1))

@@ -194,6 +194,12 @@ REFUSED = {
         f"{PLACE}.is_impossible {ID}: is missing",
         ('"version": "1.1"',),
     ),
+    "case-11-the-last-question-alone-hides-its-label": (
+        changed("qa.is_impossible", ..., changed("qa.answers", [])),
+        "all",
+        f"{PLACE}.is_impossible {ID}: is missing",
+        ('"version": "1.1"',),
+    ),
     "case-11-version-1.1-without-an-answer": (
         changed("version", "1.1", relabelled(is_impossible=...)),
         "all",

@@ -248,6 +248,11 @@ def test_answer_without_a_token_is_ignored(caplog: pytest.LogCaptureFixture) -> 
     assert "1 of 1 answers hold no token" in caplog.text
 
 
+def test_an_offset_may_be_any_number_where_only_the_text_counts() -> None:
+    """As of answers that are read to be scored: none of the context's tokens touches it."""
+    assert windows_of([example("x", "a b", ("b", 10**30))], "wordpiece").targets.tolist() == [[IGNORED, IGNORED]]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_long_questions_are_cut(kind: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
