@@ -35,7 +35,7 @@ HELPERS = {"small_pieces", "sharded"}  # of tests/, in the place of a stage
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which finetune, probe_train and predict have run, by one process and by two (data2/).
 
-    Two share the weights in training, too (data3/).
+    Two share the weights in training, too (data3/), and an encoder's weights lie on disk (data4/).
     """
     root = tmp_path_factory.mktemp("study")
     params = tiny_study(root, train=3, dev=2, threshold_share=0.0)
@@ -58,6 +58,10 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert "exitcode  : 9" in run(root, SHARED, "sharded", *shared, STOP="1", exit_code=1)
     assert list((root / "data/checkpoints").rglob("pytorch_model_fsdp.bin"))  # they did share them
     assert "from checkpoint-5" in run(root, SHARED, "sharded", *shared)
+    on_disk = {"DEVICE_MAP": "cpu=150KiB"}  # of 212
+    run(root, "", "probe_train", "data/models/tuned", DATA, "data4/probes/tuned", **on_disk)
+    predicted = "data/models/tuned", DATA, "data4/answers/tuned", "--probes", "data/probes/tuned"
+    run(root, "", "small_pieces", *predicted, **on_disk)
     return root
 
 
@@ -92,6 +96,13 @@ def test_the_same_fine_tuned_weights_where_processes_share_them(study: Path) -> 
     assert files[0] == files[1]
     configs = [(study / f"{out}/models/tuned/config.json").read_bytes() for out in ("data", "data3")]
     assert configs[0] == configs[1]
+
+
+def test_the_same_bytes_from_weights_on_disk(study: Path) -> None:
+    files = sorted(path.relative_to(study / "data4") for path in (study / "data4").rglob("*") if path.is_file())
+    assert {file.parts[0] for file in files} == {"answers", "probes"}
+    for file in files:
+        assert (study / "data4" / file).read_bytes() == (study / "data" / file).read_bytes(), file
 
 
 @pytest.mark.parametrize("model", ["tuned", "tiny"])
