@@ -156,6 +156,7 @@ def encoder_of(model: PreTrainedModel, name: str) -> Encoder:
     config = model.config
     return Encoder(
         model=model,
+        device=model.device,
         tokenizer=tokenizer,
         head=None,
         layers=config.num_hidden_layers + 1,

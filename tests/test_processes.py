@@ -1,27 +1,42 @@
 """Stages as two real processes (gloo, CPU) give what one process gives."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
+from accelerate.utils import FullyShardedDataParallelPlugin
+from accelerate.utils.fsdp_utils import fsdp2_prepare_auto_wrap_policy
 from ruamel.yaml import YAML
+from transformers import AutoModel
 
 from stages.qa import finetuning
 from stages.qa.artifacts import read_json, read_tensors
 from stages.qa.config import load_params
 from stages.qa.errors import InputError
+from stages.qa.resuming import fingerprint
+from stages.qa.windows import Windows
+from tests.conftest import TinyModel
 from tests.test_smoke import ROOT, tiny_study
+from tests.tiny_models import FAMILIES
 
 TWO = "accelerate launch --multi_gpu --num_processes 2"  # without a GPU: two processes on the CPU
+SHARED = "accelerate launch --use_fsdp --num_processes 2"  # they share the weights that are trained
 DATA = "data/squad/sample"
+HELPERS = {"small_pieces", "sharded"}  # of tests/, in the place of a stage
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which finetune, probe_train and predict have run, by one process and by two (data2/)."""
+    """A folder in which finetune, probe_train and predict have run, by one process and by two (data2/).
+
+    Two share the weights in training, too (data3/), and an encoder's weights lie on disk (data4/).
+    """
     root = tmp_path_factory.mktemp("study")
     params = tiny_study(root, train=3, dev=2, threshold_share=0.0)
     tuned = {"base": "tiny", "num_train_epochs": 1, "train_batch_size": 4, "gradient_accumulation_steps": 2}
@@ -38,16 +53,24 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
             YAML().dump(params | {"probe": params["probe"] | {"feature_memory_gib": gib}}, root / "params.yaml")
             run(root, launcher, "probe_train", f"data/models/{name}", DATA, f"{out}/probes/{name}")
         predicted = "data/models/tuned", DATA, f"{out}/answers/tuned", "--probes", "data/probes/tuned"
-        run(root, launcher, "small_pieces", *predicted)
+        run(root, launcher and SHARED, "small_pieces", *predicted)
+    shared = "tuned", "data/models/tiny", DATA, "data3/models/tuned"
+    assert "exitcode  : 9" in run(root, SHARED, "sharded", *shared, STOP="1", exit_code=1)
+    assert list((root / "data/checkpoints").rglob("pytorch_model_fsdp.bin"))  # they did share them
+    assert "from checkpoint-5" in run(root, SHARED, "sharded", *shared)
+    on_disk = {"DEVICE_MAP": "cpu=150KiB"}  # of 212
+    run(root, "", "probe_train", "data/models/tuned", DATA, "data4/probes/tuned", **on_disk)
+    predicted = "data/models/tuned", DATA, "data4/answers/tuned", "--probes", "data/probes/tuned"
+    run(root, "", "small_pieces", *predicted, **on_disk)
     return root
 
 
-def run(root: Path, launcher: str, stage: str, *arguments: str) -> str:
-    module = f"tests.{stage}" if stage == "small_pieces" else f"stages.{stage}"
+def run(root: Path, launcher: str, stage: str, *arguments: str, exit_code: int = 0, **more: str) -> str:
+    module = f"tests.{stage}" if stage in HELPERS else f"stages.{stage}"
     command = [sys.executable, "-m", "stages.launch", module, *arguments]
-    settings = {"PYTHONPATH": str(ROOT), "LAUNCHER": launcher, "OMP_NUM_THREADS": "1", "QA_DEVICE": "cpu"}
+    settings = {"PYTHONPATH": str(ROOT), "LAUNCHER": launcher, "OMP_NUM_THREADS": "1", "QA_DEVICE": "cpu"} | more
     done = subprocess.run(command, cwd=root, env=os.environ | settings, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == exit_code, done.stderr
     return done.stderr
 
 
@@ -59,6 +82,27 @@ def test_the_same_fine_tuned_weights(study: Path) -> None:
     losses = [read_json(study / f"{out}/models/tuned/loss.json") for out in ("data", "data2")]
     assert [row["step"] for row in losses[0]] == [row["step"] for row in losses[1]]
     np.testing.assert_allclose([r["loss"] for r in losses[1]], [r["loss"] for r in losses[0]], rtol=1e-4)
+
+
+def test_the_same_fine_tuned_weights_where_processes_share_them(study: Path) -> None:
+    """Also after a stop. Adding to all logits, or to all keys, changes nothing: such weights move by rounding alone."""
+    one, two = (read_tensors(study / f"{out}/models/tuned/model.safetensors") for out in ("data", "data3"))
+    assert one.keys() == two.keys()
+    rounding = "qa_outputs.bias", "layer.1.output.LayerNorm.bias", "attention.self.key.bias"
+    for name in one:
+        atol = 1e-3 if name.endswith(rounding) else 1e-6
+        np.testing.assert_allclose(two[name], one[name], rtol=0, atol=atol, err_msg=name)
+    files = [{path.name for path in (study / f"{out}/models/tuned").iterdir()} for out in ("data", "data3")]
+    assert files[0] == files[1]
+    configs = [(study / f"{out}/models/tuned/config.json").read_bytes() for out in ("data", "data3")]
+    assert configs[0] == configs[1]
+
+
+def test_the_same_bytes_from_weights_on_disk(study: Path) -> None:
+    files = sorted(path.relative_to(study / "data4") for path in (study / "data4").rglob("*") if path.is_file())
+    assert {file.parts[0] for file in files} == {"answers", "probes"}
+    for file in files:
+        assert (study / "data4" / file).read_bytes() == (study / "data" / file).read_bytes(), file
 
 
 @pytest.mark.parametrize("model", ["tuned", "tiny"])
@@ -100,6 +144,30 @@ def test_nothing_is_left_beside_the_outputs(study: Path) -> None:
         for out in ("data2/models", "data2/probes", "data2/answers")
     ]
     assert names == [["tuned"], ["tiny", "tuned"], ["tuned"]]
+
+
+def test_checkpoints_of_shared_weights_have_a_folder_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_params(ROOT / "params.yaml").finetuned["minilm-finetuned"]
+    one = np.zeros(1, dtype=np.int32)
+    windows = SimpleNamespace(input_ids=one, token_type_ids=one, starts=one, targets=one)
+    names = set()
+    for said in "false", "true":
+        monkeypatch.setenv("ACCELERATE_USE_FSDP", said)
+        names.add(fingerprint({"files": {}}, cast(Windows, windows), settings))
+    assert len(names) == 2
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_weights_are_shared_by_layers(family: str, tiny_model: TinyModel) -> None:
+    model = AutoModel.from_pretrained(tiny_model(family))
+    plugin = FullyShardedDataParallelPlugin(fsdp_version=2)
+    finetuning._shard_by_layers(plugin, model)
+    policy = fsdp2_prepare_auto_wrap_policy(plugin, model)
+    assert policy
+    of_layers = {id(weight) for module in model.modules() if policy(module) for weight in module.parameters()}
+    rest = [name for name, weight in model.named_parameters() if id(weight) not in of_layers]
+    assert not [name for name in rest if re.search(r"layers?\.\d|attention\.|albert_layer", name)]
+    assert "embedding" in " ".join(rest)
 
 
 @pytest.mark.parametrize(

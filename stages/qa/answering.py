@@ -37,7 +37,7 @@ def answer(
     Raises NumericsError if a logit is not finite, naming model and question.
     """
     readouts, layers = probes.readouts, encoder.layers
-    stacked = torch.from_numpy(probes.weights).permute(1, 0, 3, 2).flatten(1, 2).to(encoder.model.device)
+    stacked = torch.from_numpy(probes.weights).permute(1, 0, 3, 2).flatten(1, 2).to(encoder.device)
     others: list[Reading] = [Reading("head", layers - 1, None)] if encoder.head else []
     if all(example.is_impossible is not None for example in examples):
         others.append(Reading("gold", layers - 1, None))
@@ -53,7 +53,7 @@ def answer(
     answerable = np.array([bool(example.answers) for example in examples])
     order = np.argsort(windows.lengths, kind="stable")  # windows of one length make whole batches, see encode
     # of several processes, each reads whole pieces: the rounding of a product depends on its size
-    every_piece = list(pieces(encoder, windows, order, gib=CHUNK_GIB[encoder.model.device.type]))
+    every_piece = list(pieces(encoder, windows, order, gib=CHUNK_GIB[encoder.device.type]))
     own = every_piece[processes.rank() :: processes.count()]
     with Progress("answering", total=sum(map(len, own)), unit="window") as progress, torch.inference_mode():
         for rows in own:

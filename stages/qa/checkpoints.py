@@ -3,6 +3,7 @@
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import (
@@ -69,8 +70,10 @@ def load_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenize
     return tokenizer
 
 
-def load_model(folder: Path, config: PretrainedConfig, *, head: bool, fresh_head: bool = False) -> PreTrainedModel:
-    """The checkpoint in float32, with its question answering head if `head`.
+def load_model(
+    folder: Path, config: PretrainedConfig, *, head: bool, fresh_head: bool = False, **placement: Any
+) -> PreTrainedModel:
+    """The checkpoint in float32, with its question answering head if `head`; in memory if no `placement` is given.
 
     Never with random encoder weights: IntegrityError lists what is missing, or layers left over. `fresh_head` allows a
     newly drawn head (from torch's global generator), for fine-tuning.
@@ -84,6 +87,7 @@ def load_model(folder: Path, config: PretrainedConfig, *, head: bool, fresh_head
             output_loading_info=True,
             trust_remote_code=False,
             local_files_only=True,
+            **placement,
         )
     except Exception as error:  # safetensors, pickle, torch and transformers each have their own
         raise IntegrityError(f"{folder}: weights cannot be loaded ({_line(error)})") from error

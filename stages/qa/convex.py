@@ -57,7 +57,7 @@ class _Objective:
 
     def __init__(self, features: Features, rows: np.ndarray, scale: Tensor, l2: Tensor) -> None:
         self.features, self.rows = features, rows
-        self.batch_size = BATCH[features.encoder.model.device.type]
+        self.batch_size = BATCH[features.encoder.device.type]
         self.scale = scale[:, :, None, None]  # (layers, hidden, 1, 1)
         self.l2 = l2.expand(len(scale), 2, -1)  # (layers, 2, variants)
 
@@ -104,7 +104,7 @@ class _Objective:
 def feature_scale(features: Features) -> Tensor:
     """Standard deviation of each feature over all tokens, (layers, hidden) float64; 1 for a constant feature."""
     count, mean, squares = 0, None, None
-    batches = features.batches(own(np.arange(len(features.windows))), BATCH[features.encoder.model.device.type])
+    batches = features.batches(own(np.arange(len(features.windows))), BATCH[features.encoder.device.type])
     for states, _, _ in chain.from_iterable(batch.pieces() for batch in batches):
         states = states.double()
         size, centre = states.shape[1], states.mean(1)

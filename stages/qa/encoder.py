@@ -9,11 +9,13 @@ from typing import Literal
 
 import numpy as np
 import torch
+from accelerate.utils import align_module_device
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from stages.qa import processes
 from stages.qa.checkpoints import check_length, load_config, load_model, load_tokenizer, uses_token_types
+from stages.qa.devices import placement
 from stages.qa.errors import IntegrityError, NumericsError
 from stages.qa.precision import bf16_is_fast
 from stages.qa.snapshots import verify_snapshot
@@ -31,6 +33,7 @@ class Encoder:
     """A checkpoint in evaluation mode. `model` is a question answering model if the checkpoint has that head."""
 
     model: PreTrainedModel
+    device: torch.device  # where hidden states come together; a model spread over several has more
     tokenizer: PreTrainedTokenizerFast
     head: nn.Linear | None  # a float32 copy of the last layer of the checkpoint's own question answering head
     layers: int  # hidden states of a token: embedding output and the output of each layer
@@ -58,12 +61,17 @@ def load_encoder(folder: Path, *, device: torch.device) -> Encoder:
     verify_snapshot(folder)
     config = load_config(folder)
     has_head = any(name.endswith("ForQuestionAnswering") for name in config.architectures or [])
-    model = load_model(folder, config, head=has_head).eval()
-    model.to(device)
+    spread = placement(device, config)
+    model = load_model(folder, config, head=has_head, **spread).eval()
+    if not spread:
+        model.to(device)
+    elif hasattr(model, "pooler"):
+        model.pooler = None  # nothing reads its output, and checkpoints may lack it: then no file has its weights
     return Encoder(
         model=model,
+        device=device,
         tokenizer=load_tokenizer(folder, config),
-        head=copy.deepcopy(_last_linear(model, folder.name)) if has_head else None,
+        head=_own_head(model, folder.name).to(device) if has_head else None,
         layers=config.num_hidden_layers + 1,
         hidden=config.hidden_size,
         name=folder.name,
@@ -75,7 +83,7 @@ def in_precision(encoder: Encoder, windows: Windows, choice: Literal["auto", "fp
 
     auto: bfloat16 if it is fast here, and if on some of `windows` no layer's states are off by more than TOLERANCE.
     """
-    if choice == "fp32" or (choice == "auto" and not processes.from_first(bf16_is_fast(encoder.model.device.type))):
+    if choice == "fp32" or (choice == "auto" and not processes.from_first(bf16_is_fast(encoder.device.type))):
         return encoder
     half = replace(encoder, model=copy.deepcopy(encoder.model).bfloat16())
     if choice == "bf16":
@@ -86,6 +94,15 @@ def in_precision(encoder: Encoder, windows: Windows, choice: Literal["auto", "fp
     right = processes.from_first(bool((error <= TOLERANCE).all()))
     logger.info("%s: %s; bf16 states are off by %.2g", encoder.name, "bf16" if right else "fp32", float(error.max()))
     return half if right else encoder
+
+
+def _own_head(model: PreTrainedModel, name: str) -> nn.Linear:
+    """A copy of the layer that gives start and end logits, with its weights wherever they are kept."""
+    last = _last_linear(model, name)
+    copied = nn.utils.skip_init(nn.Linear, last.in_features, last.out_features, bias=last.bias is not None)
+    with align_module_device(last):
+        copied.load_state_dict(last.state_dict())
+    return copied
 
 
 def _last_linear(model: PreTrainedModel, name: str) -> nn.Linear:
@@ -109,7 +126,7 @@ def encode(
     lengths = windows.lengths[rows]
     check_length(encoder.model, int(lengths.max(initial=0)), encoder.name)
     starts = np.concatenate([[0], np.cumsum(lengths)])
-    device = encoder.model.device
+    device = encoder.device
     states = torch.empty(encoder.layers, int(starts[-1]), encoder.hidden, dtype=encoder.model.dtype, device=device)
     head_logits = torch.empty(int(starts[-1]), 2, device=device) if encoder.head else None
     head_inputs: list[Tensor] = []
@@ -136,7 +153,7 @@ def encode(
         for layer, hidden_states in enumerate(output.hidden_states):  # (batch, tokens, hidden)
             states[layer, target] = hidden_states[real]
         if encoder.head and head_logits is not None:
-            head_logits[target] = encoder.head(head_inputs.pop()[real].float())
+            head_logits[target] = encoder.head(head_inputs.pop().to(device)[real].float())
         advance(len(batch))
     if encoder.head:
         hook.remove()

@@ -40,7 +40,7 @@ def new_extras(
     codes: list[CodeLength] = []
     modules: dict[str, SpanModule] = {}
     learners: list[Learner] = []
-    device = encoder.model.device
+    device = encoder.device
     if code_length:
         size, norm = (encoder.layers, encoder.hidden, code_length.learning_rates), probe.max_grad_norm
         codes = [
@@ -74,4 +74,4 @@ def load_modules(folder: Path, encoder: Encoder) -> dict[str, SpanModule]:
         width = read_tensors(path)["inner"].shape[1]
         modules["mlp"] = LayerMlps(encoder.layers, encoder.hidden, width, generator=torch.Generator())
         load_weights(path, modules["mlp"])
-    return {name: module.to(encoder.model.device).eval() for name, module in modules.items()}
+    return {name: module.to(encoder.device).eval() for name, module in modules.items()}

@@ -1,6 +1,5 @@
 """Fine-tune an encoder with a span head: run_squad's job, on the transformers Trainer."""
 
-import hashlib
 import json
 import logging
 import math
@@ -13,9 +12,12 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from accelerate.utils import FullyShardedDataParallelPlugin
+from torch.distributed.fsdp.wrap import transformer_auto_wrap_policy
 from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import (
     DataCollatorWithPadding,
+    PreTrainedModel,
     PrinterCallback,
     Trainer,
     TrainerCallback,
@@ -30,9 +32,10 @@ from stages.qa import processes
 from stages.qa.artifacts import disk_faults
 from stages.qa.checkpoints import check_length, load_config, load_model, load_tokenizer, uses_token_types
 from stages.qa.config import Finetuning
-from stages.qa.errors import InputError, IntegrityError, NumericsError
+from stages.qa.errors import InputError, NumericsError
 from stages.qa.precision import mixed_precision
 from stages.qa.publishing import sole_writer, whole_folder
+from stages.qa.resuming import fingerprint, last_checkpoint
 from stages.qa.snapshots import verify_snapshot, write_manifest
 from stages.qa.windows import IGNORED, Windows
 
@@ -140,7 +143,7 @@ def finetune(
     the last whole one. Raises NumericsError if the loss or a weight is not a finite number, InputError if a window is
     longer than the model can take.
     """
-    work = checkpoints / _fingerprint(verify_snapshot(base), windows, settings)
+    work = checkpoints / fingerprint(verify_snapshot(base), windows, settings)
     with sole_writer(work):
         with whole_folder(out) as new:
             _train(base, windows, new, settings=settings, work=work, device=device)
@@ -195,22 +198,34 @@ def _train(base: Path, windows: Windows, out: Path, *, settings: Finetuning, wor
         callbacks=[_Watch()],
     )
     trainer.remove_callback(PrinterCallback)
+    if trainer.is_fsdp_enabled:
+        _shard_by_layers(trainer.accelerator.state.fsdp_plugin, model)
     if processes.rank():
         torch.manual_seed(settings.seed + processes.rank())  # dropout of its own windows, not the first process's again
-    last = processes.from_first(_last_checkpoint(work) if processes.rank() == 0 else None)
+    last = processes.from_first(last_checkpoint(work) if processes.rank() == 0 else None)
     logger.info(
         "fine-tuning %s: %d windows, %d steps, %s precision, on %s%s",
         base.name, len(windows), steps, precision, device.type, f", from {last.name}" if last else "",
     )  # fmt: skip
     trainer.train(resume_from_checkpoint=str(last) if last else None)  # no step if it is of the last step
-    if not all(torch.isfinite(parameter).all() for parameter in model.parameters()):
+    weights = trainer.accelerator.get_state_dict(trainer.model)  # of processes that share them, the first one has all
+    if not all(torch.isfinite(tensor).all() for tensor in weights.values()):
         raise NumericsError(f"{base.name}: weights are not finite after training; is the learning rate too high?")
+    if processes.rank():
+        return
     with disk_faults(out):
-        model.save_pretrained(out)
+        model.save_pretrained(out, state_dict=weights)
     tokenizer.save_pretrained(out)
     history = [{k: row[k] for k in ("step", "epoch", "loss")} for row in trainer.state.log_history if "loss" in row]
     (out / "loss.json").write_text(json.dumps(history, indent=1) + "\n")
     write_manifest(out, source=f"finetune:{base.name}")
+
+
+def _shard_by_layers(plugin: FullyShardedDataParallelPlugin, model: PreTrainedModel) -> None:
+    """Weights of one layer at a time are put together; transformers' own list has embeddings inside embeddings."""
+    lists = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
+    plugin.auto_wrap_policy = transformer_auto_wrap_policy
+    plugin.transformer_cls_names_to_wrap = sorted({type(layer).__name__ for layers in lists for layer in layers})
 
 
 def _shared_batch(settings: Finetuning) -> tuple[int, int]:
@@ -226,25 +241,3 @@ def _shared_batch(settings: Finetuning) -> tuple[int, int]:
     raise InputError(
         f"train_batch_size {size} and gradient_accumulation_steps {passes} cannot be shared out to {shares} processes"
     )
-
-
-def _fingerprint(manifest: dict[str, Any], windows: Windows, settings: Finetuning) -> str:
-    """A name for all that a checkpoint depends on: base weights, training windows, settings, number of processes."""
-    settled = manifest["files"], settings.model_dump(), processes.count()
-    digest = hashlib.sha256(json.dumps(settled, sort_keys=True).encode())
-    for array in (windows.input_ids, windows.token_type_ids, windows.starts, windows.targets):
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()[:16]
-
-
-def _last_checkpoint(work: Path) -> Path | None:
-    """The newest checkpoint that agrees with its seal; those that were cut off or damaged are removed."""
-    for path in sorted(work.glob("checkpoint-*"), key=lambda path: -int(path.name.removeprefix("checkpoint-"))):
-        try:
-            verify_snapshot(path)
-        except IntegrityError as error:
-            logger.info("not used, and removed: %s", error)
-            shutil.rmtree(path)
-        else:
-            return path
-    return None

@@ -37,6 +37,7 @@ def encoder_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, *, na
     config = model.config
     return Encoder(
         model=model.eval(),
+        device=model.device,
         tokenizer=tokenizer,
         head=None,
         layers=config.num_hidden_layers + 1,

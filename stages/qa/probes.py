@@ -167,7 +167,7 @@ def train_probes(features: Features, settings: Probe, beside: Sequence[Learner] 
     """
     variants = list(product(settings.learning_rates, settings.seeds))
     encoder, windows = features.encoder, len(features.windows)
-    device = encoder.model.device
+    device = encoder.device
     initial = initial_weights(encoder.layers, encoder.hidden, [seed for _, seed in variants], std=settings.init_std)
     rates = torch.tensor([rate for rate, _ in variants], device=device)
     bank = ProbeBank(initial.to(device), rates, max_grad_norm=settings.max_grad_norm)
