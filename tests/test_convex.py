@@ -28,7 +28,7 @@ class Given:
         for states, target in zip(self.states, self.targets, strict=True):
             states[1, target[0]] += signal  # layer 1 knows the start
         self.windows = range(windows)
-        self.encoder = SimpleNamespace(name="given", model=SimpleNamespace(device=torch.device("cpu")))
+        self.encoder = SimpleNamespace(name="given", device=torch.device("cpu"))
 
     def batches(self, order: np.ndarray, batch_size: int):
         for place in range(0, len(order), batch_size):

@@ -78,7 +78,7 @@ class CodeLength:
         if self.targets is not None:
             batch = replace(batch, targets=torch.from_numpy(self.targets[batch.rows]).to(batch.targets.device))
         loss, counts = self.bank.update(batch)
-        self.nats += loss.double()
+        self.nats += loss
         self.uniform_nats += (has_target(batch.lengths, batch.targets) * batch.lengths.double().log()[:, None]).sum()
         self.positions += int(counts.sum())
 

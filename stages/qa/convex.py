@@ -81,13 +81,14 @@ class _Objective:
         layers, hidden, sides, variants = z.shape
         weights = (z / self.scale).float().reshape(layers, hidden, sides * variants)
         total = torch.zeros(layers, sides * variants, hidden, hidden, dtype=torch.float64, device=z.device)
-        for batch in self.features.batches(own(sample), self.batch_size):
-            probability = window_softmax(token_scores(batch.states, weights), batch.lengths)[0].exp()
-            states = batch.states / self.scale[:, None, :, 0, 0].float()
-            owner = torch.repeat_interleave(torch.arange(len(batch.lengths), device=z.device), batch.lengths)
+        batches = self.features.batches(own(sample), self.batch_size)
+        for states, lengths, _ in chain.from_iterable(batch.pieces() for batch in batches):
+            probability = window_softmax(token_scores(states, weights), lengths)[0].exp()
+            states = states / self.scale[:, None, :, 0, 0].float()
+            owner = torch.repeat_interleave(torch.arange(len(lengths), device=z.device), lengths)
             for column in range(sides * variants):
                 weighted = states * probability[:, :, column, None]
-                mean = states.new_zeros(layers, len(batch.lengths), hidden).index_add(1, owner, weighted)
+                mean = states.new_zeros(layers, len(lengths), hidden).index_add(1, owner, weighted)
                 total[:, column] += torch.bmm(states.transpose(1, 2), weighted) - torch.bmm(mean.transpose(1, 2), mean)
         (total,) = processes.summed(total)
         hessian = (total / len(sample)).view(layers, sides, variants, hidden, hidden)

@@ -65,11 +65,12 @@ def summed_loss(batch: Batch, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Cross-entropy of start and of end summed over the batch, its gradient, and the number of targets of each side.
 
     weights (layers, hidden, 2, variants) -> loss (layers, 2, variants) in nats, gradient in the shape of `weights`,
-    counts (2,) int64. The gradient is in closed form: hidden states times (probability - target).
+    both float64, counts (2,) int64. The gradient is in closed form: hidden states times (probability - target). Windows
+    are summed in float64: rounded to float32, the sum does not depend on their order, nor on which process had which.
     """
     layers, hidden, sides, variants = weights.shape
-    loss = weights.new_zeros(layers, sides, variants)
-    gradient = weights.new_zeros(layers, sides * variants, hidden)
+    loss = weights.new_zeros(layers, sides, variants, dtype=torch.float64)
+    gradient = weights.new_zeros(layers, sides * variants, hidden, dtype=torch.float64)
     counts = torch.zeros(sides, dtype=torch.int64, device=weights.device)
     with _few_threads(batch, weights):
         for states, lengths, targets in batch.pieces():
@@ -78,12 +79,12 @@ def summed_loss(batch: Batch, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             valid = has_target(lengths, targets)
             window, side = valid.nonzero(as_tuple=True)
             row = starts[window] + targets[valid]
-            loss.index_add_(1, side, log_probabilities[:, row, side], alpha=-1)
+            loss.index_add_(1, side, log_probabilities[:, row, side].double(), alpha=-1)
             residual = log_probabilities.exp()
             if len(side) < valid.numel():
                 residual *= torch.repeat_interleave(valid, lengths, dim=0)[None, :, :, None]
             residual[:, row, side] -= 1
-            gradient.baddbmm_(residual.flatten(2).transpose(1, 2), states)
+            gradient += torch.bmm(residual.flatten(2).transpose(1, 2), states)
             counts += valid.sum(0)
     return loss, gradient.transpose(1, 2).reshape(weights.shape), counts
 
@@ -120,7 +121,7 @@ class ProbeBank:
         with _few_threads(batch, self.weights):
             loss, gradient, counts = processes.summed(*summed_loss(batch, self.weights))
             # the original's loss is the mean of the start and the end loss; without a target nothing changes
-            gradient = gradient / (2 * counts.clamp(min=1)[:, None])
+            gradient = (gradient / (2 * counts.clamp(min=1)[:, None])).float()
             norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)  # over hidden
             gradient *= (self.max_grad_norm / (norm + 1e-6)).clamp(max=1)
             self.first_moment.mul_(BETA1).add_(gradient, alpha=1 - BETA1)
@@ -184,7 +185,7 @@ def train_probes(features: Features, settings: Probe, beside: Sequence[Learner] 
                 for learner in beside:
                     learner.update(epoch, size, batch)
                 loss, counts = bank.update(with_dropout(batch, settings.dropout, settings.order_seed, epoch))
-                losses.append((loss / counts.clamp(min=1)[:, None]).mean(1))
+                losses.append((loss / counts.clamp(min=1)[:, None]).mean(1).float())
                 progress.advance(loss=float(losses[-1].mean()))
             readouts += [Readout("adamw", epoch + 1, rate, seed) for rate, seed in variants]
             weights += list(bank.weights.permute(3, 0, 1, 2).cpu().numpy().copy())  # training goes on in place
