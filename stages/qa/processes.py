@@ -16,7 +16,7 @@ T = TypeVar("T")
 FSDP = {  # settings of a launcher that are not its to choose
     "FSDP_VERSION": "2",
     "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT",  # a checkpoint is files, which are sealed, not folders
-    "FSDP_CPU_RAM_EFFICIENT_LOADING": "false",  # else all processes but one have no weights, in any stage
+    "FSDP_CPU_RAM_EFFICIENT_LOADING": "false",  # else a new head is drawn in the first one only
 }
 
 
