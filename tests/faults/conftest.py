@@ -94,7 +94,13 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params["datasets"]["sample"]["threshold_share"] = 0.0
     params["encoders"] = {"tiny": {"sources": ["path:origin"], "sha256": {}, "weights": "pretrained", "seed": None}}
     params["encoders"]["random"] = params["encoders"]["tiny"] | {"weights": "random", "seed": 1}
-    changes = {"base": "tiny", "num_train_epochs": 1, "save_steps": 1, "train_batch_size": 4}
+    changes = {
+        "base": "tiny",
+        "num_train_epochs": 1,
+        "save_steps": 1,
+        "train_batch_size": 4,
+        "gradient_accumulation_steps": 1,
+    }
     params["finetuned"] = {"tuned": params["finetuned"]["minilm-finetuned"] | changes}
     params["probed"], params["heads"] = ["tiny"], ["headed"]
     params["finetuned"]["headed"] = params["finetuned"]["tuned"]
