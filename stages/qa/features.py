@@ -52,7 +52,7 @@ class Batch:
         layers, _, hidden = self.store.shape
         sizes = self.lengths.tolist()
         states = torch.empty(layers, sum(sizes), hidden, device=self.store.device)
-        for part, window in zip(states.split(sizes, dim=1), range(len(sizes)), strict=True):
+        for window, part in enumerate(states.split(sizes, dim=1)):
             self._widen(window, part)
         return states
 

@@ -65,8 +65,9 @@ def summed_loss(batch: Batch, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Cross-entropy of start and of end summed over the batch, its gradient, and the number of targets of each side.
 
     weights (layers, hidden, 2, variants) -> loss (layers, 2, variants) in nats, gradient in the shape of `weights`,
-    both float64, counts (2,) int64. The gradient is in closed form: hidden states times (probability - target). Windows
-    are summed in float64: rounded to float32, the sum does not depend on their order, nor on which process had which.
+    both float64, counts (2,) int64. The gradient is in closed form: hidden states times (probability - target). The
+    pieces of a batch are summed in float64. On a CPU each is a window: rounded to float32, the sum depends neither on
+    their order nor on which process had which.
     """
     layers, hidden, sides, variants = weights.shape
     loss = weights.new_zeros(layers, sides, variants, dtype=torch.float64)
@@ -118,15 +119,14 @@ class ProbeBank:
         (layers, 2, variants) in nats and (2,): of the whole batch, also if several processes have a part of it each.
         Start and end vector each have their own optimiser and are clipped by their own gradient norm.
         """
-        with _few_threads(batch, self.weights):
-            loss, gradient, counts = processes.summed(*summed_loss(batch, self.weights))
-            # the original's loss is the mean of the start and the end loss; without a target nothing changes
-            gradient = (gradient / (2 * counts.clamp(min=1)[:, None])).float()
-            norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)  # over hidden
-            gradient *= (self.max_grad_norm / (norm + 1e-6)).clamp(max=1)
-            self.first_moment.mul_(BETA1).add_(gradient, alpha=1 - BETA1)
-            self.second_moment.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
-            self.weights -= self.learning_rates * self.first_moment / (self.second_moment.sqrt() + EPSILON)
+        loss, gradient, counts = processes.summed(*summed_loss(batch, self.weights))
+        # the original's loss is the mean of the start and the end loss; without a target nothing changes
+        gradient = (gradient / (2 * counts.clamp(min=1)[:, None])).float()
+        norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)  # over hidden
+        gradient *= (self.max_grad_norm / (norm + 1e-6)).clamp(max=1)
+        self.first_moment.mul_(BETA1).add_(gradient, alpha=1 - BETA1)
+        self.second_moment.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
+        self.weights -= self.learning_rates * self.first_moment / (self.second_moment.sqrt() + EPSILON)
         return loss, counts
 
 
