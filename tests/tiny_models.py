@@ -78,11 +78,12 @@ def train_tokenizer(kind: str) -> PreTrainedTokenizerFast:
     """The tokenizer class of a family over a vocabulary learned from the corpus."""
     special = SPECIAL[kind]
     if kind in ("wordpiece", "mpnet"):
-        raw = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+        raw = Tokenizer(models.BPE())
         raw.normalizer = normalizers.BertNormalizer(lowercase=True)
         raw.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        raw.train_from_iterator(corpus(), trainers.WordPieceTrainer(vocab_size=VOCABULARY, special_tokens=special))
-        return (BertTokenizer if kind == "wordpiece" else MPNetTokenizer)(vocab=raw.get_vocab())
+        pieces = _pieces(raw)
+        words = [*special, *pieces, *(f"##{piece}" for piece in pieces)]
+        return (BertTokenizer if kind == "wordpiece" else MPNetTokenizer)(vocab={w: i for i, w in enumerate(words)})
     if kind in ("bytes", "modern"):
         raw = Tokenizer(models.BPE())
         raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -93,18 +94,25 @@ def train_tokenizer(kind: str) -> PreTrainedTokenizerFast:
             return _modernbert_tokenizer(raw)
         merges = [tuple(merge) for merge in json.loads(raw.to_str())["model"]["merges"]]
         return RobertaTokenizer(vocab=raw.get_vocab(), merges=merges)
-    raw = Tokenizer(models.Unigram())
+    raw = Tokenizer(models.BPE())
     if kind == "albert":
         raw.normalizer = normalizers.Sequence([normalizers.NFKD(), normalizers.StripAccents(), normalizers.Lowercase()])
-    raw.pre_tokenizer = pre_tokenizers.Metaspace()
-    unknown = next(token for token in special if "unk" in token.lower())
-    trainer = trainers.UnigramTrainer(
-        vocab_size=VOCABULARY, special_tokens=special, unk_token=unknown, n_sub_iterations=1, shrinking_factor=0.5
-    )
-    raw.train_from_iterator(corpus(), trainer)
-    pieces = [(piece, score) for piece, score in json.loads(raw.to_str())["model"]["vocab"]]
+    raw.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation()])
+    learned = _pieces(raw)
+    scored = [(piece, -5 - 10 * rank / len(learned)) for rank, piece in enumerate(learned)]
+    pieces = [*((token, 0.0) for token in special), *scored]
     classes = {"albert": AlbertTokenizer, "deberta": DebertaV2Tokenizer, "xlm": XLMRobertaTokenizer}
     return classes[kind](vocab=pieces)
+
+
+def _pieces(raw: Tokenizer) -> list[str]:
+    """What byte-pair encoding learns from the corpus, characters first, then the most frequent pieces.
+
+    The trainers of word pieces and of unigrams give another vocabulary in every process.
+    """
+    raw.train_from_iterator(corpus(), trainers.BpeTrainer(vocab_size=VOCABULARY, show_progress=False))
+    vocabulary = raw.get_vocab()
+    return sorted(vocabulary, key=lambda piece: vocabulary[piece])
 
 
 def _modernbert_tokenizer(raw: Tokenizer) -> PreTrainedTokenizerFast:
