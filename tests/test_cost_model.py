@@ -106,7 +106,7 @@ def test_updates_of_probes_follow_one_another() -> None:
     """However many GPUs share the forward passes; those of ALBERT-xxlarge take longer still."""
     for gpus in 8, 64:
         base = frozen(SHAPES["BERT-base"], gpus, updates=49_500)
-        assert base.launch == pytest.approx(49_500 * UPDATE + 132_000 * 173 / 65_536 / gpus * 12 * LAUNCH)
+        assert base.launch == pytest.approx(49_500 * UPDATE + 132_000 * 173 / 32_768 / gpus * 12 * LAUNCH)
         assert base.bottleneck == "launch"
         assert base.seconds == base.launch
     assert frozen(SHAPES["ALBERT-xxlarge"], 1, passes=3, updates=49_500).bottleneck == "compute"
