@@ -105,7 +105,7 @@ def test_learns_and_leaves_a_checkpoint_with_a_head(train: Callable[..., Path], 
         chunk.head_logits[first:last].argmax(0).tolist() == windows.targets[row].tolist()
         for row, (first, last) in enumerate(zip(chunk.starts[:-1], chunk.starts[1:], strict=True))
     ]
-    assert np.mean(found) > 0.3  # its own training questions; each has some thousand spans to choose from
+    assert np.mean(found) > 0.6  # its own training questions
     assert not any(path.is_dir() for path in out.with_name("out-work").iterdir())
 
 
