@@ -22,8 +22,7 @@ from stages.qa.errors import InputError
 from stages.qa.resuming import fingerprint
 from stages.qa.windows import Windows
 from tests.conftest import TinyModel
-from tests.test_smoke import ROOT, tiny_study
-from tests.tiny_models import FAMILIES
+from tests.tiny_models import FAMILIES, ROOT, tiny_study
 
 TWO = "accelerate launch --multi_gpu --num_processes 2"  # without a GPU: two processes on the CPU
 SHARED = "accelerate launch --use_fsdp --num_processes 2"  # they share the weights that are trained

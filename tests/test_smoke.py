@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,23 +27,7 @@ from stages import (
     report,
 )
 from stages.qa.artifacts import read_json, read_tensors
-from tests.tiny_models import make_tiny
-
-ROOT = Path(__file__).parents[1]
-
-
-def tiny_study(root: Path, *, train: int, dev: int, threshold_share: float) -> dict[str, Any]:
-    """A tiny encoder and the first articles of the sample at `root`; the demo's parameters, on these files."""
-    make_tiny("bert", root / "tiny")
-    (root / "tiny" / "manifest.json").unlink()
-    params: dict[str, Any] = YAML(typ="safe").load(ROOT / "params.yaml")
-    for name, articles in ("train", train), ("dev", dev):
-        data = json.loads((ROOT / f"data/sample/{name}.json").read_text())
-        (root / f"{name}.json").write_text(json.dumps(data | {"data": data["data"][:articles]}))
-        params["datasets"]["sample"][name]["source"] = f"{name}.json"
-    params["datasets"]["sample"]["threshold_share"] = threshold_share
-    encoder = {"sources": ["path:tiny"], "sha256": {}, "weights": "pretrained", "seed": None}
-    return params | {"precision": "fp32", "encoders": {"tiny": encoder}}
+from tests.tiny_models import ROOT, tiny_study
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from ruamel.yaml import YAML
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     AlbertConfig,
@@ -31,7 +32,8 @@ from transformers import (
 
 from stages.qa.snapshots import write_manifest
 
-SAMPLE = Path(__file__).parents[1] / "data" / "sample" / "train.json"
+ROOT = Path(__file__).parents[1]
+SAMPLE = ROOT / "data" / "sample" / "train.json"
 VOCABULARY = 600
 UNICODE = [
     "[a] b[c]d <e> f</g>h / i",
@@ -180,3 +182,17 @@ def make_tiny(family: str, folder: Path, *, head: bool = False, seed: int = 0) -
     tokenizer.save_pretrained(folder)
     write_manifest(folder, source=f"random {family}")
     return folder
+
+
+def tiny_study(root: Path, *, train: int, dev: int, threshold_share: float) -> dict[str, Any]:
+    """A tiny encoder and the first articles of the sample at `root`; the demo's parameters, on these files."""
+    make_tiny("bert", root / "tiny")
+    (root / "tiny" / "manifest.json").unlink()
+    params: dict[str, Any] = YAML(typ="safe").load(ROOT / "params.yaml")
+    for name, articles in ("train", train), ("dev", dev):
+        data = json.loads((ROOT / f"data/sample/{name}.json").read_text())
+        (root / f"{name}.json").write_text(json.dumps(data | {"data": data["data"][:articles]}))
+        params["datasets"]["sample"][name]["source"] = f"{name}.json"
+    params["datasets"]["sample"]["threshold_share"] = threshold_share
+    encoder = {"sources": ["path:tiny"], "sha256": {}, "weights": "pretrained", "seed": None}
+    return params | {"precision": "fp32", "encoders": {"tiny": encoder}}

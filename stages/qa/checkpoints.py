@@ -34,6 +34,7 @@ def pick_device() -> torch.device:
         raise InputError("QA_DEVICE=gpu: torch sees no GPU here")
     on_cpu = choice == "cpu" or not torch.cuda.is_available()
     processes.join(cpu=on_cpu)
+    torch.backends.cuda.enable_cudnn_sdp(False)  # it plans 0.1 s for each new shape, and every batch has another
     return torch.device("cpu" if on_cpu else "cuda")
 
 
@@ -46,6 +47,8 @@ def load_config(folder: Path) -> PretrainedConfig:
     layers, vocabulary = getattr(config, "num_hidden_layers", 0), getattr(config, "vocab_size", 0)
     if not (0 < layers <= MAX_LAYERS and 0 < vocabulary <= MAX_VOCABULARY):
         raise IntegrityError(f"{folder}/config.json: num_hidden_layers {layers}, vocab_size {vocabulary} out of bounds")
+    if getattr(config, "hidden_act", None) == "gelu_new":
+        config.hidden_act = "gelu_pytorch_tanh"  # the same function in one step, where ALBERT's name for it takes eight
     return config
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from stages.qa import processes
+from stages.qa.attention import use_flash
 from stages.qa.checkpoints import check_length, load_config, load_model, load_tokenizer, uses_token_types
 from stages.qa.devices import placement
 from stages.qa.errors import IntegrityError, NumericsError
@@ -86,6 +87,8 @@ def in_precision(encoder: Encoder, windows: Windows, choice: Literal["auto", "fp
     if choice == "fp32" or (choice == "auto" and not processes.from_first(bf16_is_fast(encoder.device.type))):
         return encoder
     half = replace(encoder, model=copy.deepcopy(encoder.model).bfloat16())
+    if encoder.device.type == "cuda" and bf16_is_fast("cuda") and torch.version.cuda:
+        use_flash(half.model)
     if choice == "bf16":
         return half
     rows = np.unique(np.linspace(0, len(windows) - 1, SAMPLE, dtype=np.int64))
