@@ -12,9 +12,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
-from transformers import AutoModelForQuestionAnswering, Trainer
+from transformers import AutoModelForQuestionAnswering, DataCollatorWithPadding, Trainer
 
 from stages.qa import finetuning
+from stages.qa.checkpoints import uses_token_types
 from stages.qa.config import Finetuning
 from stages.qa.encoder import encode, load_encoder
 from stages.qa.errors import InputError, IntegrityError, NumericsError
@@ -107,6 +108,28 @@ def test_learns_and_leaves_a_checkpoint_with_a_head(train: Callable[..., Path], 
     ]
     assert np.mean(found) > 0.6  # its own training questions
     assert not any(path.is_dir() for path in out.with_name("out-work").iterdir())
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "albert"])
+def test_a_batch_is_the_tokenizers_own(family: str, tiny_model: TinyModel, sample: list[Example]) -> None:
+    encoder = load_encoder(tiny_model(family), device=CPU)
+    windows = make_windows(sample[:40:5], encoder.tokenizer, max_seq_length=384, doc_stride=128, max_query_length=64)
+    windows.targets[1] = IGNORED
+    types, padding = uses_token_types(encoder.model.config), encoder.tokenizer.pad_token_id
+    data = finetuning._Features(windows, token_types=types, padding=padding)
+    batch = data.collate([data[row] for row in range(len(windows))])
+    lists = []
+    for row in range(len(windows)):
+        tokens = slice(windows.starts[row], windows.starts[row + 1])
+        first, last = windows.targets[row].tolist() if row != 1 else (10**6, 10**6)
+        feature = {"input_ids": windows.input_ids[tokens].tolist(), "start_positions": first, "end_positions": last}
+        lists.append(feature | ({"token_type_ids": windows.token_type_ids[tokens].tolist()} if types else {}))
+    expected = DataCollatorWithPadding(encoder.tokenizer)(lists)
+    assert len(set(windows.lengths.tolist())) > 1
+    assert batch.keys() == expected.keys()
+    for name, tensor in batch.items():
+        assert tensor.dtype == expected[name].dtype == torch.int64
+        assert torch.equal(tensor, expected[name]), name
 
 
 def test_loss_curve_is_that_of_a_training_loop_written_out(

@@ -26,15 +26,16 @@ METRICS = "controls", "mixing", "mlp", "similarity", "transfer"
 
 @pytest.mark.parametrize("head", [False, True])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_states_of_a_padded_batch(family: str, head: bool, tiny_model: TinyModel, sample: list[Example]) -> None:
+def test_states_of_windows_of_unequal_length(
+    family: str, head: bool, tiny_model: TinyModel, sample: list[Example]
+) -> None:
     exact = load_encoder(tiny_model(family, head=head), device=CPU)
     windows = make_windows(sample[:30:3], exact.tokenizer, max_seq_length=96, doc_stride=40, max_query_length=32)
     rows = np.arange(len(windows))
     expected = encode(exact, windows, rows)
     on_gpu = load_encoder(tiny_model(family, head=head), device=pick_device())
     half = in_precision(on_gpu, windows, "bf16")
-    assert (half.model.config._attn_implementation == attention.NAME) == (family not in BIASED)
-    assert len(list(encoder._batches(windows.lengths, 2**15, exact=False))) == 1  # all lengths in one
+    assert (half.model.config._attn_implementation == attention.UNPADDED) == (family not in BIASED)
     for other, tolerance in (on_gpu, 1e-4), (half, encoder.TOLERANCE):
         found = encode(other, windows, rows)
         error = (found.states.float().cpu() - expected.states).square().mean((1, 2)).sqrt()

@@ -1,39 +1,25 @@
-"""Attention among windows of unequal length on a GPU, without a mask: PyTorch's flash kernels take none.
+"""Attention of windows that lie end to end in one row, on a GPU: no padding, no mask, PyTorch's flash kernel.
 
-Registered by the interfaces of transformers, so that the models stay the stock ones.
+Registered by the interface of transformers, so that the models stay the stock ones.
 """
 
 from typing import Any, cast
 
-import torch
 from torch import Tensor, nn
 from torch.nn.attention.varlen import varlen_attn
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers import AttentionInterface, PreTrainedModel
 
-NAME = "unpadded"
+UNPADDED = "unpadded"
 
 
 def use_flash(model: PreTrainedModel) -> None:
-    """Have a model in bfloat16, on a GPU, attend by flash kernels, if its family lets that be chosen.
+    """Have a model in bfloat16 on a GPU take windows end to end, if its family lets attention be chosen.
 
     Not a decoder, nor a family that adds a bias to the scores (DeBERTa, MPNet).
     """
     causal = any(getattr(module, "is_causal", False) for module in model.modules())
     if model._supports_attention_backend and not causal:
-        model.set_attn_implementation(NAME)
-
-
-def _bounds(
-    batch_size: int, q_length: int, *, attention_mask: Tensor | None, device: torch.device, **kwargs: Any
-) -> Tensor:
-    """Where each window and each row's padding begins and ends, in rows laid end to end: (2 * batch_size + 1,) int32.
-
-    Padding, at the end of a row, is made a window of its own, perhaps an empty one: then no token of a window sees it.
-    """
-    first = torch.arange(0, batch_size * q_length, q_length, device=device)
-    lengths = q_length if attention_mask is None else attention_mask.sum(1)
-    bounds = torch.stack([first, first + lengths], dim=1).flatten()
-    return nn.functional.pad(bounds, (0, 1), value=batch_size * q_length).int()
+        model.set_attn_implementation(UNPADDED)
 
 
 def _attend(
@@ -41,19 +27,23 @@ def _attend(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor,
+    attention_mask: None,
     *,
+    cu_seq_lens_q: Tensor,
+    max_length_q: int,
     scaling: float | None = None,
     sliding_window: int | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """query, key, value (batch, heads, tokens, features), bounds for a mask -> (batch, tokens, heads, features)."""
-    batch, _, tokens, _ = query.shape
-    q, k, v = (states.transpose(1, 2).flatten(0, 1) for states in (query, key, value))  # views of linear layers' output
+    """query, key, value (1, heads, tokens, features) -> (1, tokens, heads, features); no window sees another.
+
+    Window i holds the tokens cu_seq_lens_q[i] to cu_seq_lens_q[i + 1] (int32), max_length_q of them at most.
+    """
+    q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))
     reach = (-1, -1) if sliding_window is None else (sliding_window - 1, sliding_window - 1)  # counted as by flash
-    out = varlen_attn(q, k, v, attention_mask, attention_mask, tokens, tokens, scale=scaling, window_size=reach)
-    return cast(Tensor, out).unflatten(0, (batch, tokens)), None
+    longest = max_length_q, max_length_q
+    out = varlen_attn(q, k, v, cu_seq_lens_q, cu_seq_lens_q, *longest, scale=scaling, window_size=reach)
+    return cast(Tensor, out)[None], None
 
 
-AttentionInterface.register(NAME, _attend)
-AttentionMaskInterface.register(NAME, _bounds)
+AttentionInterface.register(UNPADDED, _attend)
