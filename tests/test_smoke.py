@@ -96,6 +96,22 @@ def test_thresholds_come_from_articles_that_nothing_is_trained_on(study: Path) -
     assert all(0 <= float(row["held_out_f1"]) <= 100 for row in rows)
 
 
+def test_articles_are_cut_before_some_are_held_out(tmp_path: Path) -> None:
+    """As a command: what it writes appears at its end, and its own steps must see it before."""
+    params = tiny_study(tmp_path, train=6, dev=3, threshold_share=0.25)
+    params |= {"finetuned": {}, "probed": ["tiny"], "compared": {}}
+    for name, articles in ("train", 4), ("dev", 2):
+        params["datasets"]["sample"][name]["articles"] = articles
+    YAML().dump(params, tmp_path / "params.yaml")
+    command = [sys.executable, "-m", "stages.download", "dataset", "sample", "data"]
+    subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
+    train, dev = (json.loads((tmp_path / f"{name}.json").read_text())["data"] for name in ("train", "dev"))
+    expected = {"train": train[:3], "held_out": train[3:4], "dev": dev[:2]}
+    for name, articles in expected.items():
+        assert json.loads((tmp_path / f"data/{name}.json").read_text())["data"] == articles, name
+    assert {path.name for path in (tmp_path / "data").iterdir()} == {f"{name}.json" for name in expected}
+
+
 def test_the_page_and_the_card_of_real_stages(study: Path) -> None:
     assert "</html>" in (study / "plots/smoke/report.html").read_text()
     assert "random weights" in (study / "metrics/smoke/CARD.md").read_text()

@@ -16,6 +16,7 @@ from stages.qa.errors import IntegrityError, ResourceError
 
 T = TypeVar("T")
 _waiting: ContextVar[dict[Path, Path] | None] = ContextVar("waiting", default=None)  # partial file -> its place
+_new_folder: ContextVar[Path | None] = ContextVar("new_folder", default=None)  # in which nothing waits
 
 
 @contextmanager
@@ -33,7 +34,9 @@ def published(path: Path) -> Iterator[Path]:
     """A path to write to beside `path`; it takes the place of `path` only if the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    waiting = _waiting.get()
+    waiting, folder = _waiting.get(), _new_folder.get()
+    if folder and folder in path.parents:
+        waiting = None
     try:
         with named(path):
             yield partial
@@ -47,16 +50,20 @@ def published(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def held_back() -> Iterator[None]:
-    """Files that are `published` in the block take their places at its end, together, or none of them does."""
+def held_back(*, new_folder: Path | None = None) -> Iterator[None]:
+    """Files that are `published` in the block take their places at its end, together, or none of them does.
+
+    Those in `new_folder`, which nobody else reads yet, do so at once: later steps of the block read and change them.
+    """
     waiting: dict[Path, Path] = {}
-    token = _waiting.set(waiting)
+    token, folder_token = _waiting.set(waiting), _new_folder.set(new_folder)
     try:
         yield
         for partial, path in waiting.items():
             partial.replace(path)
     finally:
         _waiting.reset(token)
+        _new_folder.reset(folder_token)
         for partial in waiting:
             partial.unlink(missing_ok=True)
 

@@ -59,13 +59,13 @@ class _Features(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, row: int) -> dict[str, Tensor]:
         tokens = slice(self.windows.starts[row], self.windows.starts[row + 1])
-        targets = torch.from_numpy(self.windows.targets[row])
+        targets = torch.tensor(self.windows.targets[row])
         first, last = torch.where(targets == IGNORED, 10**6, targets)  # past any window's end: the loss ignores it
-        ids = torch.from_numpy(self.windows.input_ids[tokens]).long()
+        ids = torch.tensor(self.windows.input_ids[tokens], dtype=torch.int64)
         feature = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         feature |= {"start_positions": first, "end_positions": last}
         if self.token_types:
-            feature["token_type_ids"] = torch.from_numpy(self.windows.token_type_ids[tokens]).long()
+            feature["token_type_ids"] = torch.tensor(self.windows.token_type_ids[tokens], dtype=torch.int64)
         return feature
 
     def collate(self, features: list[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -66,7 +66,7 @@ def whole_folder(out: Path) -> Iterator[Path]:
         new = staging / out.name
         try:
             new.mkdir(parents=True)
-            with held_back():
+            with held_back(new_folder=new):
                 yield new
             for path in new.rglob("*"):  # safetensors makes files that nobody else may read
                 path.chmod(path.stat().st_mode | new.stat().st_mode & 0o444)
