@@ -28,10 +28,8 @@ from transformers import (
 from benchmarks.machine import forward_flops, matmul_peak
 from benchmarks.texts import read_texts
 from benchmarks.timing import timed
-from stages.qa.attention import use_flash
-from stages.qa.batches import in_turn
 from stages.qa.checkpoints import pick_device
-from stages.qa.encoder import Encoder, encode
+from stages.qa.encoder import Encoder, encode, pieces
 from stages.qa.windows import Windows
 
 TRAIN_WINDOWS = 132_000  # of SQuAD 2.0 train
@@ -90,17 +88,15 @@ def forward_cells(name: str, config: PretrainedConfig, lengths: np.ndarray, peak
     torch.manual_seed(0)
     with torch.device("cuda"):  # drawn there: a CPU takes minutes for the weights of ALBERT-xxlarge
         model = AutoModel.from_config(config, dtype=torch.bfloat16).eval()
-    use_flash(model)  # as the pipeline does for this number format
     encoder = encoder_of(model, name)
     rate = peak / (forward_flops(config, lengths.tolist()) / lengths.sum())  # tokens/s at the peak
     count = int(np.clip(SECONDS * rate * 0.4 / lengths.mean(), 64, 20_000))
-    tokens = int(CHUNK_GIB * 2**30 / encoder.state_bytes)
     # other windows in each round: what a library plans anew for each shape counts
     generator = np.random.default_rng(0)
     drawn = [random_windows(generator.choice(lengths, count), config.vocab_size) for _ in range(ROUNDS + 1)]
 
     def forward(windows: Windows) -> None:
-        for part in in_turn(windows.lengths, tokens):
+        for part in pieces(encoder, windows, np.arange(count), gib=CHUNK_GIB):
             encode(encoder, windows, part)
         torch.cuda.synchronize()
 

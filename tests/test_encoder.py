@@ -14,9 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoModelForQuestionAnswering, AutoTokenizer, GPT2Config
 
-from stages.qa import attention
 from stages.qa import encoder as module
-from stages.qa.attention import use_flash
 from stages.qa.checkpoints import pick_device, randomise, uses_token_types
 from stages.qa.encoder import encode, in_precision, load_encoder, pieces
 from stages.qa.errors import InputError, IntegrityError, NumericsError
@@ -28,7 +26,6 @@ from tests.tiny_models import FAMILIES, LAYERS
 
 SIZES = {"max_seq_length": 96, "doc_stride": 40, "max_query_length": 32}
 SEGMENTS = ["bert", "albert", "electra"]
-BIASED = ["deberta-v2", "mpnet"]  # add a bias to the scores of attention, which flash kernels do not take
 
 
 @pytest.fixture(scope="module")
@@ -60,40 +57,12 @@ def reference(folder: Path, windows: Windows, *, head: bool, segments: bool) -> 
 
 
 def pad_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Windows of several lengths in a batch, as on a GPU for families that cannot have them end to end."""
-    plain = module.of_like_length
-    monkeypatch.setattr(module, "of_like_length", lambda lengths, budget, exact: plain(lengths, budget, exact=False))
+    """Windows of several lengths in a batch, as on a GPU."""
+    plain = module._batches
+    monkeypatch.setattr(module, "_batches", lambda lengths, budget, exact: plain(lengths, budget, exact=False))
 
 
-def varlen_by_hand(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    ends_q: torch.Tensor,
-    ends_k: torch.Tensor,
-    longest_q: int,
-    longest_k: int,
-    *,
-    scale: float,
-    window_size: tuple[int, int],
-) -> torch.Tensor:
-    """PyTorch's varlen_attn, which runs on GPUs only: (tokens, heads, features), sequence by sequence."""
-    assert ends_q.dtype == ends_k.dtype == torch.int32
-    assert ends_q[0] == 0
-    assert ends_q[-1] == len(query)
-    sizes = ends_q.diff().tolist()
-    assert longest_q == longest_k >= max(sizes)
-    parts = []
-    for q, k, v in zip(query.split(sizes), key.split(sizes), value.split(sizes), strict=True):
-        scores = torch.einsum("qhd,khd->hqk", q, k) * scale
-        apart = torch.arange(len(q))[:, None] - torch.arange(len(q))
-        if window_size[0] >= 0:
-            scores.masked_fill_((apart > window_size[0]) | (-apart > window_size[1]), -torch.inf)
-        parts.append(torch.einsum("hqk,khd->qhd", scores.softmax(-1), v))
-    return torch.cat(parts)
-
-
-@pytest.mark.parametrize("batching", ["one length", "padded", "flash"])
+@pytest.mark.parametrize("batching", ["one length", "padded"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_states_of_all_layers_equal_the_stock_models(
     family: str, batching: str, tiny_model: TinyModel, examples: list[Example], monkeypatch: pytest.MonkeyPatch
@@ -106,11 +75,6 @@ def test_states_of_all_layers_equal_the_stock_models(
     assert not encoder.model.training
     assert uses_token_types(encoder.model.config) == (family in SEGMENTS)
     windows = make_windows(examples, encoder.tokenizer, **SIZES)
-    if batching == "flash":
-        monkeypatch.setattr(attention, "varlen_attn", varlen_by_hand)
-        use_flash(encoder.model)
-        assert (encoder.model.config._attn_implementation == attention.UNPADDED) == (family not in BIASED)
-        monkeypatch.setitem(module.BATCH_TOKENS, "cpu", 600)
     if batching == "padded":
         pad_batches(monkeypatch)
     order = np.random.default_rng(0).permutation(len(windows))

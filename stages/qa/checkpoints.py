@@ -134,22 +134,11 @@ def uses_token_types(config: PretrainedConfig) -> bool:
     return getattr(config, "type_vocab_size", 0) > 1
 
 
-def _position_table(model: PreTrainedModel) -> torch.nn.Embedding | None:
-    """The position embeddings, if the model has any."""
-    for place, table in model.named_modules():
-        if place.endswith("position_embeddings") and isinstance(table, torch.nn.Embedding):
-            return table
-    return None
-
-
-def first_position(model: PreTrainedModel) -> int:
-    """Number of a window's first position: RoBERTa and its kin count from the one after padding's, others from 0."""
-    table = _position_table(model)
-    return 0 if table is None or table.padding_idx is None else table.padding_idx + 1
-
-
 def check_length(model: PreTrainedModel, tokens: int, name: str) -> None:
     """InputError if a window of `tokens` is longer than the model has position embeddings for."""
-    table = _position_table(model)
-    if table is not None and tokens > (limit := table.num_embeddings - first_position(model)):
-        raise InputError(f"windows.max_seq_length: a window has {tokens} tokens, model {name} takes {limit}")
+    for place, table in model.named_modules():
+        if place.endswith("position_embeddings") and isinstance(table, torch.nn.Embedding):
+            # RoBERTa and its kin number positions from the one after padding's.
+            limit = table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
+            if tokens > limit:
+                raise InputError(f"windows.max_seq_length: a window has {tokens} tokens, model {name} takes {limit}")

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,9 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from stages.qa import processes
-from stages.qa.attention import UNPADDED, use_flash
-from stages.qa.batches import in_turn, model_inputs, of_like_length, token_index
-from stages.qa.checkpoints import check_length, load_config, load_model, load_tokenizer
+from stages.qa.checkpoints import check_length, load_config, load_model, load_tokenizer, uses_token_types
 from stages.qa.devices import placement
 from stages.qa.errors import IntegrityError, NumericsError
 from stages.qa.precision import bf16_is_fast
@@ -88,8 +86,6 @@ def in_precision(encoder: Encoder, windows: Windows, choice: Literal["auto", "fp
     if choice == "fp32" or (choice == "auto" and not processes.from_first(bf16_is_fast(encoder.device.type))):
         return encoder
     half = replace(encoder, model=copy.deepcopy(encoder.model).bfloat16())
-    if encoder.device.type == "cuda" and bf16_is_fast("cuda") and torch.version.cuda:
-        use_flash(half.model)
     if choice == "bf16":
         return half
     rows = np.unique(np.linspace(0, len(windows) - 1, SAMPLE, dtype=np.int64))
@@ -121,7 +117,7 @@ def _last_linear(model: PreTrainedModel, name: str) -> nn.Linear:
 def encode(
     encoder: Encoder, windows: Windows, rows: np.ndarray, *, advance: Callable[[int], None] = lambda windows: None
 ) -> Chunk:
-    """Run `rows` of `windows` through the encoder: batches of one length on a CPU, windows end to end on a GPU.
+    """Run `rows` of `windows` through the encoder, in batches of one length where that wastes no time (CPU).
 
     `advance` is told how many windows are done. The logits of the checkpoint's own head are computed in float32 from
     what its last layer is given, whatever the model's number format. Raises InputError if a window is longer than the
@@ -138,19 +134,20 @@ def encode(
         watched = _last_linear(encoder.model, encoder.name)
         hook = watched.register_forward_pre_hook(lambda module, inputs: head_inputs.append(inputs[0]))
     budget = min(BATCH_TOKENS[device.type], BATCH_BYTES[device.type] // encoder.state_bytes)
-    end_to_end = encoder.model.config._attn_implementation == UNPADDED
-    batches = in_turn(lengths, budget) if end_to_end else of_like_length(lengths, budget, exact=device.type == "cpu")
-    layout = {"padding": encoder.tokenizer.pad_token_id or 0, "end_to_end": end_to_end}
-    for batch in batches:
-        inputs, real = model_inputs(encoder.model, windows, rows[batch], **layout)
-        sent = {name: _sent(value, device) for name, value in inputs.items()}
-        output = encoder.model(**sent, output_hidden_states=True)
-        # of tokens in the batch and in `states`; slices where that is possible: they are copied in one step
-        places = slice(None) if real.all() else _sent(real.flatten().nonzero()[:, 0], device)
-        target = slice(starts[batch[0]], starts[batch[-1] + 1])
-        if not end_to_end:
-            target = _sent(torch.from_numpy(token_index(starts, batch)), device)
-        for layer, hidden_states in enumerate(output.hidden_states):  # (rows, tokens, hidden)
+    for batch in _batches(lengths, budget, exact=device.type == "cpu"):
+        real = np.arange(lengths[batch[-1]]) < lengths[batch][:, None]  # (batch, tokens)
+        source = token_index(windows.starts, rows[batch])
+        inputs = {"input_ids": _padded(windows.input_ids[source], real, encoder.tokenizer.pad_token_id or 0)}
+        if uses_token_types(encoder.model.config):
+            inputs["token_type_ids"] = _padded(windows.token_type_ids[source], real, 0)
+        if not real.all():
+            inputs["attention_mask"] = torch.from_numpy(real).long()
+        inputs = {name: _sent(tensor, device) for name, tensor in inputs.items()}
+        output = encoder.model(**inputs, output_hidden_states=True)
+        # places and not a mask, for which the GPU would have to be waited for each time
+        places = slice(None) if real.all() else _sent(torch.from_numpy(np.flatnonzero(real)), device)
+        target = _sent(torch.from_numpy(token_index(starts, batch)), device)
+        for layer, hidden_states in enumerate(output.hidden_states):  # (batch, tokens, hidden)
             states[layer, target] = hidden_states.flatten(0, 1).to(device)[places]
         if encoder.head and head_logits is not None:
             head_logits[target] = encoder.head(head_inputs.pop().flatten(0, 1).to(device)[places].float())
@@ -169,16 +166,48 @@ def encode(
     return Chunk(rows=rows, starts=starts, states=states, head_logits=head_logits)
 
 
-def _sent(value: Any, device: torch.device) -> Any:
-    """A tensor on `device`, without waiting for it: a GPU goes on with what it has been given before. Others as is."""
-    if not isinstance(value, Tensor):
-        return value
-    return value.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else value.to(device)
+def _padded(values: np.ndarray, real: np.ndarray, padding: int) -> Tensor:
+    """`values` where `real` is true, else padding, int64; by NumPy, which does not wake other threads for so little."""
+    out = np.full(real.shape, padding, dtype=np.int64)
+    out[real] = values
+    return torch.from_numpy(out)
+
+
+def _sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """`tensor` on `device`, without waiting for it: a GPU goes on with what it has been given before."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def token_index(starts: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Places of the tokens of `rows` in a packed array whose window w begins at starts[w], (tokens,) int64."""
+    return np.concatenate([np.arange(starts[row], starts[row + 1]) for row in rows])
+
+
+def _batches(lengths: np.ndarray, budget: int, *, exact: bool) -> Iterator[np.ndarray]:
+    """Indices into `lengths`, sorted by length, in batches of about `budget` tokens or fewer.
+
+    `exact`, for a CPU: a batch holds one length only. Padding costs time there, small batches do not. Exact-length
+    batches need no attention mask, and make a window's states independent of its neighbours.
+    """
+    order = np.argsort(lengths, kind="stable")
+    first = 0
+    for last in range(1, len(order) + 1):
+        full = last == len(order) or (last - first + 1) * lengths[order[last]] > budget
+        if full or (exact and lengths[order[last]] != lengths[order[first]]):
+            yield order[first:last]
+            first = last
 
 
 def pieces(
     encoder: Encoder, windows: Windows, order: np.ndarray, *, gib: float, multiple: int = 1
 ) -> Iterator[np.ndarray]:
     """`order` in pieces of a multiple of `multiple` windows whose hidden states take about `gib` GiB."""
-    budget = max(1, int(gib * 2**30 / encoder.state_bytes))
-    return (order[batch] for batch in in_turn(windows.lengths[order], budget, multiple=multiple))
+    tokens = max(1, int(gib * 2**30 / encoder.state_bytes))
+    ends = np.cumsum(windows.lengths[order])
+    first = 0
+    while first < len(order):
+        done = ends[first - 1] if first else 0
+        count = int(np.searchsorted(ends, done + tokens, side="right")) - first
+        last = first + max(count // multiple, 1) * multiple
+        yield order[first:last]
+        first = last
