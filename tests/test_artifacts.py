@@ -1,11 +1,12 @@
 """Files appear whole or not at all, and their bytes depend on the value alone."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from stages.qa.artifacts import published, read_json, read_tensors, write_json, write_tensors, write_text
+from stages.qa.artifacts import map_tensors, published, read_json, read_tensors, write_json, write_tensors, write_text
 from stages.qa.errors import IntegrityError
 
 
@@ -42,9 +43,29 @@ def test_round_trips(tmp_path: Path) -> None:
         np.testing.assert_array_equal(array, arrays[name])
 
 
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int32", "int64", "float32", "float64"])
+def test_arrays_that_stay_in_their_file(dtype: str, tmp_path: Path) -> None:
+    arrays = {"a": np.arange(6).reshape(2, 3).astype(dtype), "none": np.zeros((3, 0), dtype), "b": np.ones(1, "u1")}
+    write_tensors(tmp_path / "a.safetensors", arrays)
+    found = map_tensors(tmp_path / "a.safetensors")
+    assert found.keys() == arrays.keys()
+    for name, array in found.items():
+        assert array.dtype == arrays[name].dtype
+        assert array.shape == arrays[name].shape
+        np.testing.assert_array_equal(array, arrays[name])
+        assert not array.flags.writeable
+    assert (tmp_path / "a.safetensors").stat().st_mode & 0o777 == 0o666 & ~umask()
+
+
+def umask() -> int:
+    """The process's own."""
+    os.umask(mask := os.umask(0))
+    return mask
+
+
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"\x00\x01")
-    for read in (read_json, read_tensors):
+    for read in (read_json, read_tensors, map_tensors):
         for name in ("a", "missing"):
             with pytest.raises(IntegrityError, match=f"{tmp_path / name}: .*run the stage that writes it again"):
                 read(tmp_path / name)

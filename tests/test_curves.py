@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.qa.answers import Answers, Reading, Spans
+from stages.qa.answers import Answers, Reading, Spans, Texts
 from stages.qa.artifacts import read_json
 from stages.qa.curves import COLUMNS, curve_points, write_losses, write_points, write_question, write_summary
 from stages.qa.errors import InputError
@@ -31,7 +31,8 @@ def answers(texts: list[list[str]], margins: list[list[float]]) -> Answers:
     spans = Spans(chars=nothing, tokens=nothing, score=score, null_score=np.zeros_like(score))
     readings = [Reading("probe", layer, READOUT) for layer in range(len(texts) - 1)] + [Reading("head", 1, None)]
     ids, nll = [example.id for example in EXAMPLES], np.zeros((*score.shape, 2), dtype=np.float32)
-    return Answers(readings, ids, texts, spans, 0.0, nll=nll, windows=np.ones(len(ids), dtype=np.int32))
+    given = Texts.of(zip(*texts, strict=True), score.shape)
+    return Answers(readings, ids, given, spans, 0.0, nll=nll, windows=np.ones(len(ids), dtype=np.int32))
 
 
 GIVEN = answers(

@@ -1,7 +1,7 @@
 """Answer questions with every probe on every layer of an encoder, from one forward pass."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import cast
 
@@ -11,13 +11,14 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from stages.qa import processes
-from stages.qa.answers import Answers, Reading, Spans
+from stages.qa.answers import Answers, Reading, Spans, Texts
 from stages.qa.config import Protocol
 from stages.qa.encoder import Chunk, Encoder, encode, pieces
 from stages.qa.errors import NumericsError
 from stages.qa.likelihood import GoldLikelihood
 from stages.qa.progress import Progress
 from stages.qa.readouts import Probes
+from stages.qa.scratch import filled
 from stages.qa.spans import SpanReader
 from stages.qa.squad import Example
 from stages.qa.windows import IGNORED, NO_ANSWER, Windows
@@ -78,25 +79,26 @@ def answer(
         processes.complete(array, read)
     contexts = [example.context for example in examples]
     every = [Reading("probe", layer, readout) for readout in readouts for layer in range(layers)] + others
-    no_model = np.full((1, len(examples), 2), np.nan, dtype=np.float32)  # gold spans have no likelihood
-    nll, place = np.concatenate([likelihood.of_questions(), no_model]), {reading: i for i, reading in enumerate(every)}
+    nll, place = likelihood.of_questions(), {reading: row for row, reading in enumerate(every)}
     found = {}
     for name, reader in readers.items():
         spans = reader.spans(contexts)
         if protocols[name].answer_text == "slice":
-            same: dict[str, str] = {}  # readings agree on most answers: each text is kept once
-            cut = ((c[a:b] if a >= 0 else "" for c, (a, b) in zip(contexts, row, strict=True)) for row in spans.chars)
-            texts = [[same.setdefault(text, text) for text in row] for row in cut]
+            texts = _sliced(contexts, spans)
         else:
             texts = joined_wordpieces(encoder.tokenizer, windows, spans)
-        ids = [example.id for example in examples]
+        size = len(readings[name]), len(examples)
+        of_readings = filled((*size, 2), np.nan, np.float32)  # gold spans have no likelihood
+        for row, reading in enumerate(readings[name]):
+            if reading.kind != "gold":
+                of_readings[row] = nll[place[reading]]
         found[name] = Answers(
             readings[name],
-            ids,
-            texts,
+            [example.id for example in examples],
+            Texts.of(texts, size),
             spans,
             protocols[name].null_threshold,
-            nll=nll[np.array([place[reading] for reading in readings[name]], dtype=np.int64)],
+            nll=of_readings,
             windows=likelihood.counts(),
         )
     return found
@@ -112,8 +114,14 @@ def _gold_logits(windows: Windows, chunk: Chunk, answerable: np.ndarray) -> Tens
     return logits
 
 
-def joined_wordpieces(tokenizer: PreTrainedTokenizerFast, windows: Windows, spans: Spans) -> list[list[str]]:
-    """Answers as the original study wrote them, (readings, questions): the span's tokens, joined again.
+def _sliced(contexts: list[str], spans: Spans) -> Iterator[list[str]]:
+    """The characters of the spans: for each question, those of all readings."""
+    for question, context in enumerate(contexts):
+        yield [context[first:last] if first >= 0 else "" for first, last in spans.chars[:, question].tolist()]
+
+
+def joined_wordpieces(tokenizer: PreTrainedTokenizerFast, windows: Windows, spans: Spans) -> Iterator[list[str]]:
+    """Answers as the original study wrote them: the span's tokens, joined again; for each question, of all readings.
 
     For WordPiece that is the slow tokenizer of its day, spaces between all words and signs ("3 . 5", no accents, lower
     case); the clean-up that today's decoders add is left out on purpose. Other tokenizers restore their text.
@@ -126,9 +134,7 @@ def joined_wordpieces(tokenizer: PreTrainedTokenizerFast, windows: Windows, span
         joined = " ".join(pieces).replace(" ##", "") if wordpiece else tokenizer.convert_tokens_to_string(pieces)
         return joined.strip()
 
-    of_questions = []
-    for tokens, chars in zip(spans.tokens.swapaxes(0, 1), spans.chars.swapaxes(0, 1), strict=True):
-        found = zip(tokens.tolist(), chars.tolist(), strict=True)
-        of_questions.append([text(first, last) if start >= 0 else "" for (first, last), (start, _) in found])
+    for question in range(spans.chars.shape[1]):
+        found = zip(spans.tokens[:, question].tolist(), spans.chars[:, question].tolist(), strict=True)
+        yield [text(first, last) if start >= 0 else "" for (first, last), (start, _) in found]
         text.cache_clear()  # no other question has these tokens
-    return [list(row) for row in zip(*of_questions, strict=True)]

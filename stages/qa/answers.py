@@ -1,13 +1,15 @@
 """Answers of every probe on every layer, of a checkpoint's own head, and of the gold spans; in and out of a folder."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from stages.qa.artifacts import read_json, read_tensors, refuses_damage, write_json, write_tensors
+from stages.qa.artifacts import map_tensors, read_json, refuses_damage, write_json, write_tensors
 from stages.qa.readouts import Readout
+from stages.qa.scratch import filled
 
 
 @dataclass(frozen=True)
@@ -20,10 +22,10 @@ class Spans:
     null_score: np.ndarray  # (readings, questions) float32: start + end logit of no answer
 
 
-def null_probability(spans: Spans) -> np.ndarray:
-    """Probability of no answer against the best span, (readings, questions) float64; 0.5 where they score the same."""
+def null_probability(spans: Spans, reading: int) -> np.ndarray:
+    """Probability of no answer against the best span, (questions,) float64; 0.5 where they score the same."""
     with np.errstate(over="ignore"):
-        return 1 / (1 + np.exp(spans.score.astype(np.float64) - spans.null_score))
+        return 1 / (1 + np.exp(spans.score[reading].astype(np.float64) - spans.null_score[reading]))
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,31 @@ class Reading:
 
 
 @dataclass(frozen=True)
+class Texts:
+    """The text of every reading and question. Readings agree on most of them: each is kept once."""
+
+    places: np.ndarray  # (readings, questions) int32: in `unique`
+    unique: list[str]
+
+    @classmethod
+    def of(cls, questions: Iterable[Sequence[str]], size: tuple[int, int]) -> "Texts":
+        """From the texts of all readings for one question after the other; size: (readings, questions)."""
+        places, unique = filled(size, 0, np.int32), dict[str, int]()
+        for question, texts in enumerate(questions):
+            places[:, question] = [unique.setdefault(text, len(unique)) for text in texts]
+        return cls(places, list(unique))
+
+    def __getitem__(self, reading: int) -> list[str]:
+        return [self.unique[place] for place in self.places[reading].tolist()]
+
+
+@dataclass(frozen=True)
 class Answers:
     """Answers of several readings to the same questions."""
 
     readings: list[Reading]
     ids: list[str]  # of the questions
-    texts: list[list[str]]  # (readings, questions): the best span, also where no answer scores higher
+    texts: Texts  # of the best span, also where no answer scores higher
     spans: Spans
     null_threshold: float
     nll: np.ndarray  # (readings, questions, 2) float32, nats: of the gold start and end; NaN where there is none
@@ -58,7 +79,7 @@ class Answers:
 
     def null_probabilities(self, reading: int) -> dict[str, float]:
         """Question id -> probability of no answer against the best span."""
-        return dict(zip(self.ids, null_probability(self.spans)[reading].tolist(), strict=True))
+        return dict(zip(self.ids, null_probability(self.spans, reading).tolist(), strict=True))
 
 
 def save_answers(folder: Path, answers: Answers) -> None:
@@ -66,9 +87,8 @@ def save_answers(folder: Path, answers: Answers) -> None:
 
     Several learning rates or seeds: the official form holds the first of them only.
     """
-    places, texts = pack_texts(answers.texts)
     tensors = {
-        "text": places,
+        "text": answers.texts.places,
         "chars": answers.spans.chars,
         "tokens": answers.spans.tokens,
         "score": answers.spans.score,
@@ -80,7 +100,7 @@ def save_answers(folder: Path, answers: Answers) -> None:
     header = {
         "readings": [asdict(reading) for reading in answers.readings],
         "ids": answers.ids,
-        "texts": texts,
+        "texts": answers.texts.unique,
         "null_threshold": answers.null_threshold,
     }
     write_json(folder / "answers.json", header)
@@ -93,20 +113,12 @@ def save_answers(folder: Path, answers: Answers) -> None:
             write_json(folder / f"{place}_null_probability.json", answers.null_probabilities(row))
 
 
-def pack_texts(texts: list[list[str]]) -> tuple[np.ndarray, list[str]]:
-    """The place of each text, (readings, questions) int32, in a list that has each once."""
-    unique: dict[str, int] = {}
-    places = [[unique.setdefault(text, len(unique)) for text in row] for row in texts]
-    return np.array(places, dtype=np.int32), list(unique)
-
-
-def unpack(header: dict[str, Any], places: np.ndarray) -> tuple[list[Reading], list[list[str]]]:
-    """The readings of a written header, and its texts at their places."""
-    readings = [
+def read_readings(header: dict[str, Any]) -> list[Reading]:
+    """The readings of a written header."""
+    return [
         Reading(row["kind"], row["layer"], None if row["readout"] is None else Readout(**row["readout"]))
         for row in header["readings"]
     ]
-    return readings, [[header["texts"][i] for i in row.tolist()] for row in places]
 
 
 def _official_place(reading: Reading) -> str:
@@ -120,12 +132,13 @@ def _official_place(reading: Reading) -> str:
 def load_answers(folder: Path) -> Answers:
     """Read what `save_answers` wrote; IntegrityError names the file that is damaged."""
     header = read_json(folder / "answers.json")
-    tensors = read_tensors(folder / "answers.safetensors")
-    readings, texts = unpack(header, tensors["text"])
+    tensors = map_tensors(folder / "answers.safetensors")
+    if tensors["text"].size and not 0 <= tensors["text"].min() <= tensors["text"].max() < len(header["texts"]):
+        raise IndexError("texts are missing")
     return Answers(
-        readings,
+        read_readings(header),
         ids=header["ids"],
-        texts=texts,
+        texts=Texts(tensors["text"], header["texts"]),
         spans=Spans(**{name: tensors[name] for name in ("chars", "tokens", "score", "null_score")}),
         null_threshold=header["null_threshold"],
         nll=tensors["nll"],

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file, save_file
 
 from stages.qa.errors import IntegrityError, ResourceError
 
 T = TypeVar("T")
+TYPES = {"BOOL": "?", "U8": "u1", "I32": "<i4", "I64": "<i8", "F32": "<f4", "F64": "<f8"}  # of safetensors, in NumPy
 _waiting: ContextVar[dict[Path, Path] | None] = ContextVar("waiting", default=None)  # partial file -> its place
 _new_folder: ContextVar[Path | None] = ContextVar("new_folder", default=None)  # in which nothing waits
 
@@ -132,10 +133,13 @@ def read_json(path: Path) -> Any:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
-    """Write named arrays as safetensors."""
-    data = save({name: np.ascontiguousarray(array) for name, array in tensors.items()})
+    """Write named arrays as safetensors, without a copy of them in memory."""
     with published(path) as partial:
-        partial.write_bytes(data)
+        partial.touch()
+        mode = partial.stat().st_mode
+        with disk_faults(path):
+            save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, partial)
+        partial.chmod(mode)  # safetensors lets nobody else read its file
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
@@ -144,3 +148,21 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise IntegrityError(f"{path}: not a safetensors file ({error}); run the stage that writes it again") from error
+
+
+def map_tensors(path: Path) -> dict[str, np.ndarray]:
+    """What `read_tensors` reads, as read-only arrays that stay in the file until they are looked at."""
+    try:
+        with safe_open(path, "np"):  # checks that the header fits the file
+            data = np.memmap(path, np.uint8, "r")
+    except (OSError, SafetensorError) as error:
+        raise IntegrityError(f"{path}: not a safetensors file ({error}); run the stage that writes it again") from error
+    begin = 8 + int.from_bytes(data[:8].tobytes(), "little")
+    header = json.loads(data[8:begin].tobytes())
+    header.pop("__metadata__", None)
+    return {
+        name: np.asarray(data[begin:][slice(*entry["data_offsets"])])
+        .view(TYPES[entry["dtype"]])
+        .reshape(entry["shape"])
+        for name, entry in header.items()
+    }

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stages.qa.scratch import filled
 from stages.qa.squad import Example
 from stages.qa.windows import NO_ANSWER, Windows
 
@@ -25,7 +26,7 @@ class GoldLikelihood:
         self.windows = windows
         self.questions = len(examples)
         self.gold = gold_tokens(windows, examples)
-        self.nll = np.full((readings, len(windows), 2), np.nan, dtype=np.float32)
+        self.nll = filled((readings, len(windows), 2), np.nan, np.float32)
 
     def read(self, rows: np.ndarray, logits: Tensor) -> None:
         """logits (readings, tokens, 2): start and end logits of the windows `rows`, packed in their order."""
@@ -45,8 +46,10 @@ class GoldLikelihood:
     def of_questions(self) -> np.ndarray:
         """Start and end, (readings, questions, 2) float32, nats; NaN if labels are hidden or no answer has a token."""
         firsts = np.flatnonzero(np.diff(self.windows.examples, prepend=-1))
-        total = np.add.reduceat(self.nll.astype(np.float64), firsts, axis=1)
-        return (total / self.counts()[:, None]).astype(np.float32)
+        counts, found = self.counts()[:, None], filled((len(self.nll), self.questions, 2), np.nan, np.float32)
+        for row, nll in enumerate(self.nll):
+            found[row] = np.add.reduceat(nll.astype(np.float64), firsts, axis=0) / counts
+        return found
 
     def counts(self) -> np.ndarray:
         """Windows of each question, (questions,) int32."""

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.qa.answers import Answers, Reading, null_probability, pack_texts, unpack
+from stages.qa.answers import Answers, Reading, null_probability, read_readings
 from stages.qa.artifacts import read_json, read_tensors, refuses_damage, write_json, write_tensors
 from stages.qa.errors import IntegrityError
 from stages.qa.scoring import question_scores
+from stages.qa.scratch import filled
 from stages.qa.squad import Example
 
 
@@ -42,26 +43,28 @@ class QuestionScores:
 def score_questions(examples: Sequence[Example], answers: Answers) -> QuestionScores:
     """Score the final readings of `answers` question by question, with the official metric's own scores."""
     rows = final_rows(answers.readings)
-    given = [question_scores(examples, answers.final(row)) for row in rows]
-    forced = [question_scores(examples, answers.forced(row)) for row in rows]
-    spans = answers.spans
+    spans, size = answers.spans, (len(rows), len(examples))
+    names = ("null_probability", "exact", "f1", "forced_exact", "forced_f1", "start_nll", "end_nll")
+    arrays = {name: filled(size, 0, np.float64) for name in names}
+    answered = filled(size, 0, np.bool_)
+    for place, row in enumerate(rows):
+        given, forced = (question_scores(examples, texts(row)) for texts in (answers.final, answers.forced))
+        arrays["exact"][place], arrays["f1"][place] = given.exact, given.f1
+        arrays["forced_exact"][place], arrays["forced_f1"][place] = forced.exact, forced.f1
+        arrays["null_probability"][place] = null_probability(spans, row)
+        arrays["start_nll"][place], arrays["end_nll"][place] = answers.nll[row].T
+        answered[place] = spans.null_score[row] - spans.score[row] <= answers.null_threshold
     return QuestionScores(
         readings=[answers.readings[row] for row in rows],
         ids=answers.ids,
         texts=[answers.texts[row] for row in rows],
         chars=spans.chars[rows],
-        answered=spans.null_score[rows] - spans.score[rows] <= answers.null_threshold,
-        null_probability=null_probability(spans)[rows],
-        exact=np.stack([scores.exact for scores in given]),
-        f1=np.stack([scores.f1 for scores in given]),
-        forced_exact=np.stack([scores.exact for scores in forced]),
-        forced_f1=np.stack([scores.f1 for scores in forced]),
-        start_nll=answers.nll[rows, :, 0].astype(np.float64),
-        end_nll=answers.nll[rows, :, 1].astype(np.float64),
+        answered=answered,
         answerable=np.array([bool(example.answers) for example in examples]),
         article=np.array([example.article for example in examples], dtype=np.int32),
         paragraph=np.array([example.paragraph for example in examples], dtype=np.int32),
         windows=answers.windows,
+        **arrays,
     )
 
 
@@ -86,11 +89,12 @@ ARRAYS = (
 
 def save_question_scores(folder: Path, scores: QuestionScores) -> None:
     """Write questions.json (readings, ids, texts) and questions.safetensors (the arrays)."""
-    places, texts = pack_texts(scores.texts)
+    unique: dict[str, int] = {}
+    places = np.array([[unique.setdefault(text, len(unique)) for text in row] for row in scores.texts], dtype=np.int32)
     tensors = {name: getattr(scores, name) for name in ARRAYS} | {"text": places}
     write_tensors(folder / "questions.safetensors", tensors)
     readings = [asdict(reading) for reading in scores.readings]
-    write_json(folder / "questions.json", {"readings": readings, "ids": scores.ids, "texts": texts})
+    write_json(folder / "questions.json", {"readings": readings, "ids": scores.ids, "texts": list(unique)})
 
 
 @refuses_damage
@@ -100,10 +104,9 @@ def load_question_scores(folder: Path) -> QuestionScores:
     tensors = read_tensors(folder / "questions.safetensors")
     if missing := {*ARRAYS, "text"} - tensors.keys():
         raise IntegrityError(f"{folder}/questions.safetensors: no {min(missing)}; run the evaluate stage again")
-    readings, texts = unpack(header, tensors["text"])
     return QuestionScores(
-        readings,
+        read_readings(header),
         ids=header["ids"],
-        texts=texts,
+        texts=[[header["texts"][place] for place in row.tolist()] for row in tensors["text"]],
         **{name: tensors[name] for name in ARRAYS},
     )

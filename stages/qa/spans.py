@@ -9,9 +9,11 @@ from torch import Tensor
 from torch.nn.functional import max_pool1d, pad
 
 from stages.qa.answers import Spans
+from stages.qa.scratch import filled
 from stages.qa.windows import Windows
 
 Merge = Literal["official", "highest"]
+BLOCK = 1000  # questions whose windows are merged at once
 
 
 def best_spans(start: Tensor, end: Tensor, *, max_answer_tokens: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -46,9 +48,9 @@ class SpanReader:
         self.merge = merge
         self.max_answer_tokens = max_answer_tokens
         count = len(windows)
-        self.tokens = np.zeros((readings, count, 2), dtype=np.int32)  # of the window's best span
-        self.score = np.full((readings, count), -np.inf, dtype=np.float32)
-        self.null_score = np.full((readings, count), np.inf, dtype=np.float32)
+        self.tokens = filled((readings, count, 2), 0, np.int32)  # of the window's best span
+        self.score = filled((readings, count), -np.inf, np.float32)
+        self.null_score = filled((readings, count), np.inf, np.float32)
         self.arrays = self.tokens, self.score, self.null_score
 
     def read(self, rows: np.ndarray, logits: Tensor) -> None:
@@ -69,31 +71,46 @@ class SpanReader:
 
     def spans(self, contexts: list[str]) -> Spans:
         """One span for each question; `contexts` are the questions' contexts, in the order of the questions."""
-        windows, questions = self.windows, len(contexts)
-        readings = len(self.score)
-        best_window = np.zeros((readings, questions), dtype=np.int64)
-        best_rank = np.full((readings, questions), -np.inf, dtype=np.float32)
-        lowest_null = np.full((readings, questions), np.inf, dtype=np.float32)
-        rank = self.score if self.merge == "official" else np.maximum(self.score, self.null_score)
-        firsts = np.flatnonzero(np.diff(windows.examples, prepend=-1))
-        best_window[:] = firsts
-        for window, question in enumerate(windows.examples):
+        size = len(self.score), len(contexts)
+        found = Spans(
+            chars=filled((*size, 2), -1, np.int32),
+            tokens=filled((*size, 2), 0, np.int64),
+            score=filled(size, -np.inf, np.float32),
+            null_score=filled(size, np.inf, np.float32),
+        )
+        for first in range(0, len(contexts), BLOCK):
+            self._merge(contexts[first : first + BLOCK], first, found)
+        return found
+
+    def _merge(self, contexts: list[str], first: int, found: Spans) -> None:
+        """Fill in the spans of the questions from `first` on, whose contexts these are."""
+        questions = slice(first, first + len(contexts))
+        begin, end = np.searchsorted(self.windows.examples, [questions.start, questions.stop])
+        owner = self.windows.examples[begin:end] - first
+        score, null_score = self.score[:, begin:end], self.null_score[:, begin:end]
+        rank = score if self.merge == "official" else np.maximum(score, null_score)
+        best_window = np.zeros((len(score), len(contexts)), dtype=np.int64)  # counted from `begin`
+        best_window[:] = np.flatnonzero(np.diff(owner, prepend=-1))
+        best_rank = np.full(best_window.shape, -np.inf, dtype=np.float32)
+        lowest_null = np.full(best_window.shape, np.inf, dtype=np.float32)
+        for window, question in enumerate(owner):
             better = rank[:, window] > best_rank[:, question]
             best_window[better, question] = window
             best_rank[better, question] = rank[better, window]
-            lowest_null[:, question] = np.minimum(lowest_null[:, question], self.null_score[:, window])
-        score = np.take_along_axis(self.score, best_window, axis=1)
-        null_score = (
-            lowest_null if self.merge == "official" else np.take_along_axis(self.null_score, best_window, axis=1)
+            lowest_null[:, question] = np.minimum(lowest_null[:, question], null_score[:, window])
+        found.score[:, questions] = np.take_along_axis(score, best_window, axis=1)
+        found.null_score[:, questions] = (
+            lowest_null if self.merge == "official" else np.take_along_axis(null_score, best_window, axis=1)
         )
-        found = score > -np.inf
-        tokens = np.take_along_axis(self.tokens, best_window[:, :, None], axis=1) * found[:, :, None]
-        tokens = tokens + windows.starts[best_window][:, :, None]
-        chars = np.stack([windows.offsets[tokens[..., 0], 0], windows.offsets[tokens[..., 1], 1]], axis=-1)
-        chars[~found] = -1
+        there = found.score[:, questions] > -np.inf
+        tokens = np.take_along_axis(self.tokens[:, begin:end], best_window[:, :, None], axis=1) * there[:, :, None]
+        tokens = tokens + self.windows.starts[begin + best_window][:, :, None]
+        offsets = self.windows.offsets
+        chars = np.stack([offsets[tokens[..., 0], 0], offsets[tokens[..., 1], 1]], axis=-1)
+        chars[~there] = -1
         for question, context in enumerate(contexts):
             chars[:, question, 1] = [_over_marks(context, end) for end in chars[:, question, 1].tolist()]
-        return Spans(chars=chars.astype(np.int32), tokens=tokens, score=score, null_score=null_score)
+        found.chars[:, questions], found.tokens[:, questions] = chars, tokens
 
 
 def _over_marks(context: str, end: int) -> int:
