@@ -167,9 +167,8 @@ def answers(folder: Path) -> Callable[[], object]:
 
     def work(path: Path) -> None:
         asked = read_squad(path, purpose="predict")
-        found = answer(encoder, asked, windows_of(encoder, asked), probes, PROTOCOLS)
-        for name in PROTOCOLS:
-            save_answers(folder.with_name("answers") / name, found.pop(name))
+        for name, given in answer(encoder, asked, windows_of(encoder, asked), probes, PROTOCOLS):
+            save_answers(folder.with_name("answers") / name, given)
 
     work(SAMPLE / "train.json")  # sets up libraries, thread pools and the buffers of a forward pass
     return partial(work, folder / "0000")

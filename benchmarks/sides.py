@@ -103,7 +103,7 @@ def train_ours(encoder: Encoder, examples: list[Example], probe: Probe) -> Probe
 
 def answers_ours(encoder: Encoder, examples: list[Example], probes: Probes) -> Answers:
     """Text to answers of all layers, layer 0 included, under the original's protocol."""
-    return answer(encoder, examples, windows_of(encoder, examples), probes, {"paper": PAPER})["paper"]
+    return dict(answer(encoder, examples, windows_of(encoder, examples), probes, {"paper": PAPER}))["paper"]
 
 
 def as_original(probes: Probes) -> list[OriginalProbe]:

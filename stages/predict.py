@@ -39,8 +39,7 @@ def main(
     }
     encoder = in_precision(encoder, windows["dev"], params.precision)
     for part, asked in examples.items():
-        answers = answer(encoder, asked, windows[part], readouts.of(params.epochs_read), params.protocols)
-        for name, given in answers.items():
+        for name, given in answer(encoder, asked, windows[part], readouts.of(params.epochs_read), params.protocols):
             save_answers(out_dir / name / ("" if part == "dev" else part), given)
 
 

@@ -51,8 +51,8 @@ EXAMPLES = [
 
 
 def test_gold_spans_are_the_ceiling(encoder: Encoder) -> None:
-    found = answer(
-        encoder, EXAMPLES, windowed(encoder, EXAMPLES), Probes.empty(3, 32), {"slice": SLICE, "joined": JOINED}
+    found = dict(
+        answer(encoder, EXAMPLES, windowed(encoder, EXAMPLES), Probes.empty(3, 32), {"slice": SLICE, "joined": JOINED})
     )
     assert [reading.kind for reading in found["slice"].readings] == ["gold"]
     assert found["slice"].final(0) == {"a": "3.5 years", "b": "", "c": "Person 27", "d": "", "e": "Zoe"}
@@ -65,7 +65,9 @@ def test_gold_spans_are_the_ceiling(encoder: Encoder) -> None:
 def test_a_planted_probe_answers_and_files_come_back(encoder: Encoder, tmp_path: Path) -> None:
     readouts = [Readout("adamw", 1, 0.1, 0), Readout("adamw", 2, 0.1, 0), Readout("convex", None, None, None)]
     weights = np.random.default_rng(0).normal(size=(3, encoder.layers, encoder.hidden, 2)).astype(np.float32)
-    found = answer(encoder, EXAMPLES, windowed(encoder, EXAMPLES), Probes(readouts, weights), {"slice": SLICE})["slice"]
+    found = dict(answer(encoder, EXAMPLES, windowed(encoder, EXAMPLES), Probes(readouts, weights), {"slice": SLICE}))[
+        "slice"
+    ]
     assert len(found.readings) == 2 * encoder.layers + 1  # the convex readout is another protocol's
     save_answers(tmp_path, found)
     again = load_answers(tmp_path)
@@ -83,7 +85,7 @@ def test_every_text_is_that_of_its_span(encoder: Encoder) -> None:
     windows = windowed(encoder, examples)
     readouts = [Readout("adamw", 1, 0.1, seed) for seed in range(3)]
     weights = np.random.default_rng(0).normal(size=(3, encoder.layers, encoder.hidden, 2)).astype(np.float32)
-    found = answer(encoder, examples, windows, Probes(readouts, weights), {"slice": SLICE, "joined": JOINED})
+    found = dict(answer(encoder, examples, windows, Probes(readouts, weights), {"slice": SLICE, "joined": JOINED}))
     for name, answers in found.items():
         assert len({text for row in answers.texts for text in row}) > 10
         for row in range(len(answers.readings)):
@@ -109,13 +111,13 @@ def test_logits_that_are_no_numbers_stop_the_stage(encoder: Encoder) -> None:
     weights = np.full((1, encoder.layers, encoder.hidden, 2), np.inf, dtype=np.float32)
     probes = Probes([Readout("adamw", 1, 0.1, 0)], weights)
     with pytest.raises(NumericsError, match=r"model bert: logits are not finite at question '\w+'"):
-        answer(encoder, EXAMPLES, windowed(encoder, EXAMPLES), probes, {"slice": SLICE})
+        dict(answer(encoder, EXAMPLES, windowed(encoder, EXAMPLES), probes, {"slice": SLICE}))
 
 
 def test_hidden_labels_have_no_ceiling(encoder: Encoder) -> None:
     hidden = [Example("a", "Who?", "Ann.", (), None, article=0, paragraph=0, title="")]
     probes = Probes([Readout("adamw", 1, 0.1, 0)], np.zeros((1, encoder.layers, encoder.hidden, 2), dtype=np.float32))
-    found = answer(encoder, hidden, windowed(encoder, hidden), probes, {"slice": SLICE})["slice"]
+    found = dict(answer(encoder, hidden, windowed(encoder, hidden), probes, {"slice": SLICE}))["slice"]
     assert {reading.kind for reading in found.readings} == {"probe"}
 
 

@@ -100,7 +100,7 @@ def test_answers_carry_it(tiny_model: TinyModel) -> None:
     readouts = [Readout("convex", None, None, None), Readout("adamw", 1, 0.1, 0)]
     weights = np.zeros((2, encoder.layers, encoder.hidden, 2), dtype=np.float32)
     weights[0] = 1
-    found = answer(encoder, EXAMPLES, windows, Probes(readouts, weights), {"slice": SLICE})["slice"]
+    found = dict(answer(encoder, EXAMPLES, windows, Probes(readouts, weights), {"slice": SLICE}))["slice"]
     assert [reading.kind for reading in found.readings][-1] == "gold"
     assert np.isnan(found.nll[-1]).all()
     short = int(np.flatnonzero(windows.examples == 4)[0])

@@ -32,8 +32,8 @@ def answer(
     windows: Windows,
     probes: Probes,
     protocols: Mapping[str, Protocol],
-) -> dict[str, Answers]:
-    """Answer all questions under every protocol from one forward pass.
+) -> Iterator[tuple[str, Answers]]:
+    """Answer all questions under every protocol from one forward pass; the answers of one protocol after the other.
 
     Raises NumericsError if a logit is not finite, naming model and question.
     """
@@ -80,8 +80,8 @@ def answer(
     contexts = [example.context for example in examples]
     every = [Reading("probe", layer, readout) for readout in readouts for layer in range(layers)] + others
     nll, place = likelihood.of_questions(), {reading: row for row, reading in enumerate(every)}
-    found = {}
-    for name, reader in readers.items():
+    for name in protocols:
+        reader = readers.pop(name)
         spans = reader.spans(contexts)
         if protocols[name].answer_text == "slice":
             texts = _sliced(contexts, spans)
@@ -92,7 +92,7 @@ def answer(
         for row, reading in enumerate(readings[name]):
             if reading.kind != "gold":
                 of_readings[row] = nll[place[reading]]
-        found[name] = Answers(
+        answers = Answers(
             readings[name],
             [example.id for example in examples],
             Texts.of(texts, size),
@@ -101,7 +101,7 @@ def answer(
             nll=of_readings,
             windows=likelihood.counts(),
         )
-    return found
+        yield name, answers
 
 
 def _gold_logits(windows: Windows, chunk: Chunk, answerable: np.ndarray) -> Tensor:

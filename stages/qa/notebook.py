@@ -62,6 +62,6 @@ def layer_curve(
     windows = make_windows(train, encoder.tokenizer, **window_settings)
     probes = train_probes(Features(encoder, windows, gib=probe.feature_memory_gib), probe)
     windows = make_windows(dev, encoder.tokenizer, **window_settings)
-    answers = answer(encoder, dev, windows, probes, {"notebook": protocol})
+    answers = dict(answer(encoder, dev, windows, probes, {"notebook": protocol}))
     points = pd.DataFrame(curve_points(encoder.name, dev, answers))
     return points[points["reading"] == "probe"].drop(columns=["protocol", "reading"]).reset_index(drop=True)
