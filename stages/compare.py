@@ -23,12 +23,12 @@ def main(
 ) -> None:
     """Compare MODEL_DIR with OTHER_DIR, whose probes are PROBES_DIR, on DATA_DIR/dev.json, into METRICS_DIR."""
     params = load_params()
-    device = pick_device()
+    device, optimizer = pick_device(), params.protocols[params.headline].optimizer
     examples = evenly_spread(read_squad(data_dir / "dev.json", purpose="score"), params.examine.dev_questions)
     similarity, transfer = compare(
         load_encoder(model_dir, device=device),
         load_encoder(other_dir, device=device),
-        headline_weights(load_probes(probes_dir), params.optimizers[0]),
+        headline_weights(load_probes(probes_dir).of(params.epochs_read), optimizer),
         examples,
         other=other,
         window_settings=params.windows.model_dump(),

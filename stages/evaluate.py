@@ -13,7 +13,7 @@ from typer import Option
 from stages.qa.answers import load_answers
 from stages.qa.breakdown import BREAKDOWN, breakdown_rows
 from stages.qa.cli import run
-from stages.qa.config import load_params
+from stages.qa.config import headline_first, load_params
 from stages.qa.curves import curve_points, write_losses, write_points, write_question, write_rows, write_summary
 from stages.qa.intervals import INTERVALS, interval_rows
 from stages.qa.quality import QUALITY, RELIABILITY, quality_rows, reliability_rows
@@ -32,7 +32,8 @@ def main(
     """Score PREDICTIONS_DIR against DATA_DIR/dev.json, into METRICS_DIR/KEY.json, */KEY.csv and SCORES_DIR/KEY."""
     params = load_params()
     examples = read_squad(data_dir / "dev.json", purpose="score")
-    answers = {name: load_answers(predictions_dir / name) for name in params.protocols}
+    protocols = headline_first(params.protocols, params.headline)
+    answers = {name: load_answers(predictions_dir / name) for name in protocols}
     points = curve_points(key, examples, answers)
     write_points(metrics_dir / "layers" / f"{key}.csv", points)
     write_summary(metrics_dir / f"{key}.json", points)
@@ -41,7 +42,7 @@ def main(
     held_out = {}
     for file in data_dir.glob("held_out.json"):
         golds = read_squad(file, purpose="score")
-        held_out = {p: score_questions(golds, load_answers(predictions_dir / p / file.stem)) for p in params.protocols}
+        held_out = {p: score_questions(golds, load_answers(predictions_dir / p / file.stem)) for p in protocols}
     for protocol, scores in scored.items():
         save_question_scores(scores_dir / key / protocol, scores)
     for name, columns, rows in (

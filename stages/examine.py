@@ -36,7 +36,8 @@ def main(key: str, model_dir: Path, probes_dir: Path, data_dir: Path, metrics_di
         params.windows.model_dump(),
     )
     encoder = in_precision(encoder, sample.windows(encoder, sample.dev), params.precision)
-    weights = headline_weights(load_probes(probes_dir), params.optimizers[0])
+    optimizer = params.protocols[params.headline].optimizer
+    weights = headline_weights(load_probes(probes_dir).of(params.epochs_read), optimizer)
     modules = load_modules(probes_dir, encoder)
     frames = examine(encoder, sample, weights, modules, probe=probe, settings=settings)
     frames["code_length"] = pd.read_csv(probes_dir / "code_length.csv")

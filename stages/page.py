@@ -9,7 +9,7 @@ from stages.qa import explorer, findings, html_page, page_data, page_tables, pub
 from stages.qa.artifacts import write_text
 from stages.qa.cards import study_card
 from stages.qa.cli import run
-from stages.qa.config import load_params
+from stages.qa.config import headline_first, load_params
 from stages.qa.evidence import read_models, shown_unit
 from stages.qa.headline import headline
 from stages.qa.lineage import lineage
@@ -30,11 +30,10 @@ def main(
     losses = tables.read_losses(metrics_dir / "loss", params.probed)
     intervals = shown_unit(read_models(metrics_dir / "intervals", params.probed + params.heads))
     examples = read_squad(data_dir / "dev.json", purpose="score")
-    answers = {
-        (key, name): load_question_scores(scores_dir / key / name) for key in family for name in params.protocols
-    }
+    protocols = headline_first(params.protocols, params.headline)
+    answers = {(key, name): load_question_scores(scores_dir / key / name) for key in family for name in protocols}
     origin = collect(data_dir, params.datasets[params.dataset], metrics_dir / "models", family, params.finetuned, pins)
-    first = [*params.ladder, *params.protocols][0]  # a ladder starts from the original's protocol
+    first = [*params.ladder, *protocols][0]  # a ladder starts from the original's protocol
     comparison = published.compare(scores, *published.read_tables(published_dir), first)
     steps = findings.ladder(probed, params.ladder)
     answer = headline(probed, family, intervals)
@@ -47,7 +46,7 @@ def main(
         "counts": page_tables.question_counts(examples),
         "provenance": origin,
         "settings": {"probe": params.probe, "convex": params.convex, "windows": params.windows},
-        "protocols": params.protocols,
+        "protocols": {name: params.protocols[name] for name in protocols},
     }
     values |= page_tables.result_tables(probed, findings.references(scores, family.bases, family.twins), steps)
     values |= page_tables.claim_tables(statements.claims(probed, family.bases))

@@ -370,16 +370,20 @@ def test_a_valid_file_in_its_own_order(tmp_path: Path) -> None:
         assert [(e.article, e.paragraph) for e in (first, second, third)] == [(0, 0), (0, 0), (0, 1)]
 
 
-def test_paragraphs_are_numbered_through_the_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("title", "article"), [("Another", 1), (None, 0), ("", 1)])
+def test_paragraphs_are_numbered_through_the_file(title: str | None, article: int, tmp_path: Path) -> None:
+    """Entries of one title are one article; an entry without one is an article by itself."""
     document = valid()
     document["data"].append(copy.deepcopy(document["data"][0]))
+    if title is not None:
+        document["data"][1]["title"] = title
     for paragraph in document["data"][1]["paragraphs"]:
         for qa in paragraph["qas"]:
             qa["id"] += "-again"  # the same context once more is another paragraph
     path = tmp_path / "squad.json"
     path.write_bytes(encoded(document))
     examples = read_squad(path, purpose="train")
-    assert [(e.article, e.paragraph) for e in examples] == [(0, 0), (0, 0), (0, 1), (1, 2), (1, 2), (1, 3)]
+    assert [(e.article, e.paragraph) for e in examples] == [(0, 0), (0, 0), (0, 1), *((article, p) for p in (2, 2, 3))]
 
 
 ODD = "\U0001f600 سلام e\u0301\u200b \uff12\uff10 \u202eabc\u202c \x00 [SEP] [CLS] <s> end"
@@ -694,6 +698,10 @@ def test_held_out_articles_are_evenly_spread_and_nothing_is_lost(tmp_path: Path)
     train.write_text(json.dumps(twice))
     hold_out(train, held_out, 0.5)
     assert {article["title"] for article in json.loads(held_out.read_text())["data"]} == {"b"}
+    blank = {"version": "v2.0", "data": [{"title": "", "paragraphs": [number]} for number in range(4)]}
+    train.write_text(json.dumps(blank))
+    hold_out(train, held_out, 0.5)
+    assert [article["paragraphs"] for article in json.loads(held_out.read_text())["data"]] == [[1], [3]]
     train.write_text(json.dumps(root | {"data": root["data"][:8]}))
     with pytest.raises(InputError, match=r"train\.json: threshold_share 0\.1 of 8 articles leaves none on one side"):
         hold_out(train, held_out, 0.1)

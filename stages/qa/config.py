@@ -13,7 +13,7 @@ from ruamel.yaml.error import YAMLError
 from stages.qa.data_sections import Dataset
 from stages.qa.errors import InputError
 from stages.qa.probing_sections import CodeLength, Examine, Mixing, Mlp
-from stages.qa.section import Key, NonNegative, Optimizer, Rate, Section, Seed, Sha256, Share, Source
+from stages.qa.section import Key, NonNegative, Once, Optimizer, Rate, Section, Seed, Sha256, Share, Source
 
 T = TypeVar("T")
 
@@ -63,8 +63,8 @@ class Probe(Section):
 
     epochs: PositiveInt
     batch_size: PositiveInt  # windows
-    learning_rates: Annotated[list[Rate], Field(min_length=1)]
-    seeds: Annotated[list[Seed], Field(min_length=1)]  # of the initial weights and of dropout
+    learning_rates: Annotated[Once[Rate], Field(min_length=1)]
+    seeds: Annotated[Once[Seed], Field(min_length=1)]  # of the initial weights and of dropout
     order_seed: Seed  # of the order of the windows, which all variants share
     init_std: NonNegative  # standard deviation of the normal initial weights
     dropout: Share  # on the hidden states
@@ -77,8 +77,8 @@ class Probe(Section):
 class Convex(Section):
     """The probes at the optimum of the L2-regularised cross-entropy."""
 
-    l2: Annotated[list[Rate], Field(min_length=1)]  # candidates; each layer takes the best on held-out articles
-    held_out: Annotated[float, Field(gt=0, lt=1)]  # share of the training articles that choose l2
+    l2: Annotated[Once[Rate], Field(min_length=1)]  # candidates; each layer takes the best on held-out articles
+    held_out: Annotated[float, Field(gt=0, le=0.5)]  # share of the training articles that choose l2: every n-th one
     gap: Rate  # nats by which the objective may at most exceed its optimum
     max_passes: PositiveInt  # over the training windows, for one fit
     allow_missed_gap: bool  # false: a fit that misses its gap fails the stage
@@ -117,7 +117,7 @@ class Params(Section):
     heads: list[Key]  # models of which only the own question answering head is read
     windows: Windows
     precision: Literal["auto", "fp32", "bf16"]  # of the frozen encoder; auto: bf16 if fast here and near enough to fp32
-    optimizers: Annotated[list[Optimizer], Field(min_length=1)]  # of the probes that are trained
+    optimizers: Annotated[Once[Optimizer], Field(min_length=1)]  # of the probes that are trained
     probe: Probe
     code_length: CodeLength | None  # null: not measured
     mixing: Mixing | None  # null: none is trained
@@ -126,7 +126,8 @@ class Params(Section):
     compared: dict[Key, Key]  # a probed model -> another that its layers are compared with, as its base
     convex: Convex
     protocols: Annotated[dict[Key, Protocol], Field(min_length=1)]
-    epochs_read: list[PositiveInt] | None  # of the probes trained by AdamW; null: all
+    headline: Key  # of protocols: what is shown first, or alone; DVC does not see the order of a mapping
+    epochs_read: Annotated[Once[PositiveInt], Field(min_length=1)] | None  # of the probes trained by AdamW; null: all
     ladder: list[Key]  # protocols, each but the first different from the one before it in one switch; [] for none
     statistics: Statistics
     question: str | None  # the id of one dev question: what every layer of every model answered to it
@@ -151,10 +152,20 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def _what_is_read_is_there(self) -> "Params":
+        if self.headline not in self.protocols:
+            raise ValueError(f"headline: {self.headline!r} is no key of protocols")
+        if "adamw" in self.optimizers and max(self.epochs_read or [1]) > self.probe.epochs:
+            raise ValueError(f"epochs_read: epoch {max(self.epochs_read or [])} of probe.epochs {self.probe.epochs}")
+        return self
+
+    @model_validator(mode="after")
     def _what_is_trained_or_compared_is_probed(self) -> "Params":
         for pair in self.compared.items():
             if unknown := [key for key in pair if key not in self.probed]:
                 raise ValueError(f"compared: {unknown[0]!r} is not among probed")
+            if pair[0] == pair[1]:
+                raise ValueError(f"compared: {pair[0]!r} with itself")
         for name in ("code_length", "mixing", "mlp"):
             if getattr(self, name) is not None and "adamw" not in self.optimizers:
                 raise ValueError(f"{name}: learns beside the adamw probes, which are not among optimizers")
@@ -190,6 +201,11 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
         return Params.model_validate(values)
     except ValidationError as error:
         raise InputError(f"{path}: {_first_fault(error)}") from error
+
+
+def headline_first(protocols: Mapping[str, Protocol], headline: str) -> list[str]:
+    """The names of the protocols, that of the headline in front, the others as they stand."""
+    return [headline, *(name for name in protocols if name != headline)]
 
 
 def entry(section: Mapping[str, T], key: str, name: str) -> T:

@@ -1,6 +1,6 @@
 """What the sections of params.yaml are made of: the strict base class, and types of values."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -14,6 +14,16 @@ Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Optimizer = Literal["adamw", "convex"]
+T = TypeVar("T")
+
+
+def _each_once(values: list[T]) -> list[T]:
+    if twice := [value for place, value in enumerate(values) if value in values[:place]]:
+        raise ValueError(f"{twice[0]} occurs twice")
+    return values
+
+
+Once = Annotated[list[T], AfterValidator(_each_once)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 

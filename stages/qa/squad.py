@@ -71,8 +71,10 @@ def stream_squad(path: Path, *, purpose: Purpose) -> Iterator[Example]:
     questions = 0
     places: dict[str, str] = {}  # of ids that come again
     paragraph_numbers = count()
-    for article_number, (in_article, article) in enumerate(faults.objects(root, "data", "")):
+    article_numbers: dict[str | int, int] = {}
+    for place_of_article, (in_article, article) in enumerate(faults.objects(root, "data", "")):
         title = faults.text(article, "title", in_article, may_be_blank=True) if "title" in article else ""
+        article_number = article_numbers.setdefault(_identity(article, place_of_article), len(article_numbers))
         for in_paragraph, paragraph in faults.objects(article, "paragraphs", in_article):
             numbers = article_number, next(paragraph_numbers)
             context = faults.text(paragraph, "context", in_paragraph)
@@ -130,7 +132,7 @@ def hold_out(path: Path, held: Path, share: float) -> None:
     if not share:
         return
     data = _articles(path)
-    titles = [str(a.get("title", place)) if isinstance(a, dict) else str(place) for place, a in enumerate(data)]
+    titles = [_identity(article, place) for place, article in enumerate(data)]
     places = {title: place for place, title in enumerate(dict.fromkeys(titles))}
     moved = [int((places[title] + 1) * share) > int(places[title] * share) for title in titles]
     if len(set(moved)) < 2:
@@ -138,6 +140,12 @@ def hold_out(path: Path, held: Path, share: float) -> None:
     for target, is_held_out in ((held, True), (path, False)):
         kept = (article for article, is_moved in zip(data, moved, strict=True) if is_moved == is_held_out)
         write_long_json(target, data.root, "data", kept)
+
+
+def _identity(article: object, place: int) -> str | int:
+    """What tells an article from others: its title, or its place in the file if it has none."""
+    title = article.get("title") if isinstance(article, dict) else None
+    return title if isinstance(title, str) and title.strip() else place
 
 
 def _articles(path: Path) -> StrictList:

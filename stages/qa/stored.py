@@ -28,11 +28,16 @@ def check_outputs(lock: Path) -> tuple[int, int]:
     """
     try:
         stages: dict[str, Any] = YAML(typ="safe", pure=True).load(lock.read_text(encoding="utf-8"))["stages"]
-        stated = {str(out["path"]): str(out["md5"]) for stage in stages.values() for out in stage.get("outs", ())}
+        outs = [(str(out["path"]), str(out["md5"])) for stage in stages.values() for out in stage.get("outs", ())]
     except (OSError, ValueError, YAMLError, KeyError, TypeError, AttributeError) as error:
         raise IntegrityError(f"{lock}: not a lock file of DVC ({type(error).__name__}: {error})") from error
-    there = {path: md5 for path, md5 in stated.items() if (lock.parent / path).exists()}
-    _tell([path for path, md5 in there.items() if _output_md5(lock.parent / path) != md5], "dvc repro makes it again")
+    # DVC keeps entries of stages that params.yaml has no more, and another stage may write to the same place
+    stated: dict[str, set[str]] = {}
+    for path, md5 in outs:
+        stated.setdefault(path, set()).add(md5)
+    there = {path: sums for path, sums in stated.items() if (lock.parent / path).exists()}
+    changed = [path for path, sums in there.items() if _output_md5(lock.parent / path) not in sums]
+    _tell(changed, "dvc repro makes it again")
     return len(there), len(stated) - len(there)
 
 
