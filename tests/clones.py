@@ -115,7 +115,7 @@ def make_clone(root: Path, jobs: Path) -> Clone:
     params["finetuned"] = {"tuned": params["finetuned"]["minilm-finetuned"] | changes}
     params |= {"probed": ["random", "plain", "tuned"], "heads": [], "compared": {"tuned": "plain"}}
     params |= {"precision": "fp32", "optimizers": ["adamw"], "code_length": None, "mixing": None, "mlp": None}
-    params["protocols"] = {"paper": params["protocols"]["paper"]}
+    params |= {"protocols": {"paper": params["protocols"]["paper"]}, "headline": "paper"}
     params["probe"] |= {"epochs": 1, "seeds": [0]}
     params["examine"] |= {"training_questions": 8, "dev_questions": 6, "epochs": 1, "cka_tokens": 200}  # for compare
     params["statistics"]["resamples"] = 100

@@ -86,7 +86,7 @@ def build(root: Path) -> Path:
     params["finetuned"] = {"tuned": params["finetuned"]["minilm-finetuned"] | {"base": "base"}}
     params["datasets"]["sample"]["dev"]["source"] = f"dev {HOSTILE}"
     protocol = params["protocols"]["corrected"]
-    params["protocols"] = {"one": protocol, "two": protocol | {"answer_text": "wordpieces"}}
+    params |= {"protocols": {"one": protocol, "two": protocol | {"answer_text": "wordpieces"}}, "headline": "one"}
     root.mkdir(parents=True, exist_ok=True)
     YAML().dump(params, root / "params.yaml")
     for name in ("train.json", "held_out.json", "dev.json"):

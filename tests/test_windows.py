@@ -363,8 +363,8 @@ def test_memory_does_not_grow_with_the_data(
     peaks, questions = [], []
     for copies in (20, 50, 200):  # the first one fills caches
         path = tmp_path / "train.json"
-        text = json.dumps(article)
-        data = ",".join(text.replace('"id": "', f'"id": "{copy}-') for copy in range(copies))
+        text = json.dumps(article | {"title": "COPY"}).replace('"id": "', '"id": "COPY-')
+        data = ",".join(text.replace("COPY", str(copy)) for copy in range(copies))
         path.write_text(f'{{"version": "v2.0", "data": [{data}]}}')
         tracemalloc.start()
         examples = training_part(stream_squad(path, purpose="train"), "probing", split="disjoint", share=0.5)

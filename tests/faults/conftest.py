@@ -104,7 +104,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params["finetuned"] = {"tuned": params["finetuned"]["minilm-finetuned"] | changes}
     params["probed"], params["heads"] = ["tiny"], ["headed"]
     params["finetuned"]["headed"] = params["finetuned"]["tuned"]
-    params |= {"compared": {}, "precision": "fp32", "optimizers": ["adamw"], "protocols": PROTOCOLS}
+    params |= {"compared": {}, "precision": "fp32", "optimizers": ["adamw"]}
+    params |= {"protocols": PROTOCOLS, "headline": "standard"}
     params["probe"] |= {"epochs": 1, "seeds": [0]}
     for extra in "code_length", "mixing", "mlp":
         params[extra]["windows"] = 8
