@@ -1,17 +1,20 @@
 """Answers from logits to text: the gold reading is the protocol's ceiling, and wordpieces are joined as of old."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from stages.qa import scratch, spans
 from stages.qa.answering import answer, joined_wordpieces
 from stages.qa.answers import Spans, load_answers, save_answers
 from stages.qa.artifacts import read_json
 from stages.qa.config import Protocol
 from stages.qa.encoder import Encoder, load_encoder
 from stages.qa.errors import InputError, NumericsError
+from stages.qa.question_scores import save_question_scores, score_questions
 from stages.qa.readouts import Probes, Readout
 from stages.qa.scoring import official_metrics
 from stages.qa.squad import Answer, Example
@@ -97,6 +100,25 @@ def test_every_text_is_that_of_its_span(encoder: Encoder) -> None:
                 assert answers.texts[row][column] == ("" if example.id == "f" else expected)
 
 
+def test_many_questions_are_answered_as_few(encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In several blocks, and with arrays in files: what one block in memory gives, as bytes."""
+    examples = [*EXAMPLES, question("f", "\u200d", None), *(replace(e, id=f"{e.id}2") for e in EXAMPLES)]
+    windows = windowed(encoder, examples)
+    assert len(windows) > len(examples)
+    probes = Probes([Readout("adamw", 1, 0.1, 0)], np.ones((1, encoder.layers, encoder.hidden, 2), dtype=np.float32))
+    for folder, block, small in ("few", 1000, 2**22), ("many", 2, 0):
+        monkeypatch.setattr(spans, "BLOCK", block)
+        monkeypatch.setattr(scratch, "SMALL", small)
+        for name, answers in answer(encoder, examples, windows, probes, {"slice": SLICE, "joined": JOINED}):
+            save_answers(tmp_path / folder / name, answers)
+            scored = score_questions(examples, load_answers(tmp_path / folder / name))
+            save_question_scores(tmp_path / folder / name, scored)
+    files = sorted(path.relative_to(tmp_path / "few") for path in (tmp_path / "few").rglob("*") if path.is_file())
+    assert len(files) > 10
+    for file in files:
+        assert (tmp_path / "few" / file).read_bytes() == (tmp_path / "many" / file).read_bytes(), file
+
+
 def test_the_epochs_that_are_read() -> None:
     readouts = [Readout("adamw", 1, 0.1, 0), Readout("adamw", 2, 0.1, 0), Readout("convex", None, None, None)]
     probes = Probes(readouts, np.arange(3.0).reshape(3, 1, 1, 1))
@@ -125,5 +147,5 @@ def test_wordpieces_are_joined_without_clean_up(encoder: Encoder) -> None:
     windows = windowed(encoder, EXAMPLES[:1])
     first, last = windows.context[0]
     tokens = np.array([[[first, last - 1]]])
-    spans = Spans(chars=np.array([[[0, 9]]]), tokens=tokens, score=np.zeros((1, 1)), null_score=np.zeros((1, 1)))
-    assert list(joined_wordpieces(encoder.tokenizer, windows, spans)) == [["in 3 . 5 years zoe met al ."]]
+    found = Spans(chars=np.array([[[0, 9]]]), tokens=tokens, score=np.zeros((1, 1)), null_score=np.zeros((1, 1)))
+    assert list(joined_wordpieces(encoder.tokenizer, windows, found)) == [["in 3 . 5 years zoe met al ."]]
