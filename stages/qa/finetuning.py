@@ -69,7 +69,7 @@ class _Features(Dataset[dict[str, Tensor]]):
         return feature
 
     def collate(self, features: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-        """A padded batch; the tokenizer's own collator goes through lists, which takes twenty times as long."""
+        """A padded batch; the tokenizer's own collator goes through lists, which takes ten times as long."""
         batch = {}
         for name, first in features[0].items():
             values = [feature[name] for feature in features]
