@@ -9,13 +9,13 @@ from torch import Tensor
 from benchmarks.original_features import original_features
 from benchmarks.original_probe import OriginalProbe, original_logits, original_span
 from benchmarks.sides import WINDOWS, Original, answers_ours, as_original, windows_of
-from stages.qa.encoder import Encoder
-from stages.qa.features import Batch, Features
-from stages.qa.probes import ProbeBank, summed_loss
-from stages.qa.readouts import Probes
-from stages.qa.spans import SpanReader
-from stages.qa.squad import Example
-from stages.qa.windows import Windows
+from stages.qa.answering.spans import SpanReader
+from stages.qa.data.squad import Example
+from stages.qa.data.windows import Windows
+from stages.qa.encoding.encoder import Encoder
+from stages.qa.encoding.features import Batch, Features
+from stages.qa.probing.probes import ProbeBank, summed_loss
+from stages.qa.probing.readouts import Probes
 
 UPDATE_TOLERANCE = 1e-3  # of the distance that the weights moved
 SAME_ANSWERS = 0.95  # share that bfloat16 states must leave as float32 states give them

@@ -17,7 +17,7 @@ from benchmarks.gpu import encoder_of, random_windows, squad_lengths
 from benchmarks.machine import describe, matmul_peak
 from benchmarks.shapes import MINILM, SHAPES, operations, parameters
 from benchmarks.timing import timed
-from stages.qa.encoder import BATCH_TOKENS, encode
+from stages.qa.encoding.encoder import BATCH_TOKENS, encode
 
 # SQuAD 2.0 in windows of 384 tokens (stride 128, questions of 64), MiniLM's tokenizer: windows, tokens of one on
 # average, and pairs of tokens per token (mean of squares over mean). Train: 10 articles, scaled to all; dev: CS224N's.

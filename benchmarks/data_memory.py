@@ -34,16 +34,16 @@ from benchmarks.layer_memory import make_encoder, resident_mb
 from benchmarks.sides import windows_of
 from benchmarks.texts import SAMPLE
 from benchmarks.timing import timed
-from stages.qa.answering import answer
-from stages.qa.answers import load_answers, save_answers
+from stages.qa.answering.answering import answer
+from stages.qa.answering.answers import load_answers, save_answers
 from stages.qa.config import Protocol
-from stages.qa.curves import curve_points
-from stages.qa.encoder import load_encoder
-from stages.qa.question_scores import save_question_scores, score_questions
-from stages.qa.readouts import Probes, Readout
-from stages.qa.shards import join_shards
-from stages.qa.squad import read_squad, stream_squad
-from stages.qa.windows import Windows
+from stages.qa.data.squad import read_squad, stream_squad
+from stages.qa.data.windows import Windows
+from stages.qa.encoding.encoder import load_encoder
+from stages.qa.probing.readouts import Probes, Readout
+from stages.qa.scoring.curves import curve_points
+from stages.qa.scoring.question_scores import save_question_scores, score_questions
+from stages.qa.sources.shards import join_shards
 
 SQUAD = 130_319  # questions
 PARAGRAPHS, QUESTIONS, WORDS = 43, 7, 118

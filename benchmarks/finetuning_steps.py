@@ -11,9 +11,9 @@ from benchmarks.original_features import original_features
 from benchmarks.sides import WINDOWS, Original
 from benchmarks.timing import Seconds, now
 from stages.qa.config import Finetuning
-from stages.qa.finetuning import finetune
-from stages.qa.squad import Example
-from stages.qa.windows import Windows
+from stages.qa.data.squad import Example
+from stages.qa.data.windows import Windows
+from stages.qa.finetuning.training import finetune
 
 BATCH = 8
 

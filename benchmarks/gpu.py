@@ -28,9 +28,9 @@ from transformers import (
 from benchmarks.machine import forward_flops, matmul_peak
 from benchmarks.texts import read_texts
 from benchmarks.timing import timed
-from stages.qa.checkpoints import pick_device
-from stages.qa.encoder import Encoder, encode, pieces
-from stages.qa.windows import Windows
+from stages.qa.data.windows import Windows
+from stages.qa.encoding.encoder import Encoder, encode, pieces
+from stages.qa.models.checkpoints import pick_device
 
 TRAIN_WINDOWS = 132_000  # of SQuAD 2.0 train
 ROUNDS = 3

@@ -25,9 +25,9 @@ from benchmarks.machine import describe
 from benchmarks.sides import WINDOWS, answers_ours, settings, train_ours, windows_of
 from benchmarks.texts import read_texts
 from benchmarks.timing import timed
-from stages.qa.encoder import Encoder, encode, in_precision, load_encoder
-from stages.qa.squad import Example
-from stages.qa.windows import Windows, make_windows
+from stages.qa.data.squad import Example
+from stages.qa.data.windows import Windows, make_windows
+from stages.qa.encoding.encoder import Encoder, encode, in_precision, load_encoder
 
 MULTIPLES = (1, 3, 10)
 LAYERS = (2, 6, 12, 24)

@@ -16,11 +16,11 @@ from transformers.utils import logging as transformers_logging
 from benchmarks.sides import BATCH, settings, windows_of
 from benchmarks.texts import SAMPLE
 from benchmarks.timing import timed
-from stages.qa.encoder import load_encoder
-from stages.qa.features import Features
-from stages.qa.probes import train_probes
-from stages.qa.snapshots import write_manifest
-from stages.qa.squad import read_squad
+from stages.qa.data.squad import read_squad
+from stages.qa.encoding.encoder import load_encoder
+from stages.qa.encoding.features import Features
+from stages.qa.models.manifest import write_manifest
+from stages.qa.probing.probes import train_probes
 
 QUESTIONS = 200
 MEMORY_GIB = 0.02  # below what all states of 2 layers take: they are recomputed in chunks

@@ -19,7 +19,7 @@ import torch
 from torch.utils.data import TensorDataset
 from transformers.models.bert.tokenization_bert_legacy import BertTokenizerLegacy
 
-from stages.qa.squad import Example
+from stages.qa.data.squad import Example
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 from transformers import PreTrainedModel
 from transformers.models.bert.tokenization_bert_legacy import BertTokenizerLegacy
 
-from stages.qa.squad import Example
+from stages.qa.data.squad import Example
 
 BATCH = 8
 

@@ -15,17 +15,17 @@ import numpy as np
 import torch
 from typer import Option
 
-from stages.qa.checkpoints import pick_device
+from stages.qa.checks.controls import evenly_spread
 from stages.qa.cli import run
 from stages.qa.config import load_params
-from stages.qa.controls import evenly_spread
-from stages.qa.encoder import encode, in_precision, load_encoder
-from stages.qa.extras import new_extras
-from stages.qa.features import Features
-from stages.qa.probes import ProbeBank, initial_weights, with_dropout
-from stages.qa.random_spans import random_spans
-from stages.qa.squad import read_squad
-from stages.qa.windows import make_windows
+from stages.qa.data.squad import read_squad
+from stages.qa.data.windows import make_windows
+from stages.qa.encoding.encoder import encode, in_precision, load_encoder
+from stages.qa.encoding.features import Features
+from stages.qa.models.checkpoints import pick_device
+from stages.qa.probing.extras import new_extras
+from stages.qa.probing.probes import ProbeBank, initial_weights, with_dropout
+from stages.qa.probing.random_spans import random_spans
 
 
 def main(

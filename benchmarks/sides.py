@@ -15,15 +15,15 @@ from transformers.models.bert.tokenization_bert_legacy import BertTokenizerLegac
 from benchmarks.original_features import original_features
 from benchmarks.original_probe import OriginalProbe, predict_original, train_original
 from benchmarks.timing import Seconds, now
-from stages.qa.answering import answer
-from stages.qa.answers import Answers
+from stages.qa.answering.answering import answer
+from stages.qa.answering.answers import Answers
 from stages.qa.config import Probe, Protocol
-from stages.qa.encoder import Encoder
-from stages.qa.features import Features
-from stages.qa.probes import train_probes
-from stages.qa.readouts import Probes
-from stages.qa.squad import Example
-from stages.qa.windows import Windows, make_windows
+from stages.qa.data.squad import Example
+from stages.qa.data.windows import Windows, make_windows
+from stages.qa.encoding.encoder import Encoder
+from stages.qa.encoding.features import Features
+from stages.qa.probing.probes import train_probes
+from stages.qa.probing.readouts import Probes
 
 WINDOWS = {"max_seq_length": 384, "doc_stride": 128, "max_query_length": 64}
 LEARNING_RATE, DROPOUT, BATCH = 3e-5, 0.1, 8  # the original's

@@ -60,10 +60,10 @@ from benchmarks.sides import (
 )
 from benchmarks.texts import read_texts
 from benchmarks.timing import Row, Seconds, timed
-from stages.qa.encoder import encode, in_precision, load_encoder
-from stages.qa.features import Features
-from stages.qa.probes import ProbeBank, initial_weights, train_probes, with_dropout
-from stages.qa.readouts import Probes
+from stages.qa.encoding.encoder import encode, in_precision, load_encoder
+from stages.qa.encoding.features import Features
+from stages.qa.probing.probes import ProbeBank, initial_weights, train_probes, with_dropout
+from stages.qa.probing.readouts import Probes
 
 Times = dict[str, Seconds]
 Side = Callable[[], Times]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from stages.qa.squad import Example, read_squad
+from stages.qa.data.squad import Example, read_squad
 
 SAMPLE = Path(__file__).parents[1] / "data" / "sample"
 REAL = {"train": "train-15k.json.gz", "dev": "dev-cs224n.json.gz"}  # in the folder that SQUAD_DIR names

@@ -11,14 +11,14 @@ from pathlib import Path
 import pandas as pd
 from transformers import AutoModel, AutoTokenizer
 
+from stages.qa.checks.controls import evenly_spread
+from stages.qa.checks.examination import Sample, examine
+from stages.qa.checks.transfer import headline_weights
 from stages.qa.config import load_params
-from stages.qa.controls import evenly_spread
-from stages.qa.examination import Sample, examine
-from stages.qa.features import Features
+from stages.qa.data.squad import read_squad
+from stages.qa.encoding.features import Features
 from stages.qa.notebook import encoder_of, layer_curve
-from stages.qa.probes import train_probes
-from stages.qa.squad import read_squad
-from stages.qa.transfer import headline_weights
+from stages.qa.probing.probes import train_probes
 
 
 def main(name: str, train_file: str, dev_file: str) -> tuple[pd.DataFrame, pd.DataFrame]:

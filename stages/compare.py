@@ -6,16 +6,16 @@ data/models/<key> and <other>, data/probes/<other>, data/squad/<data set>
 
 from pathlib import Path
 
-from stages.qa.checkpoints import pick_device
+from stages.qa.checks.comparison import compare
+from stages.qa.checks.controls import evenly_spread
+from stages.qa.checks.frames import write_frame
+from stages.qa.checks.transfer import headline_weights
 from stages.qa.cli import run
-from stages.qa.comparison import compare
 from stages.qa.config import load_params
-from stages.qa.controls import evenly_spread
-from stages.qa.encoder import load_encoder
-from stages.qa.frames import write_frame
-from stages.qa.readouts import load_probes
-from stages.qa.squad import read_squad
-from stages.qa.transfer import headline_weights
+from stages.qa.data.squad import read_squad
+from stages.qa.encoding.encoder import load_encoder
+from stages.qa.models.checkpoints import pick_device
+from stages.qa.probing.readouts import load_probes
 
 
 def main(

@@ -5,9 +5,9 @@ data/models/<key> -> metrics/<study>/models/<key>.json
 
 from pathlib import Path
 
-from stages.qa.artifacts import write_json
 from stages.qa.cli import run
-from stages.qa.descriptions import describe_model
+from stages.qa.files import write_json
+from stages.qa.report.descriptions import describe_model
 
 
 def main(model_dir: Path, out: Path) -> None:

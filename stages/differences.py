@@ -7,10 +7,10 @@ from pathlib import Path
 
 from stages.qa.cli import run
 from stages.qa.config import load_params
-from stages.qa.curves import write_rows
-from stages.qa.findings import pretrained_bases
-from stages.qa.intervals import DIFFERENCES, difference_rows
-from stages.qa.question_scores import load_question_scores
+from stages.qa.report.findings import pretrained_bases
+from stages.qa.scoring.curves import write_rows
+from stages.qa.scoring.intervals import DIFFERENCES, difference_rows
+from stages.qa.scoring.question_scores import load_question_scores
 
 
 def main(scores_dir: Path, out: Path) -> None:

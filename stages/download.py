@@ -5,13 +5,13 @@ params.yaml, data/sample or the network -> data/squad/<key>/{train,held_out,dev}
 
 from pathlib import Path
 
-from stages.qa.checkpoints import randomise
 from stages.qa.cli import run
 from stages.qa.config import entry, load_params
+from stages.qa.data.squad import Purpose, hold_out, keep_articles
 from stages.qa.data_sections import Shards
-from stages.qa.fetching import fetch_file, fetch_shards, fetch_snapshot
-from stages.qa.shards import join_shards
-from stages.qa.squad import Purpose, hold_out, keep_articles
+from stages.qa.models.checkpoints import randomise
+from stages.qa.sources.fetch import fetch_file, fetch_shards, fetch_snapshot
+from stages.qa.sources.shards import join_shards
 
 
 def dataset(key: str, out_dir: Path) -> None:

@@ -10,15 +10,15 @@ from typing import Annotated
 
 from typer import Option
 
-from stages.qa.answers import load_answers
-from stages.qa.breakdown import BREAKDOWN, breakdown_rows
+from stages.qa.answering.answers import load_answers
 from stages.qa.cli import run
 from stages.qa.config import headline_first, load_params
-from stages.qa.curves import curve_points, write_losses, write_points, write_question, write_rows, write_summary
-from stages.qa.intervals import INTERVALS, interval_rows
-from stages.qa.quality import QUALITY, RELIABILITY, quality_rows, reliability_rows
-from stages.qa.question_scores import save_question_scores, score_questions
-from stages.qa.squad import read_squad
+from stages.qa.data.squad import read_squad
+from stages.qa.scoring.breakdown import BREAKDOWN, breakdown_rows
+from stages.qa.scoring.curves import curve_points, write_losses, write_points, write_question, write_rows, write_summary
+from stages.qa.scoring.intervals import INTERVALS, interval_rows
+from stages.qa.scoring.quality import QUALITY, RELIABILITY, quality_rows, reliability_rows
+from stages.qa.scoring.question_scores import save_question_scores, score_questions
 
 
 def main(

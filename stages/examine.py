@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.qa.checkpoints import pick_device
+from stages.qa.checks.controls import evenly_spread
+from stages.qa.checks.examination import Sample, examine
+from stages.qa.checks.frames import write_frame
+from stages.qa.checks.transfer import headline_weights
 from stages.qa.cli import run
 from stages.qa.config import load_params
-from stages.qa.controls import evenly_spread
-from stages.qa.encoder import in_precision, load_encoder
-from stages.qa.examination import Sample, examine
-from stages.qa.extras import load_modules
-from stages.qa.frames import write_frame
-from stages.qa.readouts import load_probes
-from stages.qa.splits import training_part
-from stages.qa.squad import read_squad, stream_squad
-from stages.qa.transfer import headline_weights
+from stages.qa.data.splits import training_part
+from stages.qa.data.squad import read_squad, stream_squad
+from stages.qa.encoding.encoder import in_precision, load_encoder
+from stages.qa.models.checkpoints import pick_device
+from stages.qa.probing.extras import load_modules
+from stages.qa.probing.readouts import load_probes
 
 
 def main(key: str, model_dir: Path, probes_dir: Path, data_dir: Path, metrics_dir: Path) -> None:

@@ -9,11 +9,11 @@ from typing import Annotated
 
 from typer import Option
 
-from stages.qa.canvas import save
 from stages.qa.cli import run
 from stages.qa.config import load_params
-from stages.qa.figures import study_figures
-from stages.qa.results import read_results
+from stages.qa.report.figures import study_figures
+from stages.qa.report.results import read_results
+from stages.qa.report.style import save
 
 
 class Format(StrEnum):

@@ -8,14 +8,14 @@ from typing import Annotated
 
 from typer import Option
 
-from stages.qa.checkpoints import load_config, load_tokenizer, pick_device
 from stages.qa.cli import run
 from stages.qa.config import entry, load_params
-from stages.qa.finetuning import finetune
-from stages.qa.snapshots import verify_snapshot
-from stages.qa.splits import training_part
-from stages.qa.squad import stream_squad
-from stages.qa.windows import make_windows
+from stages.qa.data.splits import training_part
+from stages.qa.data.squad import stream_squad
+from stages.qa.data.windows import make_windows
+from stages.qa.finetuning.training import finetune
+from stages.qa.models.checkpoints import load_config, load_tokenizer, pick_device
+from stages.qa.models.manifest import verify_snapshot
 
 
 def main(

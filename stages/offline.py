@@ -5,9 +5,9 @@
 
 from pathlib import Path
 
-from stages.qa.artifacts import write_text
 from stages.qa.cli import run
-from stages.qa.html_page import plots_template
+from stages.qa.files import write_text
+from stages.qa.report.html import plots_template
 
 
 def main(out: Path) -> None:

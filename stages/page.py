@@ -5,17 +5,19 @@ metrics/<study>, data/scores/<study>, data/squad/<data set> -> plots/<study>/rep
 
 from pathlib import Path
 
-from stages.qa import explorer, findings, html_page, page_data, page_tables, published, statements, tables
-from stages.qa.artifacts import write_text
-from stages.qa.cards import study_card
 from stages.qa.cli import run
 from stages.qa.config import headline_first, load_params
-from stages.qa.evidence import read_models, shown_unit
-from stages.qa.headline import headline
-from stages.qa.lineage import lineage
-from stages.qa.provenance import collect
-from stages.qa.question_scores import load_question_scores
-from stages.qa.squad import read_squad
+from stages.qa.data.squad import read_squad
+from stages.qa.files import write_text
+from stages.qa.report import claims as statements
+from stages.qa.report import explorer, findings, page_data, page_tables, published, tables
+from stages.qa.report import html as html_page
+from stages.qa.report.cards import study_card
+from stages.qa.report.evidence import read_models, shown_unit
+from stages.qa.report.lineage import lineage
+from stages.qa.report.provenance import collect
+from stages.qa.report.summary import headline
+from stages.qa.scoring.question_scores import load_question_scores
 
 
 def main(

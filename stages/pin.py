@@ -6,7 +6,7 @@ params.yaml -> params.yaml
 from pathlib import Path
 
 from stages.qa.cli import run
-from stages.qa.pinning import pin
+from stages.qa.sources.pinning import pin
 
 
 def main(study: Path) -> None:

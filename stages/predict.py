@@ -8,16 +8,16 @@ from typing import Annotated
 
 from typer import Option
 
-from stages.qa.answering import answer
-from stages.qa.answers import save_answers
-from stages.qa.checkpoints import pick_device
+from stages.qa.answering.answering import answer
+from stages.qa.answering.answers import save_answers
 from stages.qa.cli import run
 from stages.qa.config import load_params
-from stages.qa.encoder import in_precision, load_encoder
+from stages.qa.data.squad import read_squad
+from stages.qa.data.windows import make_windows
+from stages.qa.encoding.encoder import in_precision, load_encoder
 from stages.qa.errors import InputError
-from stages.qa.readouts import Probes, load_probes
-from stages.qa.squad import read_squad
-from stages.qa.windows import make_windows
+from stages.qa.models.checkpoints import pick_device
+from stages.qa.probing.readouts import Probes, load_probes
 
 
 def main(

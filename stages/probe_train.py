@@ -5,19 +5,19 @@ data/models/<key>, data/squad/<data set> -> data/probes/<key>
 
 from pathlib import Path
 
-from stages.qa.checkpoints import pick_device
 from stages.qa.cli import run
 from stages.qa.config import load_params
-from stages.qa.convex import fit_optimum
-from stages.qa.encoder import in_precision, load_encoder
-from stages.qa.extras import new_extras, save_extras
-from stages.qa.features import Features
-from stages.qa.probes import train_probes
-from stages.qa.random_spans import random_spans
-from stages.qa.readouts import Probes, save_probes
-from stages.qa.splits import training_part
-from stages.qa.squad import stream_squad
-from stages.qa.windows import make_windows
+from stages.qa.data.splits import training_part
+from stages.qa.data.squad import stream_squad
+from stages.qa.data.windows import make_windows
+from stages.qa.encoding.encoder import in_precision, load_encoder
+from stages.qa.encoding.features import Features
+from stages.qa.models.checkpoints import pick_device
+from stages.qa.probing.convex import fit_optimum
+from stages.qa.probing.extras import new_extras, save_extras
+from stages.qa.probing.probes import train_probes
+from stages.qa.probing.random_spans import random_spans
+from stages.qa.probing.readouts import Probes, save_probes
 
 
 def main(model_dir: Path, data_dir: Path, out_dir: Path) -> None:

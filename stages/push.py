@@ -8,13 +8,13 @@ from typing import Annotated
 
 from typer import Option
 
-from stages.qa import tables
-from stages.qa.cards import model_card
 from stages.qa.cli import run
 from stages.qa.config import load_params
 from stages.qa.errors import InputError
-from stages.qa.lineage import lineage
-from stages.qa.provenance import model_records
+from stages.qa.report import tables
+from stages.qa.report.cards import model_card
+from stages.qa.report.lineage import lineage
+from stages.qa.report.provenance import model_records
 from stages.qa.uploading import is_taken, upload, upload_plan
 
 

@@ -2,15 +2,16 @@
 
 from pathlib import Path
 
-from stages.qa import findings, pages, published, statements, tables
-from stages.qa.artifacts import write_text
-from stages.qa.canvas import save
 from stages.qa.cli import run
 from stages.qa.config import load_params
-from stages.qa.evidence_page import evidence_section
-from stages.qa.figures import study_figures
-from stages.qa.probing_page import probing_page
-from stages.qa.results import read_results
+from stages.qa.files import write_text
+from stages.qa.report import claims as statements
+from stages.qa.report import findings, pages, published, tables
+from stages.qa.report.evidence_page import evidence_section
+from stages.qa.report.figures import study_figures
+from stages.qa.report.probing_page import probing_page
+from stages.qa.report.results import read_results
+from stages.qa.report.style import save
 
 
 def main(metrics_dir: Path, plots_dir: Path, published_dir: Path) -> None:

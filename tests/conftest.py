@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers.utils import logging as transformers_logging
 
-from stages.qa.squad import Example, read_squad
+from stages.qa.data.squad import Example, read_squad
 from tests.tiny_models import SAMPLE, make_tiny
 
 transformers_logging.disable_progress_bar()

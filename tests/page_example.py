@@ -9,12 +9,12 @@ import pandas as pd
 from ruamel.yaml import YAML
 
 from stages import page
-from stages.qa.answers import Reading
-from stages.qa.artifacts import write_json
-from stages.qa.question_scores import QuestionScores, save_question_scores
-from stages.qa.readouts import Readout
-from stages.qa.squad import Example, read_squad
-from tests.test_findings import other, point
+from stages.qa.answering.answers import Reading
+from stages.qa.data.squad import Example, read_squad
+from stages.qa.files import write_json
+from stages.qa.probing.readouts import Readout
+from stages.qa.scoring.question_scores import QuestionScores, save_question_scores
+from tests.report.test_findings import other, point
 
 ROOT = Path(__file__).parents[1]
 HOSTILE = "<script>window.struck = 1</script><img src=x onerror='window.struck = 2'>"

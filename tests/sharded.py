@@ -10,8 +10,9 @@ from accelerate.state import AcceleratorState, DistributedType, PartialState
 from torch.distributed.fsdp import FSDPModule
 
 from stages import finetune
-from stages.qa import finetuning, processes
+from stages.qa import processes
 from stages.qa.cli import run
+from stages.qa.finetuning import training as finetuning
 
 plain, sealed = AcceleratorState.__init__, finetuning._Watch.on_save
 

@@ -1,7 +1,7 @@
 """stages.predict, with so few hidden states in memory at once that each of two processes has some pieces to read."""
 
 from stages import predict
-from stages.qa import answering
+from stages.qa.answering import answering
 from stages.qa.cli import run
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.qa.artifacts import map_tensors, published, read_json, read_tensors, write_json, write_tensors, write_text
 from stages.qa.errors import IntegrityError
+from stages.qa.files import map_tensors, published, read_json, read_tensors, write_json, write_tensors, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:

@@ -20,12 +20,12 @@ from benchmarks.original_probe import OriginalProbe, original_span, predict_orig
 from benchmarks.sides import WINDOWS, answers_ours, as_original, settings, windows_of
 from benchmarks.texts import read_texts
 from benchmarks.timing import Row, Seconds
-from stages.qa.encoder import encode, load_encoder
-from stages.qa.features import Features
-from stages.qa.probes import initial_weights, train_probes
-from stages.qa.readouts import Probes, Readout
-from stages.qa.squad import Example
-from stages.qa.windows import make_windows
+from stages.qa.data.squad import Example
+from stages.qa.data.windows import make_windows
+from stages.qa.encoding.encoder import encode, load_encoder
+from stages.qa.encoding.features import Features
+from stages.qa.probing.probes import initial_weights, train_probes
+from stages.qa.probing.readouts import Probes, Readout
 from tests.conftest import CPU, TinyModel
 
 GOLDEN = Path(__file__).parent / "golden"

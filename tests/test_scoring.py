@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 
 from stages.qa.cli import run
+from stages.qa.data.squad import Answer, Example, read_squad
 from stages.qa.errors import InputError
-from stages.qa.scoring import main, normalise, official_metrics, question_scores
-from stages.qa.squad import Answer, Example, read_squad
+from stages.qa.metric import main, normalise, official_metrics, question_scores
 
 ROOT = Path(__file__).parents[1]
 GOLDEN: list[dict[str, Any]] = json.loads(
@@ -258,7 +258,7 @@ def test_the_command_prints_what_the_official_script_prints(tmp_path: Path) -> N
         ("with_na_prob", ["--na-prob-file", na]),
         ("with_na_prob_thresh_0.5", ["-n", na, "--na-prob-thresh", "0.5"]),
     ):
-        command = [sys.executable, "-m", "stages.qa.scoring", data, predictions, *options]
+        command = [sys.executable, "-m", "stages.qa.metric", data, predictions, *options]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout == printed(case["official"][name]) + "\n"
@@ -321,7 +321,7 @@ def test_case_13_hidden_labels_are_no_score(tmp_path: Path) -> None:
     qa = {"id": "q", "question": "Why?", "answers": []}
     data = {"version": "v2.0", "data": [{"paragraphs": [{"context": "x", "qas": [qa]}]}]}
     path, predictions, _ = files(tmp_path, {"dataset": data, "predictions": {"q": ""}, "na_probs": {}})
-    arguments = [sys.executable, "-m", "stages.qa.scoring", path, predictions]
+    arguments = [sys.executable, "-m", "stages.qa.metric", path, predictions]
     done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"error: {path}: labels are hidden: every empty answer would count as right")

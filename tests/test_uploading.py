@@ -10,9 +10,9 @@ import pytest
 from huggingface_hub import ModelCard
 from ruamel.yaml import YAML
 
-from stages.qa.artifacts import write_json
 from stages.qa.errors import InputError, IntegrityError
-from stages.qa.snapshots import checksum, write_manifest
+from stages.qa.files import write_json
+from stages.qa.models.manifest import checksum, write_manifest
 from stages.qa.uploading import PROBES, is_taken, upload, upload_plan
 from tests import hub_lookalike
 from tests.page_example import ROOT, build

@@ -30,7 +30,7 @@ from transformers import (
     XLMRobertaTokenizer,
 )
 
-from stages.qa.snapshots import write_manifest
+from stages.qa.models.manifest import write_manifest
 
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "data" / "sample" / "train.json"

@@ -5,8 +5,8 @@ from typing import Annotated
 
 from pydantic import Discriminator, Field, PositiveInt, Tag, model_validator
 
+from stages.qa.models.manifest import hub_data
 from stages.qa.section import GitBlob, Section, Sha256, Share
-from stages.qa.snapshots import hub_data
 
 
 class DataFile(Section):

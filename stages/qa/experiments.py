@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from stages.qa.tables import markdown, percent
+from stages.qa.report.tables import markdown, percent
 
 SCORES = {"best_f1": "best F1", "last_f1": "last F1", "last_forced_f1": "last forced"}
 

@@ -2,7 +2,7 @@
 
     from transformers import AutoModel, AutoTokenizer
     from stages.qa.notebook import encoder_of, layer_curve
-    from stages.qa.squad import read_squad
+    from stages.qa.data.squad import read_squad
 
     encoder = encoder_of(AutoModel.from_pretrained(name), AutoTokenizer.from_pretrained(name))
     train, dev = read_squad("train.json", purpose="train"), read_squad("dev.json", purpose="score")
@@ -16,15 +16,15 @@ from collections.abc import Sequence
 import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from stages.qa.answering import answer
+from stages.qa.answering.answering import answer
 from stages.qa.config import Probe, Protocol
-from stages.qa.curves import curve_points
-from stages.qa.encoder import Encoder
+from stages.qa.data.squad import Example
+from stages.qa.data.windows import make_windows
+from stages.qa.encoding.encoder import Encoder
+from stages.qa.encoding.features import Features
 from stages.qa.errors import InputError
-from stages.qa.features import Features
-from stages.qa.probes import train_probes
-from stages.qa.squad import Example
-from stages.qa.windows import make_windows
+from stages.qa.probing.probes import train_probes
+from stages.qa.scoring.curves import curve_points
 
 
 def encoder_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, *, name: str = "encoder") -> Encoder:

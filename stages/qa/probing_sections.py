@@ -11,7 +11,9 @@ class CodeLength(Section):
     """The online code of the answers' positions, from the batches of the AdamW probes."""
 
     windows: PositiveInt  # to code: the first that the probes see, each once
-    learning_rates: Annotated[list[Rate], Field(min_length=1)]  # mixed, not chosen: see stages/qa/code_length.py
+    learning_rates: Annotated[
+        list[Rate], Field(min_length=1)
+    ]  # mixed, not chosen: see stages/qa/probing/code_length.py
 
 
 class Mixing(Section):

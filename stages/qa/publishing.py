@@ -10,8 +10,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from stages.qa import processes
-from stages.qa.artifacts import held_back, named
 from stages.qa.errors import BusyError, UserError
+from stages.qa.files import held_back, named
 
 
 @contextlib.contextmanager

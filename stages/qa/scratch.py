@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.qa.artifacts import named
+from stages.qa.files import named
 
 SMALL = 2**22  # bytes of an array that stays in memory
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from stages.qa.snapshots import validate_source
+from stages.qa.models.manifest import validate_source
 
 Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,95}$")]  # part of a path and of a DVC stage name
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

@@ -6,8 +6,8 @@ from pathlib import Path
 from huggingface_hub import CommitOperationAdd, HfApi
 
 from stages.qa.errors import InputError, IntegrityError
-from stages.qa.snapshots import MANIFEST, verify_snapshot
-from stages.qa.sources import reason
+from stages.qa.models.manifest import MANIFEST, verify_snapshot
+from stages.qa.sources.hub import reason
 
 PROBES = ("probes.safetensors", "readouts.json", "certificates.json", "loss.csv")
 

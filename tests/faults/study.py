@@ -8,7 +8,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from stages.qa.snapshots import checksum
+from stages.qa.models.manifest import checksum
 from tests.faults.launcher import ROOT, Hook, Launcher, Outcome, Running
 
 LEFTOVER = re.compile(r"^\..*\.(partial|old|lock|packed)$|\.incomplete$|^\.?tmp")

@@ -1,4 +1,4 @@
-"""Cases 1 to 25: data files, as a user may give them. The contents are those of tests/test_squad.py."""
+"""Cases 1 to 25: data files, as a user may give them. The contents are those of tests/data/test_squad.py."""
 
 import json
 from collections.abc import Callable
@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
-from stages.qa.squad import read_squad
-from stages.qa.windows import make_windows
+from stages.qa.data.squad import read_squad
+from stages.qa.data.windows import make_windows
 from tests.conftest import TinyModel
+from tests.data.test_squad import ACCEPTED, REFUSED, TEXT, changed, encoded, relabelled, valid
 from tests.faults.study import Study
 from tests.test_scoring import GOLDEN, printed
-from tests.test_squad import ACCEPTED, REFUSED, TEXT, changed, encoded, relabelled, valid
 from tests.tiny_models import TOKENIZERS
 
 ODD = "\U0001f600 سلام عليكم e\u0301 cafe\u0301 \uff12\uff10 zero\u200bwidth \u202eabc\u202c NUL\x00NUL end"
@@ -47,7 +47,7 @@ def accepted(study: Study, number: int) -> None:
 
 
 def official(study: Study, content: Any, predictions: dict[str, str]) -> dict[str, float]:
-    """What `python -m stages.qa.scoring` prints, checked against a few lines of the official algorithm."""
+    """What `python -m stages.qa.metric` prints, checked against a few lines of the official algorithm."""
     (study.root / "predictions.json").write_text(json.dumps(predictions))
     done = study.well("qa.scoring", study.squad(content), "predictions.json")
     return dict(json.loads(done.out))

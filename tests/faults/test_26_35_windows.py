@@ -10,12 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from stages.qa.artifacts import read_json, read_tensors, write_tensors
-from stages.qa.encoder import encode, load_encoder
-from stages.qa.snapshots import write_manifest
-from stages.qa.spans import SpanReader
-from stages.qa.squad import Answer, Example
-from stages.qa.windows import NO_ANSWER, Windows, make_windows
+from stages.qa.answering.spans import SpanReader
+from stages.qa.data.squad import Answer, Example
+from stages.qa.data.windows import NO_ANSWER, Windows, make_windows
+from stages.qa.encoding.encoder import encode, load_encoder
+from stages.qa.files import read_json, read_tensors, write_tensors
+from stages.qa.models.manifest import write_manifest
 from tests.conftest import CPU, TinyModel
 from tests.faults.study import Study
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from stages.qa.artifacts import write_json
-from stages.qa.scoring import official_metrics, question_scores
-from stages.qa.squad import Answer, Example
+from stages.qa.data.squad import Answer, Example
+from stages.qa.files import write_json
+from stages.qa.metric import official_metrics, question_scores
+from tests.data.test_squad import valid
 from tests.faults.study import Study
 from tests.test_scoring import GOLDEN, printed
-from tests.test_squad import valid
 
 GOOD = {"q1": "Oaks", "q2": "", "q3": "Finland"}
 WORDS = [

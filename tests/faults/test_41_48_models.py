@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import GPT2Config
 
-from stages.qa.snapshots import write_manifest
+from stages.qa.models.manifest import write_manifest
 from tests.faults.study import Study
 
 IMPORTS_MIB = 1000

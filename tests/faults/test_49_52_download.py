@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stages.qa.snapshots import verify_snapshot
+from stages.qa.models.manifest import verify_snapshot
 from tests import hub_lookalike
 from tests.faults.launcher import Hook
 from tests.faults.study import Study

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.qa.artifacts import read_tensors
+from stages.qa.files import read_tensors
 from tests.faults.launcher import ROOT, Launcher
 from tests.faults.study import Study
 

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from stages.qa import pages, tables
-from stages.qa.answers import load_answers
-from stages.qa.artifacts import read_tensors, write_tensors
+from stages.qa.answering.answers import load_answers
 from stages.qa.config import load_params
-from stages.qa.curves import write_question
-from stages.qa.squad import read_squad
+from stages.qa.data.squad import read_squad
+from stages.qa.files import read_tensors, write_tensors
+from stages.qa.report import pages, tables
+from stages.qa.scoring.curves import write_question
 from tests.faults.launcher import ROOT
 from tests.faults.study import Study
 

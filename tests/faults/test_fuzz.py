@@ -1,6 +1,6 @@
 """Random damage to parameters and prediction files: a right result or one line, never a traceback or a wrong score.
 
-The same for SQuAD files: tests/test_squad.py, test_a_damaged_structure_is_read_or_refused and the one after it.
+The same for SQuAD files: tests/data/test_squad.py, test_a_damaged_structure_is_read_or_refused and the one after it.
 """
 
 import copy
@@ -15,15 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from stages.qa.answers import load_answers
-from stages.qa.artifacts import read_json
+from stages.qa.answering.answers import load_answers
 from stages.qa.config import Params, load_params
 from stages.qa.errors import InputError, UserError
-from stages.qa.readouts import load_probes
-from stages.qa.scoring import main
+from stages.qa.files import read_json
+from stages.qa.metric import main
+from stages.qa.probing.readouts import load_probes
+from tests.data.test_squad import damaged, valid
 from tests.faults.launcher import ROOT
 from tests.faults.test_36_40_metric import expected
-from tests.test_squad import damaged, valid
 
 PARAMS = (ROOT / "params.yaml").read_text()
 VALUES = YAML(typ="safe").load(PARAMS)

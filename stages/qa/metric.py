@@ -1,0 +1,210 @@
+"""The official SQuAD 2.0 metric, to the last digit of evaluate-v2.0.py (Rajpurkar, Jia and Liang, 2018).
+
+As a command it takes the place of that script: `python -m stages.qa.metric DATA.json PREDICTIONS.json`.
+It differs in what it refuses: missing and unknown ids, values of a wrong type, NaN, contradictory or hidden labels are
+errors here, where the script stops with a traceback or prints a number that means nothing. It draws no plots.
+"""
+
+import json
+import math
+import re
+import string
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from sys import float_info
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from stages.qa.cli import run
+from stages.qa.data.squad import Example, read_squad
+from stages.qa.data.strict_json import read_strict_json, shown
+from stages.qa.errors import InputError
+from stages.qa.files import write_text
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Scores of each question before any threshold, in the order of the examples."""
+
+    exact: NDArray[np.float64]  # (questions,) 0 or 1
+    f1: NDArray[np.float64]  # (questions,) 0 to 1
+
+
+@lru_cache(maxsize=2**18)
+def normalise(text: str) -> str:
+    """Lower case, without ASCII punctuation, then without the words a, an and the, and with single spaces."""
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_NO_PUNCTUATION)).split())
+
+
+@lru_cache(maxsize=2**18)
+def _tokens(normalised: str) -> Counter[str]:
+    return Counter(normalised.split())
+
+
+def token_f1(gold: str, prediction: str) -> float:
+    """F1 of two different normalised texts as bags of tokens; 0 if either has none."""
+    gold_tokens, predicted_tokens = _tokens(gold), _tokens(prediction)
+    common = sum(min(number, predicted_tokens.get(token, 0)) for token, number in gold_tokens.items())
+    if not common:
+        return 0.0
+    precision = common / predicted_tokens.total()
+    recall = common / gold_tokens.total()
+    return 2 * precision * recall / (precision + recall)
+
+
+@lru_cache(maxsize=2**18)
+def _golds(answers: tuple[str, ...]) -> frozenset[str]:
+    """The normalised gold answers: those that normalise to nothing are dropped; if none is left, no answer is gold."""
+    return frozenset(filter(None, map(normalise, answers))) or frozenset([""])
+
+
+def question_scores(examples: Sequence[Example], answers: Mapping[str, str]) -> Scores:
+    """Score each question by the best of its gold answers; `answers` maps ids to texts, "" for no answer.
+
+    Raises InputError if there are no examples, their labels are hidden, or `answers` lacks or adds an id or holds
+    anything but texts.
+    """
+    _check(examples, answers, "text", "answers")
+    exact, f1 = np.zeros(len(examples)), np.zeros(len(examples))
+    for row, example in enumerate(examples):
+        prediction = normalise(answers[example.id])
+        golds = _golds(tuple(answer.text for answer in example.answers))
+        if prediction in golds:
+            exact[row] = f1[row] = 1
+        elif prediction:
+            f1[row] = max(token_f1(gold, prediction) for gold in golds)
+    return Scores(exact, f1)
+
+
+def official_metrics(
+    examples: Sequence[Example],
+    answers: Mapping[str, str],
+    na_probs: Mapping[str, float] | None = None,
+    na_prob_thresh: float = 1.0,
+) -> dict[str, float | int]:
+    """The numbers that the official script prints, under its names and in its order; exact and f1 are in percent.
+
+    `na_probs` maps ids to the probability of no answer (or any score that grows with it). A question above
+    `na_prob_thresh` counts as not answered. The HasAns or NoAns keys are absent if there is no such question, the best_
+    keys without `na_probs`. As in the script, equal null scores are taken in the order of `na_probs`, and a best
+    threshold is 0.0 where no answer at all is best, even if null scores are negative.
+
+    Raises InputError as `question_scores` does, also for `na_probs` (finite Python numbers) and a NaN threshold.
+    """
+    if math.isnan(na_prob_thresh):
+        raise InputError("na_prob_thresh is NaN, not a number")
+    scores = question_scores(examples, answers)
+    if na_probs is not None:
+        _check(examples, na_probs, "number", "na_probs")
+    has_answer = np.array([bool(example.answers) for example in examples])
+    refused = np.array([(0.0 if na_probs is None else na_probs[e.id]) > na_prob_thresh for e in examples])
+    exact = np.where(refused, ~has_answer, scores.exact)
+    f1 = np.where(refused, ~has_answer, scores.f1)
+    metrics: dict[str, float | int] = {}
+    for prefix, group in ("", np.ones_like(has_answer)), ("HasAns_", has_answer), ("NoAns_", ~has_answer):
+        if group.any():
+            total = int(group.sum())
+            metrics[f"{prefix}exact"] = 100.0 * _sum(exact[group]) / total
+            metrics[f"{prefix}f1"] = 100.0 * _sum(f1[group]) / total
+            metrics[f"{prefix}total"] = total
+    if na_probs is not None:
+        rows = {example.id: row for row, example in enumerate(examples)}
+        ascending = sorted(na_probs, key=na_probs.__getitem__)  # stable: ties keep the order of na_probs
+        answered = np.array([bool(answers[id_]) for id_ in ascending])  # as written: "." is an answer here
+        ranked = [rows[id_] for id_ in ascending]
+        for name, values in ("exact", scores.exact), ("f1", scores.f1):
+            # from "no question is answered" on, one more question is answered at each step
+            gains = np.where(has_answer[ranked], values[ranked], -1.0 * answered)
+            running = np.cumsum(np.append((~has_answer).sum(), gains))
+            best = int(running.argmax())  # the first of equals
+            metrics[f"best_{name}"] = 100.0 * float(running[best]) / len(examples)
+            metrics[f"best_{name}_thresh"] = na_probs[ascending[best - 1]] if best else 0.0
+    return metrics
+
+
+def _sum(values: NDArray[np.float64]) -> float:
+    """The sum from left to right: np.sum adds in pairs, and since Python 3.12 sum() corrects the last digit."""
+    return float(np.cumsum(values)[-1])
+
+
+def _check(examples: Sequence[Example], given: Mapping[str, Any], kind: Literal["text", "number"], source: str) -> None:
+    """Raise InputError, with `source` as the place, unless each example has one value of the right kind."""
+    if not examples:
+        raise InputError("no questions to score")
+    if any(example.is_impossible is None for example in examples):
+        raise InputError("labels are hidden: every empty answer would count as right")
+    ids = [example.id for example in examples]
+    known = frozenset(ids)
+    if missing := [id_ for id_ in ids if id_ not in given]:
+        raise InputError(f"{source}: no {kind} for {len(missing)} of {len(ids)} questions: {_first(missing)}")
+    if unknown := [id_ for id_ in given if id_ not in known]:
+        raise InputError(
+            f"{source}: {len(unknown)} ids that the data do not have: {_first(unknown)}; another data file?"
+        )
+    fits = _is_text if kind == "text" else _is_finite
+    if wrong := [id_ for id_, value in given.items() if not fits(value)]:
+        value = shown(given[wrong[0]])
+        raise InputError(
+            f"{source}: not a {kind} for {len(wrong)} of {len(ids)} ids: {_first(wrong)}; the first is {value}"
+        )
+
+
+def _first(ids: list[str]) -> str:
+    return ", ".join(map(shown, ids[:5])) + (", ..." if len(ids) > 5 else "")
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= float_info.max
+
+
+def main(
+    data_file: Annotated[Path, typer.Argument(help="SQuAD-format JSON with the gold answers.")],
+    pred_file: Annotated[Path, typer.Argument(help="JSON object: id -> answer text, empty for no answer.")],
+    na_prob_file: Annotated[
+        Path | None, typer.Option("--na-prob-file", "-n", help="JSON object: id -> probability of no answer.")
+    ] = None,
+    na_prob_thresh: Annotated[
+        float, typer.Option("--na-prob-thresh", "-t", help="Questions above it count as not answered.")
+    ] = 1.0,
+    out_file: Annotated[Path | None, typer.Option("--out-file", "-o", help="Write here instead of printing.")] = None,
+) -> None:
+    """The official SQuAD 2.0 metric, with the arguments and the output of evaluate-v2.0.py."""
+    examples = read_squad(data_file, purpose="score")
+    answers = _read_object(pred_file)
+    _check(examples, answers, "text", str(pred_file))
+    na_probs = None
+    if na_prob_file is not None:
+        na_probs = _read_object(na_prob_file)
+        _check(examples, na_probs, "number", str(na_prob_file))
+    metrics = official_metrics(examples, answers, na_probs, na_prob_thresh)
+    if out_file is None:
+        print(json.dumps(metrics, indent=2, allow_nan=False))
+        return
+    try:
+        write_text(out_file, json.dumps(metrics, allow_nan=False))
+    except OSError as error:
+        raise InputError(f"{out_file}: cannot be written: {error.strerror}") from error
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    value = read_strict_json(path)
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: the top level is {shown(value)}, not an object of ids and values")
+    return value
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,144 @@
+"""Checkpoints, loaded safely: never random weights, an empty tokenizer, half precision or foreign code by accident."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForQuestionAnswering,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+from stages.qa import processes
+from stages.qa.errors import InputError, IntegrityError
+from stages.qa.files import disk_faults
+from stages.qa.models.manifest import verify_snapshot, write_manifest
+
+MAX_LAYERS = 1000  # a configuration beyond these bounds is a mistake or an attack, refused before anything is built
+MAX_VOCABULARY = 2_000_000
+
+
+def pick_device() -> torch.device:
+    """The GPU (of this process) if there is one, unless the environment variable QA_DEVICE says cpu or gpu."""
+    choice = os.environ.get("QA_DEVICE", "auto")
+    if choice not in ("auto", "cpu", "gpu"):
+        raise InputError(f"QA_DEVICE={choice}: must be auto, cpu or gpu")
+    if choice == "gpu" and not torch.cuda.is_available():
+        raise InputError("QA_DEVICE=gpu: torch sees no GPU here")
+    on_cpu = choice == "cpu" or not torch.cuda.is_available()
+    processes.join(cpu=on_cpu)
+    torch.backends.cuda.enable_cudnn_sdp(False)  # it plans 0.1 s for each new shape, and every batch has another
+    return torch.device("cpu" if on_cpu else "cuda")
+
+
+def load_config(folder: Path) -> PretrainedConfig:
+    """The checkpoint's configuration, within sane bounds; IntegrityError otherwise."""
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # of nearly any type, for a file that is damaged or another program's
+        raise IntegrityError(f"{folder}/config.json: no encoder that transformers knows ({_line(error)})") from error
+    layers, vocabulary = getattr(config, "num_hidden_layers", 0), getattr(config, "vocab_size", 0)
+    if not (0 < layers <= MAX_LAYERS and 0 < vocabulary <= MAX_VOCABULARY):
+        raise IntegrityError(f"{folder}/config.json: num_hidden_layers {layers}, vocab_size {vocabulary} out of bounds")
+    if getattr(config, "hidden_act", None) == "gelu_new":
+        config.hidden_act = "gelu_pytorch_tanh"  # the same function in one step, where ALBERT's name for it takes eight
+    return config
+
+
+def load_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenizerFast:
+    """The fast tokenizer; IntegrityError if its files are foreign or missing (transformers would make an empty one)."""
+    file = folder / "tokenizer.json"
+    if file.exists() and file.stat().st_size > 200 * config.vocab_size + 2**20:
+        raise IntegrityError(
+            f"{file}: {file.stat().st_size} bytes for vocab_size {config.vocab_size}: not this model's"
+        )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # tokenizers raises bare Exception for a damaged file
+        raise IntegrityError(f"{folder}: tokenizer cannot be loaded ({_line(error)})") from error
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise IntegrityError(f"{folder}: no fast tokenizer, so answers have no character offsets")
+    if not 0.9 * config.vocab_size <= len(tokenizer) <= config.vocab_size:
+        raise IntegrityError(
+            f"{folder}: tokenizer has {len(tokenizer)} tokens, config.json says vocab_size {config.vocab_size}; "
+            "are the tokenizer's files missing or another model's?"
+        )
+    return tokenizer
+
+
+def load_model(
+    folder: Path, config: PretrainedConfig, *, head: bool, fresh_head: bool = False, **placement: Any
+) -> PreTrainedModel:
+    """The checkpoint in float32, with its question answering head if `head`; in memory if no `placement` is given.
+
+    Never with random encoder weights: IntegrityError lists what is missing, or layers left over. `fresh_head` allows a
+    newly drawn head (from torch's global generator), for fine-tuning.
+    """
+    auto = AutoModelForQuestionAnswering if head else AutoModel
+    try:
+        model, report = auto.from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,
+            output_loading_info=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            **placement,
+        )
+    except Exception as error:  # safetensors, pickle, torch and transformers each have their own
+        raise IntegrityError(f"{folder}: weights cannot be loaded ({_line(error)})") from error
+    body = f"{model.base_model_prefix}." if head else ""
+    missing = [
+        key
+        for key in sorted(report["missing_keys"])
+        if "pooler" not in key and (key.startswith(body) or not fresh_head)
+    ]
+    surplus = [key for key in sorted(report["unexpected_keys"]) if re.search(r"\b(layers?|h|block)\.\d+\.", key)]
+    for what, keys in ("lacks", missing), ("has unused", surplus), ("has misshapen", sorted(report["mismatched_keys"])):
+        if keys:
+            raise IntegrityError(
+                f"{folder}: the checkpoint {what} {len(keys)} tensors of {type(model).__name__}, first {keys[0]}; "
+                "is config.json another model's?"
+            )
+    return model
+
+
+def _line(error: Exception) -> str:
+    """The start of an error's message on one line: transformers adds paragraphs of advice."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def randomise(folder: Path, *, seed: int) -> None:
+    """Replace the weights in `folder` by newly drawn ones of the same configuration: the floor of every curve."""
+    manifest = verify_snapshot(folder)
+    config = load_config(folder)
+    torch.manual_seed(seed)
+    model = AutoModel.from_config(config, dtype=torch.float32)
+    for name in manifest["files"]:
+        if name.endswith((".bin", ".safetensors", ".index.json")):
+            (folder / name).unlink()
+    with disk_faults(folder):
+        model.save_pretrained(folder)
+    write_manifest(folder, source=f"random weights, seed {seed}")
+
+
+def uses_token_types(config: PretrainedConfig) -> bool:
+    """Whether the model tells question from context by segment ids (BERT, ALBERT: yes; RoBERTa, DistilBERT: no)."""
+    return getattr(config, "type_vocab_size", 0) > 1
+
+
+def check_length(model: PreTrainedModel, tokens: int, name: str) -> None:
+    """InputError if a window of `tokens` is longer than the model has position embeddings for."""
+    for place, table in model.named_modules():
+        if place.endswith("position_embeddings") and isinstance(table, torch.nn.Embedding):
+            # RoBERTa and its kin number positions from the one after padding's.
+            limit = table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
+            if tokens > limit:
+                raise InputError(f"windows.max_seq_length: a window has {tokens} tokens, model {name} takes {limit}")

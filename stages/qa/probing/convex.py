@@ -1,0 +1,238 @@
+"""Probes at the optimum of a strongly convex problem, with a certificate of how near they are.
+
+For each layer, and for start and end apart, the fit minimises over a vector w
+
+    mean over windows of cross-entropy(softmax over the window's tokens of states @ w) + l2 / 2 * |scale * w|^2
+
+where `scale` is the standard deviation of each feature: the penalty then means the same for every layer and encoder.
+In the coordinates z = scale * w the objective is l2-strongly convex, so that with gradient g in z
+
+    objective - optimum <= |g|^2 / (2 * l2)
+
+(Nesterov, Introductory Lectures on Convex Optimization, 2004, theorem 2.1.10). This bound is the certificate: it needs
+no trust in the solver. The solver is L-BFGS (Liu and Nocedal, 1989), run for all layers, sides and strengths in step,
+each with its own history, step length and end. Its first guess of the Hessian is the exact one over a sample of the
+windows (Byrd, Chin, Neveitt and Nocedal, 2011), taken anew now and then: without it, several times the passes are
+needed.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stages.qa import processes
+from stages.qa.config import Convex
+from stages.qa.encoding.features import Features, own
+from stages.qa.errors import InputError, NumericsError
+from stages.qa.probing.probes import summed_loss, token_scores, window_softmax
+from stages.qa.probing.readouts import Probes, Readout
+from stages.qa.progress import Progress
+
+BATCH = {"cpu": 8, "cuda": 32}  # windows whose gradients are added up in float32; that many fill a GPU
+HISTORY = 12  # steps that L-BFGS remembers
+LENGTHS = (1.0, 0.3, 0.1, 0.01)  # of a step, all tried in one pass as columns of one product
+SAMPLE = 256  # windows of the sampled Hessian
+REFRESH = 8  # passes from one sampled Hessian to the next
+ARMIJO = 1e-4  # share of the promised decrease that a step must bring
+ROUNDING = 1e-6  # nats: what float32 states leave uncertain in the objective
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Probes and their certificates; all arrays but the first are (layers, 2, variants) float64, in nats."""
+
+    weights: Tensor  # (layers, hidden, 2, variants) float32
+    objective: np.ndarray
+    gradient_norm: np.ndarray
+    gap: np.ndarray  # the objective exceeds its optimum by no more
+    passes: int  # over the windows
+
+
+class _Objective:
+    """The regularised objective in the coordinates z, for all layers, sides and variants at once."""
+
+    def __init__(self, features: Features, rows: np.ndarray, scale: Tensor, l2: Tensor) -> None:
+        self.features, self.rows = features, rows
+        self.batch_size = BATCH[features.encoder.device.type]
+        self.scale = scale[:, :, None, None]  # (layers, hidden, 1, 1)
+        self.l2 = l2.expand(len(scale), 2, -1)  # (layers, 2, variants)
+
+    def data_loss(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean cross-entropy (layers, 2, variants) and its gradient (layers, hidden, 2, variants), both float64."""
+        weights = (z / self.scale).float()
+        loss = torch.zeros(z.shape[0], *z.shape[2:], dtype=torch.float64, device=z.device)
+        gradient, total = torch.zeros_like(z), torch.zeros(2, dtype=torch.float64, device=z.device)
+        for batch in self.features.batches(own(self.rows), self.batch_size):
+            batch_loss, batch_gradient, counts = summed_loss(batch, weights)
+            loss += batch_loss
+            gradient += batch_gradient
+            total += counts
+        loss, gradient, total = processes.summed(loss, gradient, total)
+        total = total.clamp(min=1)[:, None]
+        return loss / total, gradient / self.scale / total
+
+    def sampled_hessian(self, z: Tensor) -> Tensor:
+        """Cholesky factors (layers, 2, variants, hidden, hidden) of the Hessian over evenly spread windows, float64."""
+        sample = self.rows[:: max(1, len(self.rows) // SAMPLE) | 1]  # odd: falls to all of 2, 4, 8 ... processes
+        layers, hidden, sides, variants = z.shape
+        weights = (z / self.scale).float().reshape(layers, hidden, sides * variants)
+        total = torch.zeros(layers, sides * variants, hidden, hidden, dtype=torch.float64, device=z.device)
+        batches = self.features.batches(own(sample), self.batch_size)
+        for states, lengths, _ in chain.from_iterable(batch.pieces() for batch in batches):
+            probability = window_softmax(token_scores(states, weights), lengths)[0].exp()
+            states = states / self.scale[:, None, :, 0, 0].float()
+            owner = torch.repeat_interleave(torch.arange(len(lengths), device=z.device), lengths)
+            for column in range(sides * variants):
+                weighted = states * probability[:, :, column, None]
+                mean = states.new_zeros(layers, len(lengths), hidden).index_add(1, owner, weighted)
+                total[:, column] += torch.bmm(states.transpose(1, 2), weighted) - torch.bmm(mean.transpose(1, 2), mean)
+        (total,) = processes.summed(total)
+        hessian = (total / len(sample)).view(layers, sides, variants, hidden, hidden)
+        identity = torch.eye(hidden, dtype=torch.float64, device=z.device)
+        return torch.linalg.cholesky(hessian + 1.01 * self.l2[..., None, None] * identity)
+
+    def __call__(self, z: Tensor, *, repeated: int = 1) -> tuple[Tensor, Tensor]:
+        """Value and gradient; each variant of `l2` serves `repeated` neighbouring columns of z."""
+        loss, gradient = self.data_loss(z)
+        l2 = self.l2.repeat_interleave(repeated, dim=-1)
+        return loss + l2 / 2 * z.square().sum(1), gradient + l2[:, None] * z
+
+
+def feature_scale(features: Features) -> Tensor:
+    """Standard deviation of each feature over all tokens, (layers, hidden) float64; 1 for a constant feature."""
+    count, mean, squares = 0, None, None
+    batches = features.batches(own(np.arange(len(features.windows))), BATCH[features.encoder.device.type])
+    for states, _, _ in chain.from_iterable(batch.pieces() for batch in batches):
+        states = states.double()
+        size, centre = states.shape[1], states.mean(1)
+        spread = (states - centre[:, None]).square().sum(1)
+        if mean is None or squares is None:
+            mean, squares = centre, spread
+        else:  # Chan, Golub and LeVeque (1979): the square of a large mean never meets a small variance
+            shift = centre - mean
+            squares += spread + shift.square() * (count * size / (count + size))
+            mean += shift * (size / (count + size))
+        count += size
+    assert mean is not None
+    assert squares is not None
+    whole, centres = processes.summed(torch.full_like(mean, count), count * mean)
+    (squares,) = processes.summed(squares + count * (mean - centres / whole).square())
+    deviation = (squares / whole).sqrt()
+    return torch.where(deviation > 1e-6, deviation, 1.0)
+
+
+def fit(
+    features: Features, rows: np.ndarray, scale: Tensor, l2: Tensor, start: Tensor, *, gap: float, max_passes: int
+) -> Fit:
+    """Minimise the objective over the windows `rows` from `start` (layers, hidden, 2, variants).
+
+    l2 broadcasts to (layers, 2, variants). Stops when every problem is within `gap` nats of its optimum, or after
+    `max_passes`.
+    """
+    objective = _Objective(features, rows, scale, l2)
+    l2 = objective.l2
+    z = start.double() * objective.scale
+    value, gradient = objective(z)
+    steps: deque[tuple[Tensor, Tensor, Tensor]] = deque(maxlen=HISTORY)
+    shrink = torch.ones_like(value)  # of all lengths, where none of them led down
+    passes = 1
+    with Progress("fitting probes", total=max_passes, unit="pass") as progress:
+        while passes < max_passes:
+            bound = gradient.square().sum(1) / (2 * l2)
+            progress.advance(gap=float(bound.max()))
+            if (bound <= gap).all():
+                break
+            if passes % REFRESH == 1:
+                curvature = objective.sampled_hessian(z)
+            direction = _direction(gradient, steps, curvature) * (bound > gap)[:, None]
+            tried = torch.stack([length * shrink[:, None] * direction for length in LENGTHS], dim=-1)
+            values, gradients = objective((z[..., None] + tried).flatten(-2), repeated=len(LENGTHS))
+            passes += 1
+            best, choice = values.unflatten(-1, (-1, len(LENGTHS))).min(-1)
+            slope = (gradient * direction).sum(1)
+            taken = best <= value + ARMIJO * torch.tensor(LENGTHS, device=z.device)[choice] * shrink * slope + ROUNDING
+            index = choice[:, None, :, :, None].expand(*z.shape, 1)
+            step = torch.where(taken[:, None], tried.gather(-1, index)[..., 0], 0.0)
+            new_gradient = gradients.unflatten(-1, (-1, len(LENGTHS))).gather(-1, index)[..., 0]
+            change = torch.where(taken[:, None], new_gradient - gradient, 0.0)
+            product = (step * change).sum(1)
+            steps.append((step, change, torch.where(product > 1e-16, 1 / product, 0.0)))
+            z, gradient = z + step, gradient + change
+            value = torch.where(taken, best, value)
+            shrink = torch.where(taken, 1.0, shrink * LENGTHS[-1])
+    return Fit(
+        weights=(z / objective.scale).float(),
+        objective=value.cpu().numpy(),
+        gradient_norm=gradient.square().sum(1).sqrt().cpu().numpy(),
+        gap=(gradient.square().sum(1) / (2 * l2)).cpu().numpy(),
+        passes=passes,
+    )
+
+
+def _direction(gradient: Tensor, steps: deque[tuple[Tensor, Tensor, Tensor]], curvature: Tensor) -> Tensor:
+    """L-BFGS's two loops around the sampled Hessian; a step of product 0 (a problem that rested) is passed over."""
+    direction = -gradient
+    shares = []
+    for step, change, inverse in reversed(steps):
+        share = inverse * (step * direction).sum(1)
+        direction = direction - share[:, None] * change
+        shares.append(share)
+    solved = torch.cholesky_solve(direction.permute(0, 2, 3, 1)[..., None], curvature)
+    direction = solved[..., 0].permute(0, 3, 1, 2)
+    for (step, change, inverse), share in zip(steps, reversed(shares), strict=True):
+        direction = direction + step * (share - inverse * (change * direction).sum(1))[:, None]
+    return direction
+
+
+def fit_optimum(features: Features, articles: np.ndarray, settings: Convex) -> Probes:
+    """Choose l2 for each layer on held-out articles, then fit all windows; `articles` (windows,) are their numbers.
+
+    Raises NumericsError if a fit misses its gap, unless the settings allow it; InputError if articles are too few.
+    """
+    everything = np.arange(len(features.windows))
+    names = np.unique(articles)
+    if len(names) < 2:
+        raise InputError(
+            f"{features.encoder.name}: choosing convex.l2 needs two training articles or more, there is one"
+        )
+    every = max(2, round(1 / settings.held_out))
+    held = names[min(every // 2, len(names) - 1) :: every]  # spread over the file
+    judged = np.isin(articles, held)
+    scale = feature_scale(features)
+    layers, hidden = scale.shape
+    candidates = torch.tensor(settings.l2, dtype=torch.float64, device=scale.device)
+    zero = torch.zeros(layers, hidden, 2, len(candidates), device=scale.device)
+    trial = fit(
+        features, everything[~judged], scale, candidates, zero, gap=settings.gap, max_passes=settings.max_passes
+    )
+    judge = _Objective(features, everything[judged], scale, candidates)
+    held_out_loss = judge.data_loss(trial.weights.double() * judge.scale)[0].mean(1)  # (layers, candidates)
+    best = held_out_loss.argmin(-1)
+    l2 = candidates[best][:, None, None]
+    start = torch.stack([trial.weights[layer, :, :, [choice]] for layer, choice in enumerate(best)])
+    final = fit(features, everything, scale, l2, start, gap=settings.gap, max_passes=settings.max_passes)
+    if (final.gap > settings.gap).any() and not settings.allow_missed_gap:
+        layer = int(final.gap.max((1, 2)).argmax())
+        raise NumericsError(
+            f"model {features.encoder.name}, layer {layer}: after {final.passes} passes the probe may be "
+            f"{final.gap.max():.2g} nats from its optimum, above convex.gap {settings.gap:g}; raise convex.max_passes"
+        )
+    certificates: list[dict[str, float | int]] = [
+        {
+            "layer": layer,
+            "l2": float(l2[layer]),
+            "held_out_loss": float(held_out_loss[layer, best[layer]]),
+            "l2_articles": len(held),
+            "objective": float(final.objective[layer].mean()),
+            "gradient_norm": float(final.gradient_norm[layer].max()),
+            "gap": float(final.gap[layer].max()),
+            "passes": final.passes,
+        }
+        for layer in range(layers)
+    ]
+    weights = final.weights.permute(3, 0, 1, 2).cpu().numpy()
+    return Probes([Readout("convex", None, None, None)], weights, certificates=certificates)

@@ -1,0 +1,152 @@
+"""Answers from logits to text: the gold reading is the protocol's ceiling, and wordpieces are joined as of old."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stages.qa import scratch
+from stages.qa.answering import spans
+from stages.qa.answering.answering import answer, joined_wordpieces
+from stages.qa.answering.answers import Spans, load_answers, save_answers
+from stages.qa.config import Protocol
+from stages.qa.data.squad import Answer, Example
+from stages.qa.data.windows import Windows, make_windows
+from stages.qa.encoding.encoder import Encoder, load_encoder
+from stages.qa.errors import InputError, NumericsError
+from stages.qa.files import read_json
+from stages.qa.metric import official_metrics
+from stages.qa.probing.readouts import Probes, Readout
+from stages.qa.scoring.question_scores import save_question_scores, score_questions
+from tests.tiny_models import make_tiny
+
+SLICE = Protocol(
+    optimizer="adamw", answer_text="slice", windows="official", max_answer_tokens=30, null_threshold=0.0
+)  # fmt: skip
+JOINED = SLICE.model_copy(update={"answer_text": "wordpieces", "windows": "highest"})
+
+
+def question(id_: str, context: str, gold: str | None) -> Example:
+    answers = () if gold is None else (Answer(gold, context.index(gold)),)
+    return Example(id_, "Who was it?", context, answers, gold is None, article=0, paragraph=0, title="")
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
+    folder = tmp_path_factory.mktemp("models") / "bert"
+    make_tiny("bert", folder)
+    return load_encoder(folder, device=torch.device("cpu"))
+
+
+def windowed(encoder: Encoder, examples: list[Example]) -> Windows:
+    return make_windows(examples, encoder.tokenizer, max_seq_length=40, doc_stride=10, max_query_length=10)
+
+
+LONG = " ".join(f"Person {number} lived in a house." for number in range(30))
+EXAMPLES = [
+    question("a", "In 3.5 years Zoe met Al.", "3.5 years"),
+    question("b", "Nobody knows.", None),
+    question("c", LONG, "Person 27"),
+    question("d", LONG, None),
+    question("e", "Zoe won.", "Zoe"),
+]
+
+
+def test_gold_spans_are_the_ceiling(encoder: Encoder) -> None:
+    found = dict(
+        answer(encoder, EXAMPLES, windowed(encoder, EXAMPLES), Probes.empty(3, 32), {"slice": SLICE, "joined": JOINED})
+    )
+    assert [reading.kind for reading in found["slice"].readings] == ["gold"]
+    assert found["slice"].final(0) == {"a": "3.5 years", "b": "", "c": "Person 27", "d": "", "e": "Zoe"}
+    assert official_metrics(EXAMPLES, found["slice"].final(0))["exact"] == 100
+    joined = found["joined"].final(0)
+    assert joined["a"] == "3 . 5 years"
+    assert official_metrics(EXAMPLES, joined)["exact"] == 80  # what the original's decoding cannot get right
+
+
+def test_a_planted_probe_answers_and_files_come_back(encoder: Encoder, tmp_path: Path) -> None:
+    readouts = [Readout("adamw", 1, 0.1, 0), Readout("adamw", 2, 0.1, 0), Readout("convex", None, None, None)]
+    weights = np.random.default_rng(0).normal(size=(3, encoder.layers, encoder.hidden, 2)).astype(np.float32)
+    found = dict(answer(encoder, EXAMPLES, windowed(encoder, EXAMPLES), Probes(readouts, weights), {"slice": SLICE}))[
+        "slice"
+    ]
+    assert len(found.readings) == 2 * encoder.layers + 1  # the convex readout is another protocol's
+    save_answers(tmp_path, found)
+    again = load_answers(tmp_path)
+    assert again.readings == found.readings
+    assert list(again.texts) == list(found.texts)
+    row = next(i for i, r in enumerate(found.readings) if (r.layer, r.readout) == (1, readouts[1]))
+    assert again.final(row) == found.final(row) == read_json(tmp_path / "epoch_2/layer_01.json")
+    probabilities = read_json(tmp_path / "epoch_2/layer_01_null_probability.json")
+    assert {id_: p > 0.5 for id_, p in probabilities.items()} == {id_: not t for id_, t in found.final(row).items()}
+
+
+def test_every_text_is_that_of_its_span(encoder: Encoder) -> None:
+    """Of every reading and question; "" where the context has no token."""
+    examples = [*EXAMPLES, question("f", "\u200d", None)]
+    windows = windowed(encoder, examples)
+    readouts = [Readout("adamw", 1, 0.1, seed) for seed in range(3)]
+    weights = np.random.default_rng(0).normal(size=(3, encoder.layers, encoder.hidden, 2)).astype(np.float32)
+    found = dict(answer(encoder, examples, windows, Probes(readouts, weights), {"slice": SLICE, "joined": JOINED}))
+    for name, answers in found.items():
+        assert len({text for row in answers.texts for text in row}) > 10
+        for row in range(len(answers.readings)):
+            for column, example in enumerate(examples):
+                (start, end), (first, last) = answers.spans.chars[row, column], answers.spans.tokens[row, column]
+                ids = windows.input_ids[first : last + 1].tolist()
+                joined = " ".join(encoder.tokenizer.convert_ids_to_tokens(ids)).replace(" ##", "")
+                expected = joined if name == "joined" else example.context[start:end]
+                assert answers.texts[row][column] == ("" if example.id == "f" else expected)
+
+
+def test_many_questions_are_answered_as_few(encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In several blocks, and with arrays in files: what one block in memory gives, as bytes."""
+    examples = [*EXAMPLES, question("f", "\u200d", None), *(replace(e, id=f"{e.id}2") for e in EXAMPLES)]
+    windows = windowed(encoder, examples)
+    assert len(windows) > len(examples)
+    probes = Probes([Readout("adamw", 1, 0.1, 0)], np.ones((1, encoder.layers, encoder.hidden, 2), dtype=np.float32))
+    for folder, block, small in ("few", 1000, 2**22), ("many", 2, 0):
+        monkeypatch.setattr(spans, "BLOCK", block)
+        monkeypatch.setattr(scratch, "SMALL", small)
+        for name, answers in answer(encoder, examples, windows, probes, {"slice": SLICE, "joined": JOINED}):
+            save_answers(tmp_path / folder / name, answers)
+            scored = score_questions(examples, load_answers(tmp_path / folder / name))
+            save_question_scores(tmp_path / folder / name, scored)
+    files = sorted(path.relative_to(tmp_path / "few") for path in (tmp_path / "few").rglob("*") if path.is_file())
+    assert len(files) > 10
+    for file in files:
+        assert (tmp_path / "few" / file).read_bytes() == (tmp_path / "many" / file).read_bytes(), file
+
+
+def test_the_epochs_that_are_read() -> None:
+    readouts = [Readout("adamw", 1, 0.1, 0), Readout("adamw", 2, 0.1, 0), Readout("convex", None, None, None)]
+    probes = Probes(readouts, np.arange(3.0).reshape(3, 1, 1, 1))
+    assert probes.of(None).readouts == readouts
+    assert probes.of([2]).readouts == readouts[1:]
+    assert probes.of([2]).weights.ravel().tolist() == [1, 2]
+    with pytest.raises(InputError, match="epoch 3 is not among those trained"):
+        probes.of([3])
+
+
+def test_logits_that_are_no_numbers_stop_the_stage(encoder: Encoder) -> None:
+    weights = np.full((1, encoder.layers, encoder.hidden, 2), np.inf, dtype=np.float32)
+    probes = Probes([Readout("adamw", 1, 0.1, 0)], weights)
+    with pytest.raises(NumericsError, match=r"model bert: logits are not finite at question '\w+'"):
+        dict(answer(encoder, EXAMPLES, windowed(encoder, EXAMPLES), probes, {"slice": SLICE}))
+
+
+def test_hidden_labels_have_no_ceiling(encoder: Encoder) -> None:
+    hidden = [Example("a", "Who?", "Ann.", (), None, article=0, paragraph=0, title="")]
+    probes = Probes([Readout("adamw", 1, 0.1, 0)], np.zeros((1, encoder.layers, encoder.hidden, 2), dtype=np.float32))
+    found = dict(answer(encoder, hidden, windowed(encoder, hidden), probes, {"slice": SLICE}))["slice"]
+    assert {reading.kind for reading in found.readings} == {"probe"}
+
+
+def test_wordpieces_are_joined_without_clean_up(encoder: Encoder) -> None:
+    windows = windowed(encoder, EXAMPLES[:1])
+    first, last = windows.context[0]
+    tokens = np.array([[[first, last - 1]]])
+    found = Spans(chars=np.array([[[0, 9]]]), tokens=tokens, score=np.zeros((1, 1)), null_score=np.zeros((1, 1)))
+    assert list(joined_wordpieces(encoder.tokenizer, windows, found)) == [["in 3 . 5 years zoe met al ."]]

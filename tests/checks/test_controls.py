@@ -1,0 +1,221 @@
+"""Controls: what each changes and leaves; and a planted signal that the probe finds and no control does."""
+
+from collections import Counter
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from stages.qa.checks.controls import evenly_spread, retargeted, shuffled_questions, without_questions
+from stages.qa.checks.examination import Sample, examine
+from stages.qa.checks.position import fit_position
+from stages.qa.config import Probe
+from stages.qa.data.squad import Answer, Example
+from stages.qa.data.windows import NO_ANSWER, Windows, make_windows
+from stages.qa.encoding.encoder import Encoder, load_encoder
+from stages.qa.encoding.features import Features
+from stages.qa.errors import InputError
+from stages.qa.probing.random_spans import random_spans, with_answers
+from stages.qa.probing_sections import Examine
+from tests.conftest import CPU, TinyModel
+
+STRIDE = 16
+WINDOWS = {"max_seq_length": 48, "doc_stride": STRIDE, "max_query_length": 16}
+PROBE = Probe(
+    epochs=1,
+    batch_size=8,
+    learning_rates=[0.01],
+    seeds=[0],
+    order_seed=0,
+    init_std=0.02,
+    dropout=0.0,
+    max_grad_norm=1.0,
+    feature_memory_gib=1.0,
+    split="same",
+    finetuning_share=0.5,
+)
+EXAMINE = Examine(
+    training_questions=160,
+    dev_questions=100,
+    epochs=8,
+    learning_rate=0.03,
+    max_answer_tokens=3,
+    cka_tokens=200,
+    seed=0,
+)
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_model: TinyModel) -> Encoder:
+    return load_encoder(tiny_model("bert"), device=CPU)
+
+
+@pytest.fixture(scope="module")
+def windows(encoder: Encoder, sample: list[Example]) -> Windows:
+    return make_windows(sample[:60], encoder.tokenizer, **WINDOWS)
+
+
+def test_shuffled_questions_come_from_another_paragraph(sample: list[Example]) -> None:
+    shuffled = shuffled_questions(sample, seed=1)
+    paragraphs = {example.question: set() for example in sample}
+    for example in sample:
+        paragraphs[example.question].add(example.paragraph)
+    assert Counter(e.question for e in shuffled) == Counter(e.question for e in sample)
+    assert all(before.paragraph not in paragraphs[after.question] or len(paragraphs[after.question]) > 1
+               for before, after in zip(sample, shuffled, strict=True))  # fmt: skip
+    assert [replace(e, question="") for e in shuffled] == without_questions(sample)
+    assert shuffled_questions(sample, seed=2) != shuffled == shuffled_questions(sample, seed=1)
+
+
+def test_one_paragraph_cannot_be_shuffled(sample: list[Example]) -> None:
+    with pytest.raises(InputError, match="one has 5 of 6"):
+        shuffled_questions([replace(e, paragraph=int(i == 0)) for i, e in enumerate(sample[:6])], seed=0)
+
+
+def test_evenly_spread(sample: list[Example]) -> None:
+    assert evenly_spread(sample, 10**6) == sample
+    places = [sample.index(example) for example in evenly_spread(sample, 7)]
+    assert len(places) == 7
+    assert max(np.diff(places)) - min(np.diff(places)) <= 1
+
+
+def test_random_spans_are_as_long_and_make_the_targets_that_the_tokenizer_makes(
+    encoder: Encoder, sample: list[Example], windows: Windows
+) -> None:
+    targets, chars = random_spans(windows, doc_stride=STRIDE, seed=0)
+    examples = with_answers(sample[:60], chars)
+    again = make_windows(examples, encoder.tokenizer, **WINDOWS)
+    np.testing.assert_array_equal(again.input_ids, windows.input_ids)
+    np.testing.assert_array_equal(again.targets, targets)  # by characters, not by token arithmetic
+    moved = 0
+    for old, new in zip(sample, examples, strict=False):
+        if not old.answers or old == new:
+            assert old == new
+            continue
+        (answer,) = new.answers
+        assert new.context[answer.start :].startswith(answer.text)
+        sizes = [len(encoder.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in
+                 (old.answers[0].text, answer.text)]  # fmt: skip
+        assert abs(sizes[0] - sizes[1]) <= 2  # a slice may begin inside a word and is then tokenised otherwise
+        moved += old.answers[0].start != answer.start
+    assert moved > 20
+    held = targets[:, 0] != NO_ANSWER
+    assert (np.diff(targets[held], axis=1) >= 0).all()
+
+
+def test_random_spans_reach_all_of_the_context(encoder: Encoder) -> None:
+    words = " ".join(f"word{i}" for i in range(20))
+    example = Example("a", "who", words, (Answer("word3", words.index("word3")),), False, 0, 0, "")
+    windows = make_windows([example], encoder.tokenizer, **WINDOWS)
+    starts = {random_spans(windows, doc_stride=STRIDE, seed=s)[1][0, 0] for s in range(300)}
+    assert min(starts) == 0
+    assert max(starts) > len(words) - 15
+
+
+def test_retargeted_features_share_states(encoder: Encoder, sample: list[Example], windows: Windows) -> None:
+    features = Features(encoder, windows, gib=1.0)
+    list(features.batches(np.arange(4), 4))
+    (batch,) = retargeted(features, windows.targets + 1).batches(np.arange(4), 4)
+    assert torch.equal(batch.targets, torch.from_numpy(windows.targets[:4] + 1))
+    assert retargeted(features, windows.targets)._kept is features._kept is not None
+    assert features.windows is windows
+
+
+def test_position_scores_are_at_their_optimum(windows: Windows) -> None:
+    """Against a softmax regression on one-hot places by another solver."""
+    from scipy.optimize import minimize
+
+    rows = np.arange(12)
+    few = replace(
+        windows,
+        examples=windows.examples[rows],
+        starts=windows.starts[: len(rows) + 1],
+        context=windows.context[rows],
+        targets=windows.targets[rows],
+    )
+    longest = int(few.lengths.max())
+
+    def value(flat: np.ndarray) -> float:
+        table = flat.reshape(2 * longest + 1, 2)
+        total = 0.0
+        for row in rows:
+            scores = np.zeros((few.lengths[row], 2))
+            for place in range(few.lengths[row]):
+                first, end = few.context[row]
+                inside = place - first if first <= place < end else longest
+                scores[place] = table[place] + table[longest + inside]
+            for side in range(2):
+                log_z = np.logaddexp.reduce(scores[:, side])
+                total += log_z - scores[few.targets[row, side], side]
+        return total / (2 * len(rows)) + 1e-4 / 2 * (flat**2).sum()
+
+    found = fit_position(few)
+    ours = torch.cat([found.window, found.context]).numpy().astype(float).ravel()
+    gradient = np.array([
+        (value(ours + step) - value(ours - step)) / 2e-3
+        for step in 1e-3 * np.eye(len(ours))[:: 7]
+    ])  # fmt: skip
+    assert np.abs(gradient).max() < 2e-3
+    best = minimize(value, ours, method="L-BFGS-B", options={"maxiter": 2}).fun
+    assert value(ours) <= best + 1e-3
+    assert found.logits(few, rows).shape == (1, few.starts[-1], 2)
+
+
+def planted(encoder: Encoder, number: int, seed: int) -> list[Example]:
+    """Two questions a paragraph of 20 random words; a question is one of the words, and so is its answer."""
+    vocabulary = sorted(w for w in encoder.tokenizer.get_vocab() if w.isascii() and w.isalpha() and len(w) > 2)
+    random = np.random.default_rng(seed)
+    examples = []
+    for paragraph in range(number // 2):
+        words = [vocabulary[i] for i in random.permutation(len(vocabulary))[:20]]
+        context = " ".join(words)
+        for place in random.permutation(20)[:2]:
+            start = len(" ".join(words[:place])) + (place > 0)
+            id_ = f"{seed}-{paragraph}-{place}"
+            answers = (Answer(words[place], start),)
+            examples.append(Example(id_, words[place], context, answers, False, paragraph, paragraph, ""))
+    return examples
+
+
+def test_a_planted_direction_is_found_and_controls_stay_at_the_floor(encoder: Encoder) -> None:
+    """The last layer marks context words that stand in the question; the layers below hold the words alone."""
+    generator = torch.Generator().manual_seed(0)
+    embedding = torch.randn(len(encoder.tokenizer), encoder.hidden, generator=generator)
+    direction = torch.randn(encoder.hidden, generator=generator)
+    separator = encoder.tokenizer.sep_token_id
+
+    def forward(input_ids: torch.Tensor, **_: object) -> SimpleNamespace:
+        in_context = (input_ids == separator).cumsum(1).clamp(max=1).bool()
+        asked = input_ids.masked_fill(in_context, -1)
+        asked[:, 0] = -1
+        marked = (input_ids[:, :, None] == asked[:, None]).any(-1) & in_context
+        words = embedding[input_ids]
+        states = [words] * (encoder.layers - 1) + [words + 3 * marked[..., None] * direction]
+        return SimpleNamespace(hidden_states=states)
+
+    model = load_encoder_copy(encoder, forward)
+    sample = Sample(planted(encoder, 160, 0), planted(encoder, 100, 1), WINDOWS)
+    weights = np.zeros((encoder.layers, encoder.hidden, 2), dtype=np.float32)
+    frame = examine(model, sample, weights, {}, probe=PROBE, settings=EXAMINE)["controls"]
+    f1 = frame.pivot(index="control", columns="layer", values="forced_f1")
+    nll = frame.pivot(index="control", columns="layer", values="nll")
+    selectivity = frame.pivot(index="control", columns="layer", values="selectivity")
+    top = encoder.layers - 1
+    floor = 20  # percent; one word of twenty by chance
+    assert f1.loc["task", top] > 90
+    assert f1.loc["task", 0] < floor
+    controls = ["shuffled_question", "no_question", "random_spans", "position_only"]
+    assert (f1.loc[controls] < floor).all(axis=None)
+    assert (selectivity.loc[controls, top] > 70).all()
+    assert nll.loc["task", top] < 1 < nll.loc[controls, top].min()
+
+
+def load_encoder_copy(encoder: Encoder, forward: object) -> Encoder:
+    """`encoder` with another forward pass."""
+    from copy import copy
+
+    model = copy(encoder.model)
+    model.forward = forward
+    return replace(encoder, model=model)

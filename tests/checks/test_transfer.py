@@ -1,0 +1,104 @@
+"""Probes on other layers, and the judge: against loops and scikit-learn."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import log_loss
+
+from stages.qa.checks.judging import Judge, linear_scorer, show
+from stages.qa.checks.transfer import headline_weights, transfer_scorer
+from stages.qa.data.squad import Example
+from stages.qa.data.windows import Windows, make_windows
+from stages.qa.encoding.encoder import Encoder, encode, load_encoder
+from stages.qa.errors import InputError
+from stages.qa.metric import official_metrics
+from stages.qa.probing.readouts import Probes, Readout
+from tests.conftest import CPU, TinyModel
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_model: TinyModel) -> Encoder:
+    return load_encoder(tiny_model("bert"), device=CPU)
+
+
+@pytest.fixture(scope="module")
+def examples(sample: list[Example]) -> list[Example]:
+    return sample[:30]
+
+
+@pytest.fixture(scope="module")
+def windows(encoder: Encoder, examples: list[Example]) -> Windows:
+    return make_windows(examples, encoder.tokenizer, max_seq_length=64, doc_stride=24, max_query_length=16)
+
+
+@pytest.fixture(scope="module")
+def weights(encoder: Encoder) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(encoder.layers, encoder.hidden, 2)).astype(np.float32)
+
+
+def test_every_probe_on_every_layer(encoder: Encoder, windows: Windows, weights: np.ndarray) -> None:
+    chunk = encode(encoder, windows, np.arange(5))
+    found = transfer_scorer(weights, encoder)(chunk).numpy()
+    place = 0
+    for probe in range(encoder.layers):
+        for layer in range(encoder.layers):
+            np.testing.assert_allclose(found[place], chunk.states[layer].numpy() @ weights[probe], rtol=1e-4, atol=1e-4)
+            place += 1
+    assert place == len(found)
+    diagonal = found[:: encoder.layers + 1]
+    np.testing.assert_allclose(linear_scorer(weights)(chunk).numpy(), diagonal, rtol=1e-4, atol=1e-4)
+
+
+def test_the_judge_equals_scikit_learn_and_the_official_metric(
+    encoder: Encoder, examples: list[Example], windows: Windows, weights: np.ndarray
+) -> None:
+    judge = Judge(linear_scorer(weights), examples, windows, 5)
+    show(encoder, windows, [judge])
+    found = judge.judged()
+    answerable = [example for example in examples if example.answers]
+    assert found.questions == len(answerable)
+    assert found.windows == len(windows)
+    for layer in range(encoder.layers):
+        best: dict[str, tuple[float, str]] = {}
+        losses = []
+        for row in range(len(windows)):
+            scores = encode(encoder, windows, np.array([row])).states[layer].double().numpy() @ weights[layer]
+            for side in range(2):
+                probabilities = np.exp(scores[:, side] - np.logaddexp.reduce(scores[:, side]))
+                labels = range(len(scores))
+                losses.append(log_loss([windows.targets[row, side]], [probabilities], labels=labels))
+            example = examples[windows.examples[row]]
+            first, end = windows.context[row]
+            for start in range(first, end):
+                for last in range(start, min(start + 5, end)):
+                    offsets = windows.offsets[windows.starts[row] :]
+                    text = example.context[offsets[start, 0] : offsets[last, 1]]
+                    score = scores[start, 0] + scores[last, 1]
+                    best[example.id] = max(best.get(example.id, (-np.inf, "")), (score, text))
+        assert found.nll[layer] == pytest.approx(np.mean(losses), rel=1e-4)
+        expected = official_metrics(answerable, {e.id: best[e.id][1] for e in answerable})["f1"]
+        assert found.forced_f1[layer] == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_headline_is_the_last_epoch_of_the_first_rate_and_seed() -> None:
+    readouts = [Readout("convex", None, None, None)]
+    readouts += [Readout("adamw", epoch, rate, seed) for epoch in (1, 2) for rate in (0.1, 0.2) for seed in (5, 6)]
+    weights = np.arange(9, dtype=np.float32).reshape(9, 1, 1, 1) * np.ones((1, 2, 3, 2), dtype=np.float32)
+    probes = Probes(readouts, weights)
+    assert headline_weights(probes, "adamw")[0, 0, 0] == 5
+    assert headline_weights(probes, "convex")[0, 0, 0] == 0
+    with pytest.raises(InputError, match="no probe was trained by convex"):
+        headline_weights(Probes(readouts[1:], weights[1:]), "convex")
+
+
+def test_another_width_is_refused(encoder: Encoder) -> None:
+    with pytest.raises(InputError, match="the probes are of 7"):
+        transfer_scorer(np.zeros((3, 7, 2), dtype=np.float32), encoder)
+
+
+def test_scores_that_are_no_numbers_are_an_error(encoder: Encoder, examples: list[Example], windows: Windows) -> None:
+    from stages.qa.errors import NumericsError
+
+    judge = Judge(lambda chunk: torch.full((1, int(chunk.starts[-1]), 2), torch.nan), examples, windows, 5)
+    with pytest.raises(NumericsError, match="not finite near question"):
+        show(encoder, windows, [judge])

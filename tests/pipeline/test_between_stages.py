@@ -1,0 +1,264 @@
+"""Many models side by side, on Slurm, and results by remotes: the real stages, in clones with a tiny study."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import networkx as nx
+import pytest
+from dvc.repo import Repo
+from moto.server import ThreadedMotoServer
+from ruamel.yaml import YAML
+
+from stages import plan
+from tests.clones import Clone, make_clone
+from tests.pipeline.test_pipeline import ROOT, definition
+
+MODELS = ["random", "plain", "tuned"]
+OWN = ["probe_train", "predict", "evaluate"]
+PARTS = ["squad", "models", "probes", "predictions", "scores"]  # of data/
+SBATCH = """#!{python} -SE
+# runs a job at once, its tasks side by side, if those it depends on went well; notes what it was told
+import json, os, subprocess, sys
+from pathlib import Path
+place, given, told = Path("{place}"), sys.argv[1:], dict()
+while given:
+    name, _, value = given.pop(0).partition("=")
+    told[name] = given.pop(0) if name == "--wrap" else value
+number = len(os.listdir(place)) + 101
+job = place / str(number)
+text = "#!/bin/sh\\n" + told["--wrap"] if "--wrap" in told else sys.stdin.read()
+job.with_suffix(".sh").write_text(text)
+before = [json.loads((place / (n + ".json")).read_text()) for n in told.get("--dependency", "").split(":")[1:]]
+codes = None
+if all(one["codes"] and not any(one["codes"]) for one in before):
+    first, _, last = told.get("--array", "0-0").partition("-")
+    tasks = [os.environ | {{"SLURM_ARRAY_TASK_ID": str(task)}} for task in range(int(first), int(last) + 1)]
+    tasks = [subprocess.Popen(["sh", job.with_suffix(".sh")], env=task, stdout=sys.stderr) for task in tasks]
+    codes = [task.wait() for task in tasks]
+job.with_suffix(".json").write_text(json.dumps({{"told": told, "codes": codes}}))
+job.with_suffix(".sh").unlink()
+print(f"{{number}};cluster")
+"""
+DVC = """#!/bin/sh
+# does nothing but to note what it was told; fails, as DVC does, for a stage named in FAIL
+echo "${CUDA_VISIBLE_DEVICES-none} $*" >> ../calls
+case "$*" in *"$FAIL"*) exit 255 ;; esac
+"""
+
+
+@pytest.fixture(scope="module")
+def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of a launcher that takes jobs by a named pipe."""
+    folder = tmp_path_factory.mktemp("jobs")
+    os.mkfifo(folder / "queue")
+    queue = os.open(folder / "queue", os.O_RDWR)
+    command = [sys.executable, "-m", "tests.faults.launcher", str(folder)]
+    launcher = subprocess.Popen(command, cwd=ROOT, stdin=queue, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    yield folder
+    launcher.kill()
+    launcher.wait()
+    os.close(queue)
+
+
+@pytest.fixture(scope="module")
+def serial(tmp_path_factory: pytest.TempPathFactory, jobs: Path) -> Clone:
+    """A clone in which `dvc repro` has run, with its results committed."""
+    clone = make_clone(tmp_path_factory.mktemp("serial") / "clone", jobs)
+    clone.run("dvc", "repro")
+    clone.commit()
+    return clone
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, jobs: Path) -> Clone:
+    return make_clone(tmp_path / "clone", jobs)
+
+
+def lock(clone: Clone) -> dict[str, Any]:
+    return YAML(typ="safe").load(clone.root / "dvc.lock")["stages"]
+
+
+# Which stages run when
+
+
+def test_a_models_stages_need_only_shared_ones_and_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also those of models that are trained from one that is trained here, and of one whose head alone is read."""
+    params = YAML(typ="safe").load(ROOT / "params.yaml")
+    tuned = params["finetuned"]["minilm-finetuned"]
+    chain = {"third": tuned | {"base": "second"}, "second": tuned | {"base": "minilm-finetuned"}, "fourth": tuned}
+    params |= {"finetuned": chain | params["finetuned"], "probed": ["third", *params["probed"]], "heads": ["fourth"]}
+    YAML().dump(params, tmp_path / "study.yaml")
+    (tmp_path / "repo").mkdir()
+    with definition(tmp_path / "repo", tmp_path / "study.yaml") as repo:
+        monkeypatch.chdir(repo.root_dir)
+        plan.shared()
+        names = capsys.readouterr().out.split()
+        assert set(names) == {"dataset", "download", "finetune@minilm-finetuned", "finetune@second"}
+        plan.models()
+        lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+        assert [line[-1].split("@")[1] for line in lines] == [*params["probed"], "fourth"]
+        shared = reproduced(repo, names)
+        for line in lines:
+            done = set(shared)
+            for name in line:
+                (stage,) = repo.stage.collect(name)
+                assert {before.addressing for before in repo.index.graph.successors(stage)} <= done, name
+                done.add(name)
+        rest = {stage.name for stage in repo.index.stages} - shared - {name for line in lines for name in line}
+        assert rest == {"compare@minilm-finetuned", "differences@demo", "report@demo", "page@demo"}
+
+
+def reproduced(repo: Repo, targets: list[str]) -> set[str]:
+    """The stages that `dvc repro TARGETS` takes in."""
+    stages = {stage for target in targets for stage in repo.stage.collect(target)}
+    return {s.addressing for stage in stages for s in {stage, *nx.descendants(repo.index.graph, stage)}}
+
+
+def test_three_models_at_once_give_what_a_serial_run_gives(serial: Clone, fresh: Clone) -> None:
+    """Each model's probes wait for the other two to have started: one at a time, this would never end well."""
+    fresh.run("make", "models", "JOBS=3", MEET="3")
+    assert lock(fresh) == lock(serial)
+    assert fresh.ran == serial.ran
+    files = [file for file in (serial.root / "metrics").rglob("*") if file.is_file()]
+    assert len(files) > 20
+    for file in files:
+        assert (fresh.root / file.relative_to(serial.root)).read_bytes() == file.read_bytes(), file
+
+
+@pytest.fixture
+def noted(tmp_path: Path, jobs: Path) -> Clone:
+    """A clone whose dvc only notes what it is told."""
+    clone = make_clone(tmp_path / "clone", jobs)
+    (clone.root / ".venv/bin/dvc").write_text(DVC)
+    (clone.root / ".venv/bin/dvc").chmod(0o755)
+    return clone
+
+
+def calls(clone: Clone) -> list[str]:
+    return (clone.root.parent / "calls").read_text().splitlines()
+
+
+def test_one_models_failure_stops_no_other_model(noted: Clone) -> None:
+    out = noted.run("make", "models", "JOBS=1", code=2, FAIL="probe_train@random")
+    assert "Error" in out
+    lines = [line.split("repro ")[1] for line in calls(noted)]
+    assert lines == ["dataset download", *("-s " + line for line in own_lines())]
+
+
+def own_lines() -> list[str]:
+    own = [[f"{name}@{key}" for name in OWN] for key in MODELS]
+    own[2].insert(0, "finetune@tuned")
+    return [" ".join(line) for line in own]
+
+
+def test_each_of_several_gpus_has_a_model(noted: Clone) -> None:
+    noted.run("make", "models", "JOBS=3", "GPUS=2", FAIL="nothing")
+    assert sorted(line.split()[0] for line in calls(noted) if " -s " in line) == ["0", "0", "1"]
+    assert [line for line in calls(noted) if " -s " not in line] == ["none repro dataset download", "none repro"]
+
+
+# Slurm
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Path:
+    """A folder with an sbatch."""
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/sbatch").write_text(SBATCH.format(python=sys.executable, place=tmp_path / "jobs"))
+    (tmp_path / "bin/sbatch").chmod(0o755)
+    return tmp_path
+
+
+def submitted(cluster: Path) -> list[dict[str, Any]]:
+    return [json.loads(file.read_text()) for file in sorted((cluster / "jobs").iterdir())]
+
+
+def test_the_shell_scripts_are_sound() -> None:
+    for script in "examples/slurm.sh", ".ci/run":
+        subprocess.run(["bash", "-n", script], cwd=ROOT, check=True)
+        subprocess.run([Path(sys.executable).with_name("shellcheck"), script], cwd=ROOT, check=True)
+
+
+def test_jobs_on_slurm_give_what_a_serial_run_gives(serial: Clone, fresh: Clone, cluster: Path) -> None:
+    """Two of the models: their entries in dvc.lock do not depend on there being others."""
+    params = YAML(typ="safe").load(fresh.root / "params.yaml")
+    YAML().dump(params | {"probed": MODELS[:2], "compared": {}, "finetuned": {}}, fresh.root / "params.yaml")
+    out = fresh.run("examples/slurm.sh", "--gres=gpu:1", PATH=str(cluster / "bin"), MEET="2")
+    assert "submitted: 101 (shared), 102 (models), 103 (last)\n" in out
+    first, models, last = submitted(cluster)
+    assert first["codes"] == last["codes"] == [0]
+    assert models["codes"] == [0, 0]
+    assert models["told"]["--dependency"] == "afterok:101"
+    assert last["told"]["--dependency"] == "afterok:102"
+    assert all(job["told"]["--gres"] == "gpu:1" for job in (first, models, last))
+    assert "up to date" in fresh.run("dvc", "status")
+    whole = lock(serial)
+    assert all(entry == whole[name] for name, entry in lock(fresh).items() if not name.endswith("@demo"))
+
+
+def test_after_a_failed_task_the_last_job_does_not_start(noted: Clone, cluster: Path) -> None:
+    noted.run("examples/slurm.sh", PATH=str(cluster / "bin"), FAIL="predict@plain")
+    assert [job["codes"] for job in submitted(cluster)] == [[0], [0, 255, 0], None]
+    assert sorted(line.split("repro ")[1] for line in calls(noted)) == sorted(
+        ["dataset download", *("-s " + line for line in own_lines())]
+    )
+
+
+# Remotes
+
+
+def pulled(serial: Clone, name: str, *settings: tuple[str, ...], **environment: str) -> Clone:
+    """A clone by git of one that has pushed to a new remote, after `dvc pull`: with all results."""
+    other = serial.again(name)
+    for clone in serial, other:
+        for command, *values in settings:
+            clone.run("dvc", "remote", command, "--local", *values)
+        clone.run("dvc", "remote", "default", "--local", name)
+    serial.run("dvc", "push", "--run-cache", **environment)
+    other.run("dvc", "pull", **environment)
+    kept = [file for part in PARTS for file in (serial.root / "data" / part).rglob("*") if file.is_file()]
+    assert len(kept) > 30
+    for file in kept:
+        assert (other.root / file.relative_to(serial.root)).read_bytes() == file.read_bytes(), file
+    return other
+
+
+def test_a_second_clone_has_all_results_by_pull_alone(serial: Clone, tmp_path: Path) -> None:
+    """Then, with dvc.lock lost and its files with it, the run cache: results by what went into them."""
+    other = pulled(serial, "folder", ("add", "folder", str(tmp_path / "store")))
+    assert "up to date" in other.run("dvc", "status")
+    other.run("dvc", "repro")
+    assert other.ran == []
+    assert other.run("git", "status", "--short") == ""
+
+    (other.root / "dvc.lock").unlink()
+    for folder in ".dvc/cache", *(f"data/{part}" for part in PARTS):
+        shutil.rmtree(other.root / folder)
+    other.run("dvc", "repro", "--pull", "predict@tuned")
+    assert other.ran == []
+    whole = lock(serial)
+    assert {"finetune@tuned", "probe_train@tuned", "predict@tuned"} <= lock(other).keys()
+    assert all(entry == whole[name] for name, entry in lock(other).items())
+
+
+def test_a_second_clone_has_all_results_from_s3(serial: Clone) -> None:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        url = f"http://{host}:{port}"
+        httpx2.put(f"{url}/bucket").raise_for_status()
+        keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
+        pulled(serial, "cloud", ("add", "cloud", "s3://bucket/study"), ("modify", "cloud", "endpointurl", url), **keys)
+    finally:
+        server.stop()

@@ -1,0 +1,149 @@
+"""The published numbers: ours beside them, and the report's statements on the report's own numbers."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from stages.qa.errors import InputError
+from stages.qa.report import claims as statements
+from stages.qa.report import findings, pages, published, tables
+
+FOLDER = Path(__file__).parents[2] / "studies" / "published"
+LAYERS = published.read_published(FOLDER / "layer_results.csv", layers=True)
+HEADS = published.read_published(FOLDER / "finetuned_results.csv", layers=False)
+NAN = float("nan")
+
+
+def copy(**changes: object) -> pd.DataFrame:
+    """A score frame that holds exactly the published numbers, under protocol "paper" after epoch 3."""
+    probes = LAYERS.assign(reading="probe", epoch=3, learning_rate=3e-5, seed=0)
+    heads = HEADS.assign(reading="head", epoch=NAN, learning_rate=NAN, seed=NAN, layer=12)
+    frame = pd.concat([probes, heads], ignore_index=True).assign(protocol="paper", total=6078.0, NoAns_total=3168.0)
+    frame["model"] = frame.pop("model_prefix").str.replace("/", "--")
+    return frame.reindex(columns=tables.KEYS + tables.SCORES).assign(**changes)
+
+
+def test_the_published_tables() -> None:
+    assert len(LAYERS) == 60
+    assert LAYERS["model_prefix"].nunique() == 6
+    assert len(HEADS) == 5
+    share = 2910 / published.QUESTIONS  # of HasAns questions; some figures were printed with two decimals
+    for table in (LAYERS, HEADS):
+        for name in ("exact", "f1"):
+            whole = share * table[f"HasAns_{name}"] + (1 - share) * table[f"NoAns_{name}"]
+            np.testing.assert_allclose(table[name], whole, atol=0.011)
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("bert-base-uncased", "bert-base-uncased"),
+        ("twmkn9/albert-base-v2-squad2", "twmkn9--albert-base-v2-squad2"),
+        ("ahotrod/albert_xxlargev1_squad2_512", "ahotrod--albert_xxlargev1_squad2_512"),
+        ("a.b/c-v1.1", "a_b--c-v1_1"),
+    ],
+)
+def test_keys(name: str, key: str) -> None:
+    assert published.key_of(name) == key
+
+
+def test_an_exact_copy_differs_by_nothing() -> None:
+    rows = published.compare(copy(), LAYERS, HEADS, "paper")
+    assert len(rows) == 65
+    assert set(rows["status"]) == {"run"}
+    assert (rows.filter(like="_difference") == 0).all(axis=None)
+    assert list(rows["reading"]) == ["probe"] * 60 + ["head"] * 5
+
+
+def test_differences_are_ours_less_published() -> None:
+    frame = copy()
+    one = (frame["model"] == "twmkn9--bert-base-uncased-squad2") & (frame["layer"] == 12)
+    frame.loc[one & (frame["reading"] == "probe"), "f1"] += 1.5
+    frame.loc[one & (frame["reading"] == "head"), "HasAns_exact"] -= 2
+    seeds = pd.concat([frame, frame[frame["reading"] == "probe"].assign(seed=1, exact=lambda f: f["exact"] + 4)])
+    rows = published.compare(seeds, LAYERS, HEADS, "paper")
+    bert = rows[rows["model_prefix"] == "twmkn9/bert-base-uncased-squad2"].set_index(["reading", "layer"])
+    assert bert.loc[("probe", 12), "f1_difference"] == pytest.approx(1.5)
+    assert bert.loc[("probe", 12), "exact_difference"] == pytest.approx(2)  # mean of two seeds
+    assert bert.loc[("probe", 11), "f1_difference"] == 0
+    assert bert.loc["head", "HasAns_exact_difference"].tolist() == pytest.approx([-2])
+
+
+@pytest.mark.parametrize(
+    ("changes", "run"),
+    [
+        ({"epoch": 2}, 0),
+        ({"protocol": "corrected"}, 0),
+        ({"model": "mine"}, 0),
+        ({"epoch": NAN}, 65),  # a convex fit has no epochs
+    ],
+)
+def test_only_what_was_run_is_compared(changes: dict[str, object], run: int) -> None:
+    frame = copy(**changes)
+    if changes == {"model": "mine"}:
+        frame = frame.drop_duplicates(["model", "reading", "layer"])
+    rows = published.compare(frame, LAYERS, HEADS, "paper")
+    assert len(rows) == 65
+    assert (rows["status"] == "run").sum() == run
+    assert rows.loc[rows["status"] == "not run"].filter(like="_difference").isna().all(axis=None)
+
+
+def test_the_third_epoch_and_the_first_rate_are_compared() -> None:
+    worse = {"f1": 0.0}
+    frame = pd.concat([copy(), copy(epoch=4, **worse), copy(epoch=2, **worse), copy(learning_rate=1.0, **worse)])
+    frame = frame[(frame["reading"] == "probe") | (frame["learning_rate"].isna() & (frame["f1"] > 0))]
+    frame = frame.drop_duplicates(tables.KEYS)
+    rows = published.compare(frame, LAYERS, HEADS, "paper")
+    assert (rows["f1_difference"] == 0).all()
+
+
+def test_page_says_what_was_not_run() -> None:
+    frame = copy()
+    frame = frame[(frame["model"] == "bert-base-uncased") & (frame["layer"] > 1)]
+    page = pages.published_page(frame, published.compare(frame, LAYERS, HEADS, "paper"), [], "paper")
+    assert "11 of 65 rows have been run" in page
+    assert "differences say little" not in page
+    bert = page.split("## bert-base-uncased, probes")[1].split("##")[0].strip().splitlines()
+    assert [cell.strip() for cell in bert[2].split("|")[1:5]] == ["1", "52.12", "not run", "-"]
+    assert [cell.strip() for cell in bert[3].split("|")[1:5]] == ["2", "52.12", "52.12", "+0.00"]
+    assert "## twmkn9/bert-base-uncased-squad2, own head" in page
+    other = frame.assign(total=10.0, NoAns_total=6.0)
+    page = pages.published_page(other, published.compare(other, LAYERS, HEADS, "paper"), [], "paper")
+    assert "differences say little" in page
+    assert "10 questions: 4 HasAns, 6 NoAns" in page
+
+
+def test_the_statements_on_the_published_numbers() -> None:
+    theirs = published.as_scores(LAYERS)
+    bases = findings.pretrained_bases(list(theirs["model"].unique()), {})
+    assert bases == {f"twmkn9--{base}-squad2": base for base in bases.values()}
+    claims = statements.claims(theirs, bases)
+    assert len(claims) == 15
+    failed = [(claim.statement, claim.model) for claim in claims if not claim.holds]
+    assert failed == [("fine-tuned F1 rises with depth", "twmkn9--distilbert-base-uncased-squad2")]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model_prefix,exact\nb,1\n", "not the published table"),
+        (
+            "model_prefix,layer,exact,f1,HasAns_exact,HasAns_f1,NoAns_exact,NoAns_f1\nb,1,2,3,4,5,6,\n",
+            "a cell is empty",
+        ),
+        (
+            "model_prefix,layer,exact,f1,HasAns_exact,HasAns_f1,NoAns_exact,NoAns_f1\n" + "b,1,2,3,4,5,6,7\n" * 2,
+            "twice",
+        ),
+    ],
+)
+def test_a_damaged_table_is_named(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "layer_results.csv"
+    with pytest.raises(InputError, match="not the published table"):
+        published.read_published(path, layers=True)
+    path.write_text(text)
+    with pytest.raises(InputError, match=message) as caught:
+        published.read_published(path, layers=True)
+    assert str(path) in str(caught.value)

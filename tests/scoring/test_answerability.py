@@ -1,0 +1,67 @@
+"""Ranking, calibration and thresholds against scikit-learn and brute force."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from stages.qa.scoring.answerability import average_precision, best_threshold, cross_fitted, reliability, roc_area
+
+PAIRS = st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=2, max_size=40)  # many ties
+
+
+@given(PAIRS)
+def test_areas_are_scikit_learns(pairs: list[tuple[bool, int]]) -> None:
+    positive, score = np.array([p for p, _ in pairs]), np.array([s / 6 for _, s in pairs])
+    if positive.any():
+        assert average_precision(positive, score) == pytest.approx(average_precision_score(positive, score))
+    if positive.any() and not positive.all():
+        assert roc_area(positive, score) == pytest.approx(roc_auc_score(positive, score))
+
+
+def test_one_kind_has_no_area() -> None:
+    assert np.isnan(average_precision(np.array([False]), np.array([0.1])))
+    assert np.isnan(roc_area(np.array([True]), np.array([0.1])))
+
+
+def test_reliability_is_scikit_learns() -> None:
+    rng = np.random.default_rng(0)
+    probability = rng.beta(0.5, 0.5, 500)
+    true = rng.random(500) < probability**2
+    found = reliability(true, probability, bins=10)
+    share, mean = calibration_curve(true, probability, n_bins=10)
+    assert found.mean == pytest.approx(mean)
+    assert found.share == pytest.approx(share)
+    numbers = np.histogram(probability, np.linspace(0, 1, 11))[0]
+    assert found.questions.tolist() == numbers[numbers > 0].tolist()
+    assert found.error == pytest.approx(np.abs(mean - share) @ numbers / 500)
+    sure = reliability(np.array([True, False]), np.array([1.0, 0.0]), bins=10)
+    assert (sure.error, sure.mean.tolist()) == (0, [0, 1])
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.integers(0, 5)), min_size=1, max_size=25))
+def test_the_best_threshold_is_the_best(rows: list[tuple[int, bool, int]]) -> None:
+    answered = np.array([0.0 if none else score / 4 for score, none, _ in rows])
+    refused, probability = np.array([float(none) for _, none, _ in rows]), np.array([p / 5 for *_, p in rows])
+
+    def total(threshold: float) -> float:
+        return float(np.where(probability > threshold, refused, answered).sum())
+
+    everywhere = [total(threshold) for threshold in (-1, *np.unique(probability))]
+    assert total(best_threshold(answered, refused, probability)) == pytest.approx(max(everywhere))
+
+
+def test_a_threshold_knows_nothing_of_its_own_fold() -> None:
+    answered, refused = np.array([1.0, 0, 1, 0]), np.array([0.0, 1, 0, 1])
+    probability, folds = np.array([0.2, 0.4, 0.6, 0.8]), np.array([0, 0, 1, 1])
+    scores, thresholds = cross_fitted(answered, refused, probability, folds)
+    assert thresholds == pytest.approx([0.7, 0.3])  # fold 0 is scored under the threshold of fold 1
+    assert scores.tolist() == [1, 0, 0, 1]
+    # if all is noise, the tuned threshold gains on its own questions, the cross-fitted one does not
+    rng = np.random.default_rng(0)
+    answered, refused = rng.random(400), np.full(400, 0.5)
+    probability, folds = rng.random(400), np.arange(400) % 5
+    tuned = np.where(probability > best_threshold(answered, refused, probability), refused, answered)
+    assert tuned.mean() > cross_fitted(answered, refused, probability, folds)[0].mean()

@@ -1,0 +1,101 @@
+"""Groups by hand, and sums over groups against the totals of the official metric."""
+
+import numpy as np
+import pytest
+
+from stages.qa.data.squad import Answer, Example
+from stages.qa.scoring.breakdown import (
+    GROUPS,
+    annotators,
+    answer_length,
+    answer_position,
+    breakdown_rows,
+    groups_of,
+    paragraph_length,
+    question_word,
+)
+from stages.qa.scoring.curves import curve_points
+from stages.qa.scoring.question_scores import score_questions
+from tests.scoring.test_curves import EXAMPLES, GIVEN
+
+
+def example(question: str = "?", context: str = "abc", *answers: tuple[str, int]) -> Example:
+    golds = tuple(Answer(*answer) for answer in answers)
+    return Example("id", question, context, golds, not golds, article=0, paragraph=0, title="")
+
+
+@pytest.mark.parametrize(
+    ("question", "word"),
+    [
+        ("What is it?", "what"),
+        ("In WHICH year did he say what he said?", "which"),
+        ("Whose was it?", "who"),
+        ("To whom?", "who"),
+        ("Name the whale.", "other"),
+        ("Somehow?", "other"),
+        ("How many?", "how"),
+        ("Whose fox?", "who"),
+        ("In which year?", "which"),
+        ("Name it.", "other"),
+        ("Somewhat how?", "how"),
+    ],
+)
+def test_question_words(question: str, word: str) -> None:
+    assert question_word(example(question)) == word
+
+
+def test_groups_of_answers_and_paragraphs() -> None:
+    assert answer_length(example("?", "x", ("one two three", 0), ("one", 0))) == "1 word"
+    assert [answer_length(example("?", "x", ("a " * n, 0))) for n in (2, 3, 5, 6)] == [
+        "2 words",
+        "3 to 5 words",
+        "3 to 5 words",
+        "6 words or more",
+    ]
+    assert [paragraph_length(example("?", "a " * n)) for n in (60, 61, 200, 201)] == [
+        "up to 60 words",
+        "61 to 100 words",
+        "151 to 200 words",
+        "over 200 words",
+    ]
+    assert [answer_position(example("?", "x" * 9, ("x", start))) for start in (2, 3, 6, 99)] == [
+        "first third",
+        "middle third",
+        "last third",
+        "last third",
+    ]
+    assert {answer_length(example()), answer_position(example()), annotators(example())} == {"no answer"}
+
+
+def test_agreement_of_annotators() -> None:
+    assert annotators(example("?", "x", ("cat", 0))) == "one answer"
+    assert annotators(example("?", "x", ("The cat", 0), ("cat.", 4))) == "all the same"
+    assert annotators(example("?", "x", ("red cat", 0), ("cat", 4))) == "overlapping"  # F1 2/3
+    assert annotators(example("?", "x", ("red cat", 0), ("dog", 4), ("cat", 4))) == "differing"  # (2/3 + 0 + 0) / 3
+
+
+def test_groups_sum_to_the_total() -> None:
+    points = curve_points("m", EXAMPLES, {"p": GIVEN})
+    rows = breakdown_rows("m", EXAMPLES, {"p": score_questions(EXAMPLES, GIVEN)})
+    for point in points:
+        own = [r for r in rows if (r["reading"], r["layer"]) == (point["reading"], point["layer"])]
+        assert {row["breakdown"] for row in own} == GROUPS.keys()
+        for name in GROUPS:
+            groups = [row for row in own if row["breakdown"] == name]
+            assert sum(row["questions"] for row in groups) == point["total"]
+            assert sum(row["answerable"] for row in groups) == point["HasAns_total"]
+            for score, number in ("exact", "total"), ("f1", "total"), ("forced_f1", "HasAns_total"):
+                each = "questions" if number == "total" else "answerable"
+                total = sum(row[score] * row[each] for row in groups if row[score] is not None)
+                assert total / point[number] == pytest.approx(point[score], abs=1e-3)
+
+
+def test_every_real_question_has_one_group(squad_dev: list[Example]) -> None:
+    examples = squad_dev
+    found = groups_of(examples, np.ones(len(examples), dtype=np.int32))
+    assert {name: len(labels) for name, labels in found.items()} == dict.fromkeys(GROUPS, len(examples))
+    for name, labels in found.items():
+        assert set(labels) <= set(GROUPS[name]), name
+    for name in ("answer length", "answer position", "annotators"):
+        assert found[name].count("no answer") == sum(not e.answers for e in examples)
+    assert found["question word"].count("what") > 2000

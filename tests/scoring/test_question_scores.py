@@ -1,0 +1,61 @@
+"""Scores of single questions by hand, their agreement with the curve's points, and the way to disk and back."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages.qa.answering.answers import Reading
+from stages.qa.errors import IntegrityError
+from stages.qa.probing.readouts import Readout
+from stages.qa.scoring.curves import curve_points
+from stages.qa.scoring.question_scores import (
+    ARRAYS,
+    final_rows,
+    load_question_scores,
+    save_question_scores,
+    score_questions,
+)
+from tests.scoring.test_curves import EXAMPLES, GIVEN
+
+
+def test_scores_of_single_questions() -> None:
+    scores = score_questions(EXAMPLES, GIVEN)
+    # layer 0: "fox" for "red fox" is F1 2/3; "cat" for "owl"; c is refused rightly, d answered wrongly
+    assert scores.f1[0].tolist() == pytest.approx([2 / 3, 0, 1, 0])
+    assert scores.exact[0].tolist() == [0, 0, 1, 0]
+    assert scores.answered.tolist() == [[True, True, False, True], [True, False, False, False], [False] * 4]
+    # layer 1: b is refused, and right where an answer is forced
+    assert (scores.exact[1].tolist(), scores.forced_exact[1].tolist()) == ([1, 0, 1, 1], [1, 1, 0, 0])
+    assert scores.null_probability[0, 0] == pytest.approx(1 / (1 + np.e))
+
+
+def test_means_are_the_points_of_the_curve() -> None:
+    scores = score_questions(EXAMPLES, GIVEN)
+    answerable = [bool(example.answers) for example in EXAMPLES]
+    for row, point in enumerate(curve_points("m", EXAMPLES, {"p": GIVEN})):
+        assert 100 * scores.f1[row].mean() == pytest.approx(point["f1"])
+        assert 100 * scores.exact[row].mean() == pytest.approx(point["exact"])
+        assert 100 * scores.forced_f1[row, answerable].mean() == pytest.approx(point["forced_f1"])
+
+
+def test_final_rows() -> None:
+    def probe(epoch: int | None, rate: float | None, seed: int | None) -> Reading:
+        return Reading("probe", 0, Readout("adamw", epoch, rate, seed))
+
+    rows = [probe(1, 0.1, 0), probe(2, 0.1, 0), probe(2, 0.1, 1), probe(2, 0.2, 0), Reading("gold", 1, None)]
+    assert final_rows([*rows, Reading("head", 1, None)]) == [1, 2, 5]
+    assert final_rows([probe(None, None, None), Reading("gold", 1, None)]) == [0]
+    assert final_rows([Reading("head", 1, None)]) == [0]
+
+
+def test_to_disk_and_back(tmp_path: Path) -> None:
+    scores = score_questions(EXAMPLES, GIVEN)
+    save_question_scores(tmp_path, scores)
+    again = load_question_scores(tmp_path)
+    assert (again.readings, again.ids, again.texts) == (scores.readings, scores.ids, scores.texts)
+    for name in ARRAYS:
+        np.testing.assert_array_equal(getattr(again, name), getattr(scores, name), err_msg=name)
+    (tmp_path / "questions.safetensors").write_bytes(b"no")
+    with pytest.raises(IntegrityError, match=r"questions\.safetensors"):
+        load_question_scores(tmp_path)

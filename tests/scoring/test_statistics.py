@@ -1,0 +1,127 @@
+"""Resampling against SciPy's bootstrap, standard errors against those of a mean, coverage by simulation."""
+
+import numpy as np
+import pytest
+from scipy.stats import bootstrap, norm, t
+
+from stages.qa.scoring.bootstrap import bounds, cluster_sums, draw, ratios, standard_errors, units
+
+
+def simulated(rng: np.random.Generator, clusters: int, layers: int = 7) -> tuple[np.ndarray, np.ndarray]:
+    """Right or wrong, (layers, questions), and the article of each question.
+
+    Articles differ in size and difficulty; layers share the article's and the question's difficulty.
+    """
+    sizes = rng.integers(10, 120, clusters)
+    article = np.repeat(np.arange(clusters), sizes)
+    hard = rng.normal(0, 0.6, clusters)[article] + rng.normal(0, 1, len(article))
+    own = rng.normal(0, 0.5, (layers, clusters))[:, article]
+    chance = 1 / (1 + np.exp(-(np.linspace(-2.5, 1, layers)[:, None] + hard + own)))
+    return (rng.random(chance.shape) < chance).astype(float), article
+
+
+def test_units() -> None:
+    assert [units(n, "auto") for n in (3, 8, 29, 30)] == [
+        ["paragraph"],
+        ["article", "paragraph"],
+        ["article", "paragraph"],
+        ["article"],
+    ]
+    assert (units(3, "article"), units(99, "paragraph")) == (["article"], ["paragraph"])
+
+
+def test_draws_are_with_replacement_and_repeatable() -> None:
+    counts = draw(12, resamples=4000, seed=0)
+    assert (counts.sum(axis=1) == 12).all()
+    assert counts.mean(axis=0) == pytest.approx(np.ones(12), abs=0.07)
+    assert counts.var(axis=0) == pytest.approx(np.full(12, 11 / 12), abs=0.1)  # of the multinomial distribution
+    np.testing.assert_array_equal(counts, draw(12, resamples=4000, seed=0))
+    assert (counts != draw(12, resamples=4000, seed=1)).any()
+
+
+def test_ratios_by_hand() -> None:
+    sums = cluster_sums(np.array([[1.0, 0, 1, 1], [0.5, 0, 0, 0]]), np.array([0, 0, 1, 1]))
+    assert sums.tolist() == [[1, 2], [0.5, 0]]
+    assert ratios(np.array([[1.0, 1], [2, 0]]), sums, np.array([2, 2])).tolist() == [[0.75, 0.125], [0.5, 0.25]]
+
+
+def test_the_percentiles_and_errors_are_scipys() -> None:
+    values, article = simulated(np.random.default_rng(3), 40, layers=2)
+    sums, numbers = cluster_sums(values, article), np.bincount(article).astype(float)
+    found = bounds(draw(40, resamples=20_000, seed=0), sums, numbers, confidence=0.9)
+    tail = norm.cdf(-np.sqrt(40 / 39) * t.ppf(0.95, 39))
+    for layer in (0, 1):
+        theirs = bootstrap(
+            (sums[layer], numbers),
+            lambda s, n, axis: s.sum(axis) / n.sum(axis),
+            paired=True,
+            n_resamples=20_000,
+            method="percentile",
+            confidence_level=1 - 2 * tail,
+            rng=np.random.default_rng(7),
+        )
+        width = theirs.confidence_interval.high - theirs.confidence_interval.low
+        assert found.low[layer] == pytest.approx(theirs.confidence_interval.low, abs=0.03 * width)
+        assert found.high[layer] == pytest.approx(theirs.confidence_interval.high, abs=0.03 * width)
+        error = standard_errors(np.ones((1, 40)), sums, numbers)[0, layer]
+        assert error == pytest.approx(theirs.standard_error, rel=0.06)  # linearised against resampled
+
+
+def test_the_error_of_equal_clusters_is_that_of_their_mean() -> None:
+    scores = np.random.default_rng(0).normal(size=9)
+    error = standard_errors(np.ones((1, 9)), 4 * scores[None], np.full(9, 4.0))
+    assert error[0, 0] == pytest.approx(scores.std(ddof=1) / 3)
+    # a resample's error is that of the clusters it drew
+    counts = np.array([[3.0, 0, 2, 0, 0, 1, 1, 1, 1]])
+    drawn = np.repeat(scores, counts[0].astype(int))
+    assert standard_errors(counts, 4 * scores[None], np.full(9, 4.0))[0, 0] == pytest.approx(drawn.std(ddof=1) / 3)
+
+
+@pytest.mark.parametrize("clusters", [16, 40])
+def test_coverage_is_about_nominal(clusters: int) -> None:
+    """95 % intervals and bands cover the truth in 92 to 98 % of the simulated studies.
+
+    Of 400 studies the share has a standard error of 1.1 points: the allowance of 3 points is 2.7 of them. The plain
+    percentile interval from 16 articles (about 91 %) and a band without each resample's own errors (about 88 %) fail.
+    Points are judged together: their mean has a smaller error.
+    """
+    rng = np.random.default_rng(clusters)
+    truth = np.mean([simulated(rng, 400)[0].mean(axis=1) for _ in range(40)], axis=0)
+    counts, studies = draw(clusters, resamples=1000, seed=0), 400
+    hits = np.zeros(4)
+    for _ in range(studies):
+        values, article = simulated(rng, clusters)
+        sums, numbers = cluster_sums(values, article), np.bincount(article).astype(float)
+        for place, (own, real) in enumerate(((sums, truth), (np.diff(sums, axis=0), np.diff(truth)))):
+            found = bounds(counts, own, numbers, confidence=0.95)
+            hits[2 * place] += ((found.low <= real) & (real <= found.high)).mean()
+            hits[2 * place + 1] += ((found.band_low <= real) & (real <= found.band_high)).all()
+    assert (np.abs(hits / studies - 0.95) < 0.03).all(), dict(
+        zip(("point", "band", "difference", "band of differences"), hits / studies, strict=True)
+    )
+
+
+def test_bands_hold_the_intervals_and_paired_differences_are_shorter() -> None:
+    values, article = simulated(np.random.default_rng(5), 16)
+    sums, numbers = cluster_sums(values, article), np.bincount(article).astype(float)
+    counts = draw(16, resamples=2000, seed=0)
+    found = bounds(counts, sums, numbers, confidence=0.95)
+    assert (found.band_low <= found.low).all()
+    assert (found.high <= found.band_high).all()
+    nothing = bounds(counts, sums - sums, numbers, confidence=0.95)
+    for name in ("estimate", "low", "high", "band_low", "band_high"):
+        assert getattr(nothing, name).tolist() == [0] * 7  # a curve does not differ from itself
+    steps = bounds(counts, np.diff(sums, axis=0), numbers, confidence=0.95)
+    assert (steps.high - steps.low < (found.high - found.low)[1:]).mean() > 0.8
+
+
+def test_degenerate_curves() -> None:
+    one = bounds(draw(1, resamples=100, seed=0), np.array([[3.0]]), np.array([4.0]), confidence=0.95)
+    assert one.estimate.tolist() == [0.75]
+    assert np.isnan([one.low, one.high, one.band_low, one.band_high]).all()
+    same = bounds(draw(9, resamples=200, seed=0), np.array([[0.0] * 9, [5.0] * 9]), np.full(9, 5.0), confidence=0.95)
+    assert (same.band_low.tolist(), same.band_high.tolist()) == ([0, 1], [0, 1])
+    # clusters without a question of the kind; one hit among them
+    sums, numbers = np.array([[1.0, 0, 0, 0, 0]]), np.array([2.0, 2, 1, 0, 0])
+    rare = bounds(draw(5, resamples=500, seed=0), sums, numbers, confidence=0.95)
+    assert np.isfinite([rare.low, rare.high, rare.band_low, rare.band_high]).all()
