@@ -8,25 +8,30 @@ STUDY = $(shell sed -n 's/^study: *//p' params.yaml)
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro models experiments test faults bench bench-growth bench-data bench-gpu lint format clean
+.PHONY: help setup repro models test faults bench bench-growth bench-data bench-gpu lint format clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | awk -F@ '{printf "%-20s %s\n", $$1, $$2}'
 
-setup: $(VENV)/.installed ## Create .venv with the pinned requirements
+setup: $(VENV)/.installed ## Create .venv with the pinned requirements of a run
 
-$(VENV)/.installed: requirements.txt requirements-dev.txt
+$(VENV)/.installed: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: $(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.12 ..." >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(BIN)/python -m stages.offline .dvc/plots/offline.html
 	$(BIN)/dvc config --local plots.html_template plots/offline.html
 	@touch $@
 
+$(VENV)/.tests: $(VENV)/.installed requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
 repro: setup ## Run the study of params.yaml: only what is not up to date
+	@python -m stages.plan check
 	@dvc repro
-	@cat plots/$(STUDY)/results.md
+	@cat plots/$(STUDY)/report.md
 	@echo; echo "The report: file://$(CURDIR)/plots/$(STUDY)/report.html"
 
 # What models share, then each model's own stages, then the rest. DVC's exit code 255 would make xargs start no more.
@@ -36,13 +41,10 @@ models: setup ## Run the study, JOBS=n models at a time (GPUS=n: on n GPUs in tu
 		'if [ "$$GPUS" ]; then export CUDA_VISIBLE_DEVICES=$$(echo "$${CUDA_VISIBLE_DEVICES:-$$(seq -s, 0 $$((GPUS - 1)))}" | cut -d, -f$$((SLOT % GPUS + 1))); fi; dvc --wait-for-lock repro -s "$$@" || exit 1' sh
 	@$(MAKE) --no-print-directory repro
 
-experiments: setup ## Compare experiments: what changed, and the F1 of best and last layer
-	@dvc exp show --json | python -m stages.experiments
-
-test: setup ## Run the tests, one process a core
+test: $(VENV)/.tests ## Run the tests, one process a core
 	@OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-faults: setup ## Run the 64 fault cases alone: one line each, and how many hold
+faults: $(VENV)/.tests ## Run the fault cases alone: one line each, and how many hold
 	@OMP_NUM_THREADS=1 python -m pytest tests/faults -n auto --maxprocesses 4 --dist loadfile
 
 # The folder of a checkpoint; MiniLM is fetched if BENCH_MODEL names no other.
@@ -63,10 +65,10 @@ bench-data: setup ## Memory of the dataset stage and of text to windows, up to 1
 bench-gpu: setup ## The forward pass and a fine-tuning step on a GPU, if there is one
 	@python -m benchmarks.gpu
 
-lint: setup ## Check style and types
+lint: $(VENV)/.tests ## Check style and types
 	@ruff check . && ruff format --check . && mypy
 
-format: setup ## Put the code into the project's format
+format: $(VENV)/.tests ## Put the code into the project's format
 	@ruff check --fix . ; ruff format .
 
 clean: ## Remove the virtual environment and caches, not the results
