@@ -1,4 +1,4 @@
-"""params.yaml: YAML 1.2, typed, nothing unknown, nothing missing, one line for a fault."""
+"""params.yaml and method.yaml: YAML 1.2, typed, nothing unknown, nothing missing, one line for a fault."""
 
 from pathlib import Path
 
@@ -8,18 +8,19 @@ from stages.qa.config import load_params
 from stages.qa.errors import InputError
 
 ROOT = Path(__file__).parents[1]
-TEXT = (ROOT / "params.yaml").read_text()
+FILES = {name: (ROOT / name).read_text() for name in ("params.yaml", "method.yaml")}
 
 
-def changed(folder: Path, old: str, new: str) -> Path:
-    assert old in TEXT
-    path = folder / "params.yaml"
-    path.write_text(TEXT.replace(old, new, 1))
-    return path
+def changed(folder: Path, old: str, new: str) -> tuple[Path, Path]:
+    """Both files in `folder`, with `new` in the place of `old` in the one that has it."""
+    assert any(old in text for text in FILES.values())
+    for name, text in FILES.items():
+        (folder / name).write_text(text.replace(old, new, 1))
+    return folder / "params.yaml", folder / "method.yaml"
 
 
 def test_values_have_their_types(tmp_path: Path) -> None:
-    params = load_params(changed(tmp_path, "learning_rate: 3e-4", "learning_rate: 5e-5"))
+    params = load_params(*changed(tmp_path, "learning_rate: 3e-4", "learning_rate: 5e-5"))
     assert params.finetuned["minilm-finetuned"].learning_rate == 5e-5  # a string under YAML 1.1
     assert params.datasets["sample"].train.source == "data/sample/train.json"
 
@@ -37,42 +38,51 @@ def test_values_have_their_types(tmp_path: Path) -> None:
         ("study: demo", "study: demo\nextra: 1", r"extra: Extra inputs are not permitted"),
         ("study: demo", "study: ../x", r"study: .*pattern"),
         ("study: demo", 'study: "x; touch PWNED #"', r"study: .*pattern"),
-        ("dataset: sample", "dataset: other", r"dataset: 'other' is not among datasets"),
+        ("dataset: sample", "dataset: other", r"dataset: 'other' is no key of datasets"),
         ("base: minilm\n", "base: nothing\n", r"finetuned.minilm-finetuned.base: 'nothing' is no key"),
-        ("- minilm-random\n", "- minilm\n", r"probed and heads: a key occurs twice"),
-        ("- minilm-random\n", "- nothing\n", r"probed or heads: 'nothing' is no key"),
-        ("weights: random\n    seed: 0", "weights: random\n    seed: null", r"random weights need one"),
-        ("@1110a243fdf4706b3f48f1d95db1a4f5529b4d41", "@main", r"encoders.minilm.sources.0: .*main"),
-        ("hub:sentence-transformers/all-MiniLM-L6-v2", "hub:..", r"encoders.minilm.sources.0"),
+        ("minilm, minilm-random]", "minilm, minilm]", r"probed: .*minilm occurs twice"),
+        ("minilm, minilm-random]", "minilm, nothing]", r"probed: 'nothing' is no key"),
         (
-            "ladder: []",
-            "ladder: [paper, corrected]",
-            r"paper to corrected changes optimizer, answer_text",
+            "    seed: 0\n\n# Checkpoints to train",
+            "\n# Checkpoints to train",
+            r"random_weights_of and seed go together",
         ),
-        ("headline: corrected", "headline: nothing", r"headline: 'nothing' is no key of protocols"),
-        ("epochs_read: null", "epochs_read: []", r"epochs_read.*at least 1 item"),
-        ("epochs_read: null", "epochs_read: [2, 4]", r"epochs_read: epoch 4 of probe.epochs 3"),
-        ("  seeds:\n  - 0\n  - 1", "  seeds:\n  - 0\n  - 0", r"probe.seeds: 0 occurs twice"),
-        ("optimizers:\n- convex", "optimizers:\n- adamw", r"optimizers: adamw occurs twice"),
+        ("random_weights_of: minilm", "random_weights_of: other", r"encoders.minilm-random: 'other' is no key"),
+        ("random_weights_of: minilm", "random_weights_of: minilm\n    sha256: {}", r"minilm-random: .*sha256 differ"),
+        ("@1110a243fdf4706b3f48f1d95db1a4f5529b4d41", "@../x", r"encoders.minilm.sources.0: "),
+        ("hub:sentence-transformers/all-MiniLM-L6-v2", "hub:..", r"encoders.minilm.sources.0"),
+        ("ladder: []", "ladder: [paper, corrected]", r"paper to corrected changes optimizer, answer_text"),
+        ("ladder: []", "ladder: [nothing]", r"headline or ladder: 'nothing' is no key of protocols"),
+        ("headline: corrected", "headline: nothing", r"headline or ladder: 'nothing' is no key of protocols"),
+        ("    epochs: 3", "    epochs: 3\n    epochs_read: []", r"epochs_read.*at least 1 item"),
+        ("    epochs: 3", "    epochs: 3\n    epochs_read: [2, 4]", r"epochs_read: epoch 4 of 3"),
+        ("seeds: [0, 1]", "seeds: [0, 0]", r"probe.seeds: .*0 occurs twice"),
+        ("optimizers: [convex, adamw]", "optimizers: [adamw, adamw]", r"optimizers: .*adamw occurs twice"),
+        ("optimizers: [convex, adamw]", "optimizers: [adamw]", r"protocols: 'convex' is not among optimizers"),
         ("minilm-finetuned: minilm\n", "minilm: minilm\n", r"compared: 'minilm' with itself"),
+        ("minilm-finetuned: minilm\n", "minilm-finetuned: other\n", r"compared: 'other' is not among probed"),
         ("held_out: 0.1", "held_out: 0.7", r"convex.held_out: .*less than or equal to 0.5"),
         ("unit: auto", "unit: question", r"statistics.unit: .*'article', 'paragraph' or 'auto'"),
         ("folds: 5", "folds: 1", r"statistics.folds: .*greater than or equal to 2"),
-        ("ladder: []", "ladder: [nothing]", r"ladder: 'nothing' is no key of protocols"),
+        ("    l2: [1e-2", "    gap: 1.0\n    l2: [1e-2", r"effort.convex: gap is set in method.yaml already"),
         (
-            "optimizers:\n- convex\n- adamw",
-            "optimizers:\n- adamw",
-            r"protocols.corrected.optimizer: convex is not among optimizers",
+            "    dropout: 0.0",
+            "    weight_decay: 0.0",
+            r"finetuned.minilm-finetuned: weight_decay is set in method.yaml",
         ),
+        ("study: demo", "study: demo\nprecision: fp32", r"params: precision is set in method.yaml already"),
         ("study: demo", "study: demo\nstudy: other", r"not YAML .*duplicate key"),
         ("study: demo", "study: [", r"not YAML"),
+        ("precision: auto", "precision: [", r"method.yaml: not YAML"),
+        ("windows:\n", "windows:\n- 3\nother:\n", r"windows: .*valid dictionary"),
+        ("effort:\n", "effort: 3\nother:\n", r"a section is not a mapping"),
     ],
 )
 def test_a_fault_is_one_line_that_names_the_key(tmp_path: Path, old: str, new: str, told: str) -> None:
-    path = changed(tmp_path, old, new)
+    files = changed(tmp_path, old, new)
     with pytest.raises(InputError, match=told) as caught:
-        load_params(path)
-    assert str(caught.value).startswith(f"{path}: ")
+        load_params(*files)
+    assert str(caught.value).startswith((str(files[0]), str(files[1])))
     assert "\n" not in str(caught.value)
 
 

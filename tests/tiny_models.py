@@ -184,15 +184,24 @@ def make_tiny(family: str, folder: Path, *, head: bool = False, seed: int = 0) -
     return folder
 
 
-def tiny_study(root: Path, *, train: int, dev: int, threshold_share: float) -> dict[str, Any]:
-    """A tiny encoder and the first articles of the sample at `root`; the demo's parameters, on these files."""
+def tiny_study(root: Path, *, train: int, dev: int) -> dict[str, Any]:
+    """The demo's parameters with a tiny encoder, on the first articles of the sample, all at `root`; writes method.yaml."""
     make_tiny("bert", root / "tiny")
     (root / "tiny" / "manifest.json").unlink()
-    params: dict[str, Any] = YAML(typ="safe").load(ROOT / "params.yaml")
+    params = read_yaml(ROOT / "params.yaml")
     for name, articles in ("train", train), ("dev", dev):
         data = json.loads((ROOT / f"data/sample/{name}.json").read_text())
         (root / f"{name}.json").write_text(json.dumps(data | {"data": data["data"][:articles]}))
         params["datasets"]["sample"][name]["source"] = f"{name}.json"
-    params["datasets"]["sample"]["threshold_share"] = threshold_share
-    encoder = {"sources": ["path:tiny"], "sha256": {}, "weights": "pretrained", "seed": None}
-    return params | {"precision": "fp32", "encoders": {"tiny": encoder}}
+    write_yaml(root / "method.yaml", read_yaml(ROOT / "method.yaml") | {"precision": "fp32"})
+    return params | {"encoders": {"tiny": {"sources": ["path:tiny"]}}}
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A mapping, its anchors and merges resolved."""
+    values: dict[str, Any] = YAML(typ="safe").load(path)
+    return values
+
+
+def write_yaml(path: Path, values: dict[str, Any]) -> None:
+    YAML().dump(values, path)
