@@ -12,15 +12,22 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from ruamel.yaml import YAML
-
 from tests.faults.study import few, write_squad
-from tests.tiny_models import make_tiny
+from tests.tiny_models import make_tiny, read_yaml, write_yaml
 
 ROOT = Path(__file__).parents[1]
-COPIED = ("dvc.yaml", ".dvcignore", ".dvc/config", ".gitignore", "Makefile", "requirements.txt", "requirements-dev.txt")
+COPIED = (
+    "dvc.yaml",
+    "method.yaml",
+    ".dvcignore",
+    ".dvc/config",
+    ".gitignore",
+    "Makefile",
+    "requirements.txt",
+    "requirements-dev.txt",
+)
 FOLDERS = ("stages", "data/sample", "studies/published", "examples")
-LEFT_OUT = ("examine", "describe", "report", "page")  # stages that cost time and are of no other kind than those left
+LEFT_OUT = ("examine", "report")  # stages that cost time and are of no other kind than those left
 # MEET=n: probe_train waits until so many of them have started.
 PYTHON = """#!{python} -SE
 import json, os, pathlib, sys, time
@@ -29,8 +36,6 @@ stage = stage.removeprefix("stages.")
 jobs, log = pathlib.Path("{jobs}"), pathlib.Path("{log}")
 if stage == "plan":
     os.execv("{python}", ["{python}", *sys.argv[1:]])
-if stage == "check":  # the first command of every stage; it has tests of its own
-    sys.exit()
 name = f"{{os.getpid()}}-{{time.monotonic_ns()}}"
 (log / name).write_text(json.dumps([stage, *arguments]))
 if "stages.probe_train" in sys.argv and (n := int(os.environ.get("MEET", 0))):
@@ -96,32 +101,32 @@ def make_clone(root: Path, jobs: Path) -> Clone:
     for name in COPIED:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, root / name)
-    pipeline = YAML(typ="safe").load(root / "dvc.yaml")
+    pipeline = read_yaml(root / "dvc.yaml")
     for name in LEFT_OUT:
         del pipeline["stages"][name]
-    YAML().dump(pipeline, root / "dvc.yaml")
+    write_yaml(root / "dvc.yaml", pipeline)
     for name in FOLDERS:
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     make_tiny("bert", root / "plain")
     (root / "plain/manifest.json").unlink()
-    params = YAML(typ="safe").load(ROOT / "params.yaml")
+    params = read_yaml(ROOT / "params.yaml")
     for name, questions in ("train", 12), ("dev", 8):
         write_squad(root / f"{name}.json", few(json.loads((ROOT / f"data/sample/{name}.json").read_text()), questions))
         params["datasets"]["sample"][name]["source"] = f"{name}.json"
-    params["datasets"]["sample"]["threshold_share"] = 0.0
-    plain = {"sources": ["path:plain"], "sha256": {}, "weights": "pretrained", "seed": None}
-    params["encoders"] = {"plain": plain, "random": plain | {"weights": "random", "seed": 1}}
+    plain = {"sources": ["path:plain"]}
+    params["encoders"] = {"plain": plain, "random": plain | {"random_weights_of": "plain", "seed": 1}}
     changes = {"base": "plain", "num_train_epochs": 1, "train_batch_size": 4}
     params["finetuned"] = {"tuned": params["finetuned"]["minilm-finetuned"] | changes}
-    params |= {"probed": ["random", "plain", "tuned"], "heads": [], "compared": {"tuned": "plain"}}
-    params |= {"precision": "fp32", "optimizers": ["adamw"], "code_length": None, "mixing": None, "mlp": None}
+    params |= {"probed": ["random", "plain", "tuned"], "compared": {"tuned": "plain"}}
     params |= {"protocols": {"paper": params["protocols"]["paper"]}, "headline": "paper"}
-    params["probe"] |= {"epochs": 1, "seeds": [0]}
-    params["examine"] |= {"training_questions": 8, "dev_questions": 6, "epochs": 1, "cka_tokens": 200}  # for compare
-    params["statistics"]["resamples"] = 100
-    YAML().dump(params, root / "params.yaml")
+    params["effort"]["probe"] |= {"epochs": 1, "seeds": [0]}
+    params["effort"]["examine"] |= {"training_questions": 8, "dev_questions": 6, "epochs": 1, "cka_tokens": 200}
+    write_yaml(root / "params.yaml", params)
+    method = read_yaml(root / "method.yaml") | {"precision": "fp32", "optimizers": ["adamw"]}
+    method["statistics"]["resamples"] = 100
+    write_yaml(root / "method.yaml", method)
     (root / "plots/demo").mkdir(parents=True)
-    (root / "plots/demo/results.md").write_text("what make repro shows at the end\n")
+    (root / "plots/demo/report.md").write_text("what make repro shows at the end\n")
     subprocess.run(["git", "init", "--quiet", root], check=True)
     clone = Clone(root, jobs)
     clone.commit()

@@ -7,68 +7,64 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from ruamel.yaml import YAML
 
-from stages import (
-    compare,
-    describe,
-    differences,
-    download,
-    evaluate,
-    examine,
-    finetune,
-    page,
-    predict,
-    probe_train,
-    report,
-)
+from stages import compare, download, evaluate, examine, finetune, predict, probe_train, report
 from stages.qa.files import read_json, read_tensors
-from tests.tiny_models import ROOT, tiny_study
+from tests.tiny_models import ROOT, read_yaml, tiny_study, write_yaml
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with params.yaml after all stages have run, two learning rates and two seeds."""
     root = tmp_path_factory.mktemp("study")
-    params = tiny_study(root, train=4, dev=2, threshold_share=0.25) | {"study": "smoke"}
-    params["encoders"]["random"] = params["encoders"]["tiny"] | {"weights": "random", "seed": 3}
+    params = tiny_study(root, train=4, dev=2) | {"study": "smoke"}
+    params["encoders"]["random"] = params["encoders"]["tiny"] | {"random_weights_of": "tiny", "seed": 3}
     params["finetuned"] = {"tuned": params["finetuned"]["minilm-finetuned"] | {"base": "tiny", "num_train_epochs": 1}}
     params["probed"] = ["tuned", "tiny", "random"]
-    params["probe"] |= {"epochs": 2, "learning_rates": [0.01, 0.001], "seeds": [0, 1], "split": "disjoint"}
-    params["examine"] |= {"training_questions": 20, "dev_questions": 15, "epochs": 2, "cka_tokens": 300}
     params["compared"] = {"tuned": "tiny"}
-    YAML().dump(params, root / "params.yaml")
+    params["effort"]["probe"] |= {"epochs": 2, "learning_rates": [0.01, 0.001]}
+    params["effort"]["examine"] |= {"training_questions": 20, "dev_questions": 15, "epochs": 2, "cka_tokens": 300}
+    write_yaml(root / "params.yaml", params)
+    method = read_yaml(root / "method.yaml")
+    method["probe"]["split"] = "disjoint"
+    write_yaml(root / "method.yaml", method)
     before = Path.cwd()
     os.chdir(root)
     try:
-        data, models = Path("data/squad/sample"), Path("data/models")
-        download.dataset("sample", data)
-        for key in params["encoders"]:
-            download.encoder(key, models / key)
-        finetune.main("tuned", models / "tiny", data, models / "tuned")
-        for key in params["probed"]:
-            probes, answers, metrics = Path("data/probes") / key, Path("data/predictions") / key, Path("metrics/smoke")
-            probe_train.main(models / key, data, probes)
-            predict.main(models / key, data, answers, probes)
-            evaluate.main(key, data, answers, metrics, root / "scores", probes)
-            describe.main(models / key, metrics / f"models/{key}.json")
-            examine.main(key, models / key, probes, data, metrics)
-        compare.main("tuned", "tiny", models / "tuned", models / "tiny", Path("data/probes/tiny"), data, metrics)
-        differences.main(root / "scores", Path("metrics/smoke/differences.csv"))
-        report.main(Path("metrics/smoke"), Path("plots/smoke"), ROOT / "studies/published")
-        others = ROOT / "studies/published", ROOT / "requirements.txt"
-        page.main(metrics, root / "scores", data, *others, Path("plots/smoke/report.html"), metrics / "CARD.md")
+        run_all_stages(params)
     finally:
         os.chdir(before)
     return root
 
 
+def run_all_stages(params: dict[str, Any]) -> None:
+    """As dvc.yaml does."""
+    squad, models, probes = Path("data/squad/sample"), Path("data/models"), Path("data/probes")
+    scores, metrics = Path("data/scores"), Path("metrics/smoke")
+    download.dataset("sample", squad)
+    for key in params["encoders"]:
+        download.encoder(key, models / key)
+    finetune.main("tuned", models / "tiny", squad, models / "tuned")
+    for key in params["probed"]:
+        answers, tables = Path("data/predictions") / key, metrics / key
+        probe_train.main(models / key, squad, probes / key)
+        predict.main(models / key, squad, probes / key, answers)
+        inputs = models / key, probes / key, squad, answers
+        evaluate.main(key, *inputs, metrics / f"{key}.json", tables / "evaluate", scores / key)
+        examine.main(key, models / key, probes / key, squad, tables / "examine")
+    pair = models / "tuned", models / "tiny", probes / "tiny", scores / "tuned", scores / "tiny"
+    compare.main("tuned", "tiny", *pair, squad, metrics / "tuned/compare")
+    published, requirements = ROOT / "studies/published", ROOT / "requirements.txt"
+    report.main(metrics, scores, squad, published, requirements, Path("plots/smoke"))
+
+
 def points(study: Path, key: str) -> list[dict[str, str]]:
-    with (study / f"metrics/smoke/layers/{key}.csv").open() as file:
+    with (study / f"metrics/smoke/{key}/evaluate/layers.csv").open() as file:
         return list(csv.DictReader(file))
 
 
@@ -81,40 +77,30 @@ def test_every_epoch_layer_rate_and_seed_is_a_point(study: Path) -> None:
     assert [row["reading"] for row in points(study, "tuned")].count("head") == 2  # one a protocol
 
 
-def test_thresholds_come_from_articles_that_nothing_is_trained_on(study: Path) -> None:
-    data = study / "data/squad/sample"
-    given = json.loads((study / "train.json").read_text())["data"]
-    train, held_out = (json.loads((data / f"{name}.json").read_text())["data"] for name in ("train", "held_out"))
-    assert (given[:3], given[3:]) == (train, held_out)
-    assert json.loads((data / "dev.json").read_text()) == json.loads((study / "dev.json").read_text())
-    questions = {qa["id"] for article in held_out for p in article["paragraphs"] for qa in p["qas"]}
-    answers = study / "data/predictions/tuned/paper/held_out"
-    assert read_json(answers / "epoch_2/layer_01.json").keys() == questions
-    with (study / "metrics/smoke/quality/tuned.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert {(row["held_out_questions"], row["held_out_articles"]) for row in rows} == {(f"{len(questions)}", "1")}
-    assert all(0 <= float(row["held_out_f1"]) <= 100 for row in rows)
+def test_one_row_of_each_curve_point_is_final_and_one_protocol_is_the_headline(study: Path) -> None:
+    for row in points(study, "tiny"):
+        last = row["epoch"] in ("", "2") and row["learning_rate"] in ("", "0.01")
+        assert row["final"] == str(last)
+        assert row["headline"] == str(row["protocol"] == "corrected")
 
 
-def test_articles_are_cut_before_some_are_held_out(tmp_path: Path) -> None:
-    """As a command: what it writes appears at its end, and its own steps must see it before."""
-    params = tiny_study(tmp_path, train=6, dev=3, threshold_share=0.25)
+def test_only_the_first_articles_are_kept(tmp_path: Path) -> None:
+    params = tiny_study(tmp_path, train=6, dev=3)
     params |= {"finetuned": {}, "probed": ["tiny"], "compared": {}}
-    for name, articles in ("train", 4), ("dev", 2):
-        params["datasets"]["sample"][name]["articles"] = articles
-    YAML().dump(params, tmp_path / "params.yaml")
+    params["datasets"]["sample"]["train"]["articles"] = 4
+    write_yaml(tmp_path / "params.yaml", params)
     command = [sys.executable, "-m", "stages.download", "dataset", "sample", "data"]
     subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
-    train, dev = (json.loads((tmp_path / f"{name}.json").read_text())["data"] for name in ("train", "dev"))
-    expected = {"train": train[:3], "held_out": train[3:4], "dev": dev[:2]}
-    for name, articles in expected.items():
-        assert json.loads((tmp_path / f"data/{name}.json").read_text())["data"] == articles, name
-    assert {path.name for path in (tmp_path / "data").iterdir()} == {f"{name}.json" for name in expected}
+    for name, articles in ("train", 4), ("dev", 3):
+        source = json.loads((tmp_path / f"{name}.json").read_text())["data"]
+        assert json.loads((tmp_path / f"data/{name}.json").read_text())["data"] == source[:articles]
+    assert {path.name for path in (tmp_path / "data").iterdir()} == {"train.json", "dev.json"}
 
 
 def test_the_page_and_the_card_of_real_stages(study: Path) -> None:
     assert "</html>" in (study / "plots/smoke/report.html").read_text()
-    assert "random weights" in (study / "metrics/smoke/CARD.md").read_text()
+    assert "random" in (study / "plots/smoke/report.md").read_text()
+    assert "random weights" in (study / "plots/smoke/CARD.md").read_text()
 
 
 def test_every_epoch_keeps_its_own_weights(study: Path) -> None:
@@ -178,7 +164,7 @@ def test_random_weights_are_not_the_pretrained_ones(study: Path) -> None:
 
 
 def test_controls_have_every_layer_and_name_what_they_are_measured_on(study: Path) -> None:
-    rows = pd.read_csv(study / "metrics/smoke/controls/tiny.csv")
+    rows = pd.read_csv(study / "metrics/smoke/tiny/examine/controls.csv")
     names = ["task", "random_spans", "position_only", "shuffled_question", "no_question"]
     assert list(rows["control"].unique()) == names
     layers = read_json(study / "data/models/tiny/config.json")["num_hidden_layers"] + 1
@@ -191,29 +177,23 @@ def test_controls_have_every_layer_and_name_what_they_are_measured_on(study: Pat
 
 
 def test_layers_are_compared_with_those_of_the_base(study: Path) -> None:
-    own = pd.read_csv(study / "metrics/smoke/similarity/tuned.csv").pivot(index="layer", columns="other_layer")["cka"]
+    own = pd.read_csv(study / "metrics/smoke/tuned/examine/similarity.csv").pivot(index="layer", columns="other_layer")[
+        "cka"
+    ]
     np.testing.assert_allclose(np.diag(own), 1, atol=1e-4)
     np.testing.assert_allclose(own, own.T, atol=1e-4)
-    base = pd.read_csv(study / "metrics/smoke/similarity/tuned.from.tiny.csv")
+    base = pd.read_csv(study / "metrics/smoke/tuned/compare/similarity.csv")
     assert base["cka"].between(0, 1 + 1e-4).all()
-    transfer = pd.read_csv(study / "metrics/smoke/transfer/tuned.from.tiny.csv")
+    transfer = pd.read_csv(study / "metrics/smoke/tuned/compare/transfer.csv")
     assert len(transfer) == len(base) == own.size
     assert (transfer["probes_of"] == "tiny").all()
 
 
 def test_report_is_there(study: Path) -> None:
-    for name in (
-        "f1_by_layer.png",
-        "exact_by_layer.png",
-        "heat_map.png",
-        "results.md",
-        "layers.csv",
-        "differences.png",
-        "quality.png",
-        "reliability.png",
-        "breakdown.png",
-    ):
-        assert (study / "plots/smoke" / name).stat().st_size > 0
+    figures = {path.stem for path in (study / "plots/smoke/figures").glob("*.png")}
+    assert figures >= {"f1_by_layer", "exact_by_layer", "panels", "heat_map", "epochs", "loss_curves", "protocols"}
+    assert figures >= {"differences", "quality", "reliability", "breakdown", "controls", "transfer", "similarity"}
+    assert {path.name for path in (study / "plots/smoke").glob("*.csv")} == {"layers.csv", "loss.csv"}
 
 
 def test_the_same_again_gives_the_same_bytes(study: Path, tmp_path: Path) -> None:
@@ -233,6 +213,13 @@ def test_the_same_again_gives_the_same_bytes(study: Path, tmp_path: Path) -> Non
 
 
 def test_figures_in_another_format(study: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "stages.figures", "metrics/smoke", str(tmp_path), "--format", "svg"]
+    inputs = [
+        "metrics/smoke",
+        "data/scores",
+        "data/squad/sample",
+        ROOT / "studies/published",
+        ROOT / "requirements.txt",
+    ]
+    command = [sys.executable, "-m", "stages.report", *map(str, inputs), str(tmp_path), "--format", "svg"]
     subprocess.run(command, cwd=study, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
-    assert (tmp_path / "panels.svg").read_text().startswith("<?xml")
+    assert (tmp_path / "figures/panels.svg").read_text().startswith("<?xml")
