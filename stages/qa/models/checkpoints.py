@@ -1,4 +1,4 @@
-"""Checkpoints, loaded safely: never random weights, an empty tokenizer, half precision or foreign code by accident."""
+"""Load checkpoints safely: never with random weights, an empty tokenizer, half precision or foreign code by accident."""
 
 import os
 import re
@@ -20,7 +20,7 @@ from stages.qa.errors import InputError, IntegrityError, one_line
 from stages.qa.files import disk_faults
 from stages.qa.models.manifest import verify_snapshot, write_manifest
 
-MAX_LAYERS = 1000  # a configuration beyond these bounds is a mistake or an attack, refused before anything is built
+MAX_LAYERS = 1000  # beyond these bounds a configuration is a mistake or an attack: nothing is built from it
 MAX_VOCABULARY = 2_000_000
 
 
@@ -33,31 +33,32 @@ def pick_device() -> torch.device:
         raise InputError("QA_DEVICE=gpu: torch sees no GPU here")
     on_cpu = choice == "cpu" or not torch.cuda.is_available()
     processes.join(cpu=on_cpu)
-    torch.backends.cuda.enable_cudnn_sdp(False)  # it plans 0.1 s for each new shape, and every batch has another
+    torch.backends.cuda.enable_cudnn_sdp(
+        False
+    )  # it plans for 0.1 s at each new shape, and shapes differ from batch to batch
     return torch.device("cpu" if on_cpu else "cuda")
 
 
 def load_config(folder: Path) -> PretrainedConfig:
-    """The checkpoint's configuration, within sane bounds; IntegrityError otherwise."""
+    """The checkpoint's configuration; IntegrityError if it cannot be read, or if its sizes are out of bounds."""
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except Exception as error:  # of nearly any type, for a file that is damaged or another program's
+    except Exception as error:  # a damaged file, or another program's, gives errors of nearly any type
         raise IntegrityError(f"{folder}/config.json: no encoder that transformers knows ({one_line(error)})") from error
     layers, vocabulary = getattr(config, "num_hidden_layers", 0), getattr(config, "vocab_size", 0)
     if not (0 < layers <= MAX_LAYERS and 0 < vocabulary <= MAX_VOCABULARY):
         raise IntegrityError(f"{folder}/config.json: num_hidden_layers {layers}, vocab_size {vocabulary} out of bounds")
     if getattr(config, "hidden_act", None) == "gelu_new":
-        config.hidden_act = "gelu_pytorch_tanh"  # the same function in one step, where ALBERT's name for it takes eight
+        config.hidden_act = "gelu_pytorch_tanh"  # the same function, computed in one step and not in eight
     return config
 
 
 def load_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenizerFast:
-    """The fast tokenizer; IntegrityError if its files are foreign or missing (transformers would make an empty one)."""
+    """The fast tokenizer; IntegrityError if its files are another model's or missing (transformers makes an empty one)."""
     file = folder / "tokenizer.json"
-    if file.exists() and file.stat().st_size > 200 * config.vocab_size + 2**20:
-        raise IntegrityError(
-            f"{file}: {file.stat().st_size} bytes for vocab_size {config.vocab_size}: not this model's"
-        )
+    size = file.stat().st_size if file.exists() else 0
+    if size > 200 * config.vocab_size + 2**20:
+        raise IntegrityError(f"{file}: {size} bytes for vocab_size {config.vocab_size}: not this model's")
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # tokenizers raises bare Exception for a damaged file
@@ -94,11 +95,8 @@ def load_model(folder: Path, config: PretrainedConfig, *, head: bool, fresh_head
     if fresh_head:
         missing = [key for key in missing if key.startswith(f"{model.base_model_prefix}.")]
     surplus = [key for key in sorted(report["unexpected_keys"]) if re.search(r"\b(layers?|h|block)\.\d+\.", key)]
-    for fault, keys in (
-        ("lacks", missing),
-        ("has unused", surplus),
-        ("has misshapen", sorted(report["mismatched_keys"])),
-    ):
+    faults = {"lacks": missing, "has unused": surplus, "has misshapen": sorted(report["mismatched_keys"])}
+    for fault, keys in faults.items():
         if keys:
             raise IntegrityError(
                 f"{folder}: the checkpoint {fault} {len(keys)} tensors of {type(model).__name__}, first {keys[0]}; "
@@ -108,7 +106,7 @@ def load_model(folder: Path, config: PretrainedConfig, *, head: bool, fresh_head
 
 
 def randomise(folder: Path, *, seed: int) -> None:
-    """Replace the weights in `folder` by newly drawn ones of the same configuration: the floor of every curve."""
+    """Replace the weights in `folder` by newly drawn ones of the same configuration."""
     manifest = verify_snapshot(folder)
     config = load_config(folder)
     torch.manual_seed(seed)
@@ -124,7 +122,7 @@ def save_model(model: PreTrainedModel, folder: Path) -> None:
     """Write configuration and weights to `folder`, for all to read; ResourceError if they find no room."""
     with disk_faults(folder):
         model.save_pretrained(folder)
-    for path in folder.glob("*.safetensors"):  # which safetensors makes for its owner alone
+    for path in folder.glob("*.safetensors"):  # safetensors lets only the owner read them
         path.chmod((folder / "config.json").stat().st_mode)
 
 
@@ -137,7 +135,7 @@ def check_length(model: PreTrainedModel, tokens: int, name: str) -> None:
     """InputError if a window of `tokens` is longer than the model has position embeddings for."""
     for place, table in model.named_modules():
         if place.endswith("position_embeddings") and isinstance(table, torch.nn.Embedding):
-            # RoBERTa and its kin number positions from the one after padding's.
+            # RoBERTa and its relatives number positions from the one after padding's.
             limit = table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
             if tokens > limit:
                 raise InputError(f"windows.max_seq_length: a window has {tokens} tokens, model {name} takes {limit}")
