@@ -1,4 +1,4 @@
-"""Run windows through an encoder: the hidden states of all layers, token by token."""
+"""Run windows through an encoder: the hidden states of all layers for each token."""
 
 import copy
 import logging
@@ -15,7 +15,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from stages.qa import processes
 from stages.qa.data.windows import Windows
 from stages.qa.errors import IntegrityError, NumericsError
-from stages.qa.models.checkpoints import check_length, load_config, load_model, load_tokenizer, uses_token_types
+from stages.qa.models.checkpoints import check_length, load_config, load_model, load_tokenizer
+from stages.qa.models.inputs import model_inputs, token_index
 from stages.qa.models.manifest import verify_snapshot
 from stages.qa.models.precision import bf16_is_fast
 
@@ -33,7 +34,7 @@ class Encoder:
     model: PreTrainedModel
     device: torch.device
     tokenizer: PreTrainedTokenizerFast
-    head: nn.Linear | None  # a float32 copy of the last layer of the checkpoint's own question answering head
+    head: nn.Linear | None  # float32 copy of the last layer of the checkpoint's own question answering head
     layers: int  # hidden states of a token: embedding output and the output of each layer
     hidden: int
     name: str  # of its folder, for messages
@@ -118,8 +119,10 @@ def encode(
     head_logits = torch.empty(tokens, 2, device=device) if encoder.head else None
     budget = min(BATCH_TOKENS[device.type], BATCH_BYTES[device.type] // encoder.state_bytes)
     for batch in _batches(lengths, budget, exact=device.type == "cpu"):
-        inputs, real = _inputs(encoder, windows, rows[batch])
-        hidden_states, head_input = _forward(encoder, inputs)
+        inputs, real = model_inputs(windows, rows[batch], encoder.model.config, encoder.tokenizer)
+        if not real.all():
+            inputs["attention_mask"] = torch.from_numpy(real).long()
+        hidden_states, head_input = _forward(encoder, {name: _send(tensor, device) for name, tensor in inputs.items()})
         # Indices and not the mask `real`: to count what is true in a mask, the CPU would wait for the GPU each time.
         places = slice(None) if real.all() else _send(torch.from_numpy(np.flatnonzero(real)), device)
         target = _send(torch.from_numpy(token_index(starts, batch)), device)
@@ -149,26 +152,6 @@ def _batches(lengths: np.ndarray, budget: int, *, exact: bool) -> Iterator[np.nd
         batch.append(index)
     if batch:
         yield np.array(batch)
-
-
-def _inputs(encoder: Encoder, windows: Windows, rows: np.ndarray) -> tuple[dict[str, Tensor], np.ndarray]:
-    """The model's arguments for one batch, and which of its tokens are not padding, (batch, tokens) bool."""
-    lengths = windows.lengths[rows]
-    real = np.arange(lengths.max()) < lengths[:, None]
-    tokens = token_index(windows.starts, rows)
-    inputs = {"input_ids": _padded(windows.input_ids[tokens], real, encoder.tokenizer.pad_token_id or 0)}
-    if uses_token_types(encoder.model.config):
-        inputs["token_type_ids"] = _padded(windows.token_type_ids[tokens], real, 0)
-    if not real.all():
-        inputs["attention_mask"] = torch.from_numpy(real).long()
-    return {name: _send(tensor, encoder.device) for name, tensor in inputs.items()}, real
-
-
-def _padded(values: np.ndarray, real: np.ndarray, padding: int) -> Tensor:
-    """`values` where `real` is true, else padding, int64. NumPy fills it: torch would wake threads for so little."""
-    out = np.full(real.shape, padding, dtype=np.int64)
-    out[real] = values
-    return torch.from_numpy(out)
 
 
 def _forward(encoder: Encoder, inputs: dict[str, Tensor]) -> tuple[tuple[Tensor, ...], Tensor | None]:
@@ -203,11 +186,6 @@ def _check_finite(chunk: Chunk, windows: Windows, name: str) -> None:
         )
     if chunk.head_logits is not None and not chunk.head_logits.sum().isfinite():
         raise NumericsError(f"model {name}: logits of its own head are not finite")
-
-
-def token_index(starts: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Places of the tokens of `rows` in a packed array whose window w begins at starts[w], (tokens,) int64."""
-    return np.concatenate([np.arange(starts[row], starts[row + 1]) for row in rows])
 
 
 def pieces(

@@ -7,15 +7,15 @@ import sys
 from collections.abc import Iterator
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Sampler
 from transformers import (
     PretrainedConfig,
+    PreTrainedTokenizerFast,
     PrinterCallback,
     Trainer,
     TrainerCallback,
@@ -32,14 +32,8 @@ from stages.qa.data.windows import IGNORED, Windows
 from stages.qa.errors import InputError, NumericsError
 from stages.qa.files import disk_faults, write_json
 from stages.qa.finetuning.resuming import fingerprint, last_checkpoint, only_training
-from stages.qa.models.checkpoints import (
-    check_length,
-    load_config,
-    load_model,
-    load_tokenizer,
-    save_model,
-    uses_token_types,
-)
+from stages.qa.models.checkpoints import check_length, load_config, load_model, load_tokenizer, save_model
+from stages.qa.models.inputs import model_inputs
 from stages.qa.models.manifest import verify_snapshot, write_manifest
 from stages.qa.models.precision import mixed_precision
 
@@ -50,39 +44,6 @@ DROPOUTS = (  # their names in the configurations of the encoder families
 )
 LOG_POINTS = 100  # points of a loss curve
 NO_TARGET = 10**6  # a position past the end of any window, which the loss ignores
-
-
-class _Features(Dataset[dict[str, Tensor]]):
-    """Windows as the Trainer takes them: each of its own length, padded when they become a batch."""
-
-    def __init__(self, windows: Windows, *, token_types: bool, padding: int) -> None:
-        self.windows, self.token_types, self.padding = windows, token_types, padding
-
-    def __len__(self) -> int:
-        return len(self.windows)
-
-    def __getitem__(self, row: int) -> dict[str, Tensor]:
-        tokens = slice(self.windows.starts[row], self.windows.starts[row + 1])
-        targets = torch.tensor(self.windows.targets[row])
-        first, last = torch.where(targets == IGNORED, NO_TARGET, targets)
-        ids = torch.tensor(self.windows.input_ids[tokens], dtype=torch.int64)
-        feature = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-        feature |= {"start_positions": first, "end_positions": last}
-        if self.token_types:
-            feature["token_type_ids"] = torch.tensor(self.windows.token_type_ids[tokens], dtype=torch.int64)
-        return feature
-
-    def collate(self, features: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-        """A padded batch. The tokenizer's own collator works on lists, which takes ten times as long."""
-        batch = {}
-        for name in features[0]:
-            values = [feature[name] for feature in features]
-            if name in ("start_positions", "end_positions"):
-                batch[name] = torch.stack(values)
-            else:
-                filler = self.padding if name == "input_ids" else 0
-                batch[name] = pad_sequence(values, batch_first=True, padding_value=filler)
-        return batch
 
 
 class _Order(Sampler[int]):
@@ -112,9 +73,12 @@ class _Order(Sampler[int]):
 class _Trainer(Trainer):
     """The Trainer with our order of the windows, and one line for a full disk."""
 
+    def __init__(self, *, order: _Order, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.order = order
+
     def _get_train_sampler(self, train_dataset: Any = None) -> _Order:
-        group = self.args.train_batch_size * self.args.gradient_accumulation_steps * processes.count()
-        return _Order(cast(_Features, self.train_dataset).windows, group=group, seed=self.args.seed)
+        return self.order
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         with disk_faults(Path(str(self.args.output_dir))):
@@ -160,20 +124,21 @@ def _train(base: Path, windows: Windows, out: Path, *, settings: Finetuning, wor
     """`finetune`, with the checkpoints of this training in `work`."""
     set_seed(settings.seed)  # before the model is loaded: that draws the new head
     config = load_config(base)
-    if settings.dropout is not None:
-        _set_dropout(config, settings.dropout)
+    for name in DROPOUTS:
+        if settings.dropout is not None and hasattr(config, name):
+            setattr(config, name, settings.dropout)
     model = load_model(base, config, head=True, fresh_head=True)
     check_length(model, int(windows.lengths.max(initial=0)), base.name)
     tokenizer = load_tokenizer(base, config)
-    steps_per_epoch = math.ceil(len(windows) / (settings.train_batch_size * settings.gradient_accumulation_steps))
-    steps = steps_per_epoch * settings.num_train_epochs
+    order = _Order(windows, group=settings.train_batch_size * settings.gradient_accumulation_steps, seed=settings.seed)
+    steps = len(order) // order.group * settings.num_train_epochs
     precision = mixed_precision(settings.mixed_precision, device.type)
-    features = _Features(windows, token_types=uses_token_types(config), padding=tokenizer.pad_token_id or 0)
     trainer = _Trainer(
+        order=order,
         model=model,
         args=_arguments(settings, work=work, steps=steps, precision=precision, device=device),
-        train_dataset=features,
-        data_collator=features.collate,
+        train_dataset=range(len(windows)),
+        data_collator=lambda rows: _batch(windows, np.array(rows), config, tokenizer),
         callbacks=[_Watch()],
     )
     trainer.remove_callback(PrinterCallback)
@@ -195,11 +160,15 @@ def _train(base: Path, windows: Windows, out: Path, *, settings: Finetuning, wor
     write_manifest(out, source=f"finetune:{base.name}")
 
 
-def _set_dropout(config: PretrainedConfig, share: float) -> None:
-    """Set every dropout that the configuration has."""
-    for name in DROPOUTS:
-        if hasattr(config, name):
-            setattr(config, name, share)
+def _batch(
+    windows: Windows, rows: np.ndarray, config: PretrainedConfig, tokenizer: PreTrainedTokenizerFast
+) -> dict[str, Tensor]:
+    """What the model is given for a step on the windows `rows`."""
+    inputs, real = model_inputs(windows, rows, config, tokenizer)
+    targets = torch.from_numpy(windows.targets[rows])
+    targets = torch.where(targets == IGNORED, NO_TARGET, targets)
+    positions = {"start_positions": targets[:, 0], "end_positions": targets[:, 1]}
+    return {**inputs, **positions, "attention_mask": torch.from_numpy(real).long()}
 
 
 def _arguments(

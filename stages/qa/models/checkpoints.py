@@ -1,4 +1,4 @@
-"""Load checkpoints safely: never with random weights, an empty tokenizer, half precision or foreign code by accident."""
+"""Load checkpoints safely: without random weights, empty tokenizers, half precision or foreign code by accident."""
 
 import os
 import re
@@ -54,7 +54,7 @@ def load_config(folder: Path) -> PretrainedConfig:
 
 
 def load_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenizerFast:
-    """The fast tokenizer; IntegrityError if its files are another model's or missing (transformers makes an empty one)."""
+    """The fast tokenizer; IntegrityError if its files are foreign or missing, where transformers makes an empty one."""
     file = folder / "tokenizer.json"
     size = file.stat().st_size if file.exists() else 0
     if size > 200 * config.vocab_size + 2**20:
@@ -124,11 +124,6 @@ def save_model(model: PreTrainedModel, folder: Path) -> None:
         model.save_pretrained(folder)
     for path in folder.glob("*.safetensors"):  # safetensors lets only the owner read them
         path.chmod((folder / "config.json").stat().st_mode)
-
-
-def uses_token_types(config: PretrainedConfig) -> bool:
-    """Whether the model tells question from context by segment ids (BERT, ALBERT: yes; RoBERTa, DistilBERT: no)."""
-    return getattr(config, "type_vocab_size", 0) > 1
 
 
 def check_length(model: PreTrainedModel, tokens: int, name: str) -> None:
