@@ -1,7 +1,7 @@
-"""The processes of a stage that runs as several (`accelerate launch`, `torchrun`); as a rule there is but one.
+"""The processes of a stage that runs as several (`accelerate launch`, `torchrun`). As a rule there is one.
 
-All of them hold the same encoder and the same probes, and each a share of the windows. What they sum they hold alike
-afterwards. The first one alone tells, locks and publishes.
+All of them hold the same encoder and the same probes. Each computes a share of the windows, and after an exchange all
+hold the same sums. The first process alone logs, locks and writes.
 """
 
 import os
@@ -13,15 +13,10 @@ import torch
 from torch import Tensor
 
 T = TypeVar("T")
-FSDP = {  # settings of a launcher that are not its to choose
-    "FSDP_VERSION": "2",
-    "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT",  # a checkpoint is files, which are sealed, not folders
-    "FSDP_CPU_RAM_EFFICIENT_LOADING": "false",  # else a new head is drawn in the first one only
-}
 
 
 def count() -> int:
-    """Number of processes, as their launcher set it."""
+    """Number of processes, from the launcher's environment."""
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
@@ -30,23 +25,17 @@ def rank() -> int:
     return int(os.environ.get("RANK", 0))
 
 
-def sharded() -> bool:
-    """Whether they share the weights that are trained (FSDP), as their launcher set it."""
-    return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
-
-
 @cache
 def join(*, cpu: bool) -> None:
-    """Meet the other processes, and take the GPU of this one unless `cpu`. Once; nothing to do for one process."""
+    """Connect to the other processes, and take the GPU of this one unless `cpu`. One process has nothing to do."""
     if count() > 1:
-        os.environ |= FSDP
-        from accelerate import PartialState  # takes a second, which one process alone need not wait
+        from accelerate import PartialState  # imported here because it takes a second
 
         PartialState(cpu=cpu)
 
 
 def summed(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """The sum of each tensor over all processes, in one exchange: in the widest of their types, then in their own."""
+    """The sum of each tensor over all processes. One exchange takes all of them, in the widest of their types."""
     if count() == 1:
         return tensors
     flat = torch.cat([tensor.flatten() for tensor in tensors])
@@ -56,24 +45,24 @@ def summed(*tensors: Tensor) -> tuple[Tensor, ...]:
 
 
 def from_first(value: T) -> T:
-    """The first process's value, for all."""
+    """The first process's value, in all processes."""
     if count() == 1:
         return value
-    box = [value]
-    torch.distributed.broadcast_object_list(box, src=0)
-    return box[0]
+    values = [value]
+    torch.distributed.broadcast_object_list(values, src=0)
+    return values[0]
 
 
 def from_each(value: T) -> list[T]:
-    """Every process's value, in the order of their numbers."""
+    """Every process's value, in the order of their numbers, in all processes."""
     if count() == 1:
         return [value]
-    box: list[T | None] = [None] * count()
-    torch.distributed.all_gather_object(box, value)
-    return cast(list[T], box)
+    values: list[T | None] = [None] * count()
+    torch.distributed.all_gather_object(values, value)
+    return cast(list[T], values)
 
 
 def complete(array: np.ndarray, rows: np.ndarray) -> None:
-    """Fill array[:, rows] of every process into `array`; its own `rows` are those that this process has computed."""
-    for theirs, values in from_each((rows, array[:, rows])):
-        array[:, theirs] = values
+    """Fill the rest of `array` with what the other processes computed: array[:, rows] is this one's part."""
+    for others, values in from_each((rows, array[:, rows])):
+        array[:, others] = values

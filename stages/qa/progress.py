@@ -1,4 +1,4 @@
-"""Progress of long work: a live bar with the time left on a terminal, an occasional plain line in a log."""
+"""Progress of long work: on a terminal a bar with the time left, in a log a plain line now and then."""
 
 import io
 import logging
@@ -15,7 +15,7 @@ LOG_FORM = "{desc}: {percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining
 
 
 class _LogLines(io.StringIO):
-    """Where tqdm writes when nobody watches: each redrawn bar becomes a log line."""
+    """Where tqdm writes if stderr is no terminal: each drawing of the bar becomes a log line."""
 
     def write(self, text: str) -> int:
         if line := text.strip("\r\n "):
@@ -24,7 +24,7 @@ class _LogLines(io.StringIO):
 
 
 class Progress:
-    """A tqdm bar in a `with` block."""
+    """A tqdm bar, for a `with` block: Progress("encoding", total=100, unit="window")."""
 
     def __init__(self, label: str, *, total: int, unit: str) -> None:
         live = sys.stderr.isatty() and processes.rank() == 0
@@ -37,13 +37,13 @@ class Progress:
             maxinterval=10 if live else 2 * LOG_SECONDS,
             dynamic_ncols=live,
             ncols=None if live else 100,
-            position=None if live else 0,  # a bar inside another one moves the cursor, which a log has not
+            position=None if live else 0,  # else a bar inside another one writes movements of the cursor
             ascii=not live,
             bar_format=None if live else LOG_FORM,
         )
 
     def advance(self, count: int = 1, **values: float) -> None:
-        """`count` more units are done; `values` are shown beside the bar."""
+        """Count `count` more units as done, and show `values` beside the bar."""
         if values:
             self._bar.set_postfix({name: f"{value:.3f}" for name, value in values.items()}, refresh=False)
         self._bar.update(count)

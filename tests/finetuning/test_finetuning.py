@@ -21,7 +21,7 @@ from stages.qa.encoding.encoder import encode, load_encoder
 from stages.qa.errors import InputError, IntegrityError, NumericsError
 from stages.qa.finetuning import training as finetuning
 from stages.qa.finetuning.training import finetune
-from stages.qa.models.checkpoints import uses_token_types
+from stages.qa.models.inputs import uses_token_types
 from stages.qa.models.manifest import checksum, verify_snapshot, write_manifest
 from tests.conftest import CPU, TinyModel
 
@@ -107,7 +107,7 @@ def test_learns_and_leaves_a_checkpoint_with_a_head(train: Callable[..., Path], 
         for row, (first, last) in enumerate(zip(chunk.starts[:-1], chunk.starts[1:], strict=True))
     ]
     assert np.mean(found) > 0.6  # its own training questions
-    assert not any(path.is_dir() for path in out.with_name("out-work").iterdir())
+    assert not list(out.with_name("out-work").iterdir())
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "albert"])
@@ -115,9 +115,8 @@ def test_a_batch_is_the_tokenizers_own(family: str, tiny_model: TinyModel, sampl
     encoder = load_encoder(tiny_model(family), device=CPU)
     windows = make_windows(sample[:40:5], encoder.tokenizer, max_seq_length=384, doc_stride=128, max_query_length=64)
     windows.targets[1] = IGNORED
-    types, padding = uses_token_types(encoder.model.config), encoder.tokenizer.pad_token_id
-    data = finetuning._Features(windows, token_types=types, padding=padding)
-    batch = data.collate([data[row] for row in range(len(windows))])
+    types = uses_token_types(encoder.model.config)
+    batch = finetuning._batch(windows, np.arange(len(windows)), encoder.model.config, encoder.tokenizer)
     lists = []
     for row in range(len(windows)):
         tokens = slice(windows.starts[row], windows.starts[row + 1])
@@ -141,17 +140,16 @@ def test_loss_curve_is_that_of_a_training_loop_written_out(
     config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     (base / "config.json").write_text(json.dumps(config))
     write_manifest(base, source="test")
-    seen: list[list[int]] = []
-    plain = finetuning._Features.__getitem__
-    number = {tuple(plain_ids(windows, row)): row for row in range(len(windows))}
+    seen: list[int] = []
+    plain = finetuning._batch
+
+    def watched(windows: Windows, rows: np.ndarray, *args: Any) -> Any:
+        seen.extend(rows.tolist())
+        return plain(windows, rows, *args)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            finetuning._Features,
-            "__getitem__",
-            lambda self, row: (seen.append(row), plain(self, row))[1],
-        )
+        patch.setattr(finetuning, "_batch", watched)
         out = train("out", base=base)
-    assert len(number) == len(windows)
     assert sorted(seen[: len(windows)]) == list(range(len(windows)))
     size = -(-len(windows) // BATCH) * BATCH
     orders = [seen[:size], seen[size:]]

@@ -1,6 +1,6 @@
-"""Batches of frozen hidden states for the probes: kept in memory where they fit, else recomputed pass by pass."""
+"""Batches of frozen hidden states for the probes. They stay in memory if they fit, else each pass computes them."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -18,7 +18,7 @@ from stages.qa.progress import Progress
 
 @dataclass(frozen=True)
 class Batch:
-    """Some windows, where their hidden states are, and the position of the answer in each.
+    """Some windows, the places of their hidden states, and the position of the answer in each.
 
     Of several processes, each has its own windows of the batch, perhaps none.
     """
@@ -26,28 +26,29 @@ class Batch:
     rows: np.ndarray  # (windows,) int64: indices into Windows
     store: Tensor  # (layers, tokens, hidden) float32 or bfloat16: hidden states of these windows and of others
     places: list[slice]  # the tokens of each window in `store`
-    targets: Tensor  # (windows, 2) int64: first and last token of the answer; IGNORED, or past the end: no target
-    factors: Callable[[int, int], Tensor] | None = None  # row, tokens -> (tokens, hidden): of its states in all layers
+    targets: Tensor  # (windows, 2) int64: first and last token of the answer; no target: IGNORED, or past the end
+    factors: Callable[[int, int], Tensor] | None = (
+        None  # row, tokens -> (tokens, hidden): factors of all layers' states
+    )
 
     @classmethod
     def packed(cls, rows: np.ndarray, states: Tensor, lengths: Tensor, targets: Tensor) -> "Batch":
-        """A batch whose windows lie in `states` (layers, tokens, hidden) one after the other."""
+        """A batch of windows that lie in `states` (layers, tokens, hidden) one after the other."""
         ends = torch.cumsum(lengths, 0).tolist()
-        return cls(rows, states, [slice(*bounds) for bounds in pairwise([0, *ends])], targets)
+        return cls(rows, states, [slice(first, last) for first, last in pairwise([0, *ends])], targets)
 
     @cached_property
     def lengths(self) -> Tensor:
         """Tokens of each window, (windows,) int64."""
-        return torch.tensor([place.stop - place.start for place in self.places], dtype=torch.int64).to(
-            self.store.device
-        )
+        lengths = [place.stop - place.start for place in self.places]
+        return torch.tensor(lengths, dtype=torch.int64).to(self.store.device)
 
     @cached_property
     def states(self) -> Tensor:
         """Hidden states of the windows, packed, (layers, tokens, hidden) float32.
 
-        Copied and widened window by window: one gather by an index, then a conversion, takes three times as long on a
-        CPU.
+        Each window is copied and widened alone. To gather all by an index and widen them then takes a CPU three times
+        as long.
         """
         layers, _, hidden = self.store.shape
         sizes = self.lengths.tolist()
@@ -57,30 +58,29 @@ class Batch:
         return states
 
     def pieces(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Packed float32 states, lengths and targets of all windows at once; on a CPU of one window after the other.
+        """Packed float32 states, lengths and targets: of all windows at once; on a CPU, of one window after the other.
 
-        One window's states, widened, stay in a CPU's cache for all that is done with them.
+        The widened states of one window stay in a CPU's cache for all that is done with them.
         """
         if self.store.device.type != "cpu":
             yield self.states, self.lengths, self.targets
             return
         for window, place in enumerate(self.places):
-            row = slice(window, window + 1)
             states = torch.empty_like(self.store[:, place], dtype=torch.float32)
-            yield self._widen(window, states), self.lengths[row], self.targets[row]
+            self._widen(window, states)
+            yield states, self.lengths[window : window + 1], self.targets[window : window + 1]
 
-    def _widen(self, window: int, out: Tensor) -> Tensor:
-        """The states of a window, times their factors, into `out` (layers, tokens, hidden) float32."""
+    def _widen(self, window: int, out: Tensor) -> None:
+        """Write the states of a window, times their factors, to `out` (layers, tokens, hidden) float32."""
         out.copy_(self.store[:, self.places[window]])
         if self.factors:
             out *= self.factors(int(self.rows[window]), out.shape[1]).to(out.device)
-        return out
 
 
 class Features:
-    """The hidden states of `windows` under a frozen encoder. All passes after the first are cheap if they fit `gib`.
+    """The hidden states of `windows` under a frozen encoder. If they fit into `gib` GiB, they are computed once.
 
-    Of several processes, each encodes its own windows, and `gib` is the memory of one. InputError if one had none.
+    Each of several processes encodes its own windows, and `gib` is the memory of one. InputError if one has no windows.
     """
 
     def __init__(self, encoder: Encoder, windows: Windows, *, gib: float) -> None:
@@ -94,31 +94,29 @@ class Features:
 
     def batches(self, order: np.ndarray, batch_size: int) -> Iterator[Batch]:
         """The windows of `order` (indices, each once) in batches of `batch_size`, the last one smaller."""
+        for piece, chunk in self._chunks(order, batch_size):
+            place_of = {row: place for place, row in enumerate(chunk.rows.tolist())}
+            for first in range(0, len(piece), batch_size):
+                rows = own(piece[first : first + batch_size])
+                places = [place_of[row] for row in rows.tolist()]
+                tokens = [slice(int(chunk.starts[place]), int(chunk.starts[place + 1])) for place in places]
+                targets = torch.from_numpy(self.windows.targets[rows]).to(chunk.states.device)
+                yield Batch(rows, chunk.states, tokens, targets)
+
+    def _chunks(self, order: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, Chunk]]:
+        """Pieces of `order` of whole batches, each with the hidden states of this process's windows in it."""
         if not self.fits:
-            gib = self.gib * len(order) / max(len(own(order)), 1)  # such that its own part takes what it may
+            gib = self.gib * len(order) / max(len(own(order)), 1)  # of all processes, so that this one takes `self.gib`
             for piece in pieces(self.encoder, self.windows, order, gib=gib, multiple=batch_size):
-                chunk = encode(self.encoder, self.windows, own(piece))
-                first = 0
-                for start in range(0, len(piece), batch_size):
-                    rows = own(piece[start : start + batch_size])
-                    yield self._batch(chunk, rows, range(first, first + len(rows)))
-                    first += len(rows)
+                yield piece, encode(self.encoder, self.windows, own(piece))
             return
         if self._kept is None:
             rows = own(np.arange(len(self.windows)))
             with Progress("encoding", total=len(rows), unit="window") as progress:
                 self._kept = encode(self.encoder, self.windows, rows, advance=progress.advance)
-        for start in range(0, len(order), batch_size):
-            rows = own(order[start : start + batch_size])
-            yield self._batch(self._kept, rows, rows // processes.count())
-
-    def _batch(self, chunk: Chunk, rows: np.ndarray, places: Iterable[int]) -> Batch:
-        """The windows `rows`, which are those at `places` of `chunk`."""
-        targets = torch.from_numpy(self.windows.targets[rows]).to(chunk.states.device)
-        tokens = [slice(int(chunk.starts[place]), int(chunk.starts[place + 1])) for place in places]
-        return Batch(rows, chunk.states, tokens, targets)
+        yield order, self._kept
 
 
 def own(rows: np.ndarray) -> np.ndarray:
-    """Those of `rows` that are this process's: every window belongs to one, whatever the order."""
+    """This process's part of `rows`: a window belongs to the same process in every order."""
     return rows[rows % processes.count() == processes.rank()]

@@ -1,9 +1,8 @@
-"""Checkpoints, loaded safely: never random weights, an empty tokenizer, half precision or foreign code by accident."""
+"""Load checkpoints safely: without random weights, empty tokenizers, half precision or foreign code by accident."""
 
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import (
@@ -17,11 +16,11 @@ from transformers import (
 )
 
 from stages.qa import processes
-from stages.qa.errors import InputError, IntegrityError
+from stages.qa.errors import InputError, IntegrityError, one_line
 from stages.qa.files import disk_faults
 from stages.qa.models.manifest import verify_snapshot, write_manifest
 
-MAX_LAYERS = 1000  # a configuration beyond these bounds is a mistake or an attack, refused before anything is built
+MAX_LAYERS = 1000  # beyond these bounds a configuration is a mistake or an attack: nothing is built from it
 MAX_VOCABULARY = 2_000_000
 
 
@@ -34,35 +33,36 @@ def pick_device() -> torch.device:
         raise InputError("QA_DEVICE=gpu: torch sees no GPU here")
     on_cpu = choice == "cpu" or not torch.cuda.is_available()
     processes.join(cpu=on_cpu)
-    torch.backends.cuda.enable_cudnn_sdp(False)  # it plans 0.1 s for each new shape, and every batch has another
+    torch.backends.cuda.enable_cudnn_sdp(
+        False
+    )  # it plans for 0.1 s at each new shape, and shapes differ from batch to batch
     return torch.device("cpu" if on_cpu else "cuda")
 
 
 def load_config(folder: Path) -> PretrainedConfig:
-    """The checkpoint's configuration, within sane bounds; IntegrityError otherwise."""
+    """The checkpoint's configuration; IntegrityError if it cannot be read, or if its sizes are out of bounds."""
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except Exception as error:  # of nearly any type, for a file that is damaged or another program's
-        raise IntegrityError(f"{folder}/config.json: no encoder that transformers knows ({_line(error)})") from error
+    except Exception as error:  # a damaged file, or another program's, gives errors of nearly any type
+        raise IntegrityError(f"{folder}/config.json: no encoder that transformers knows ({one_line(error)})") from error
     layers, vocabulary = getattr(config, "num_hidden_layers", 0), getattr(config, "vocab_size", 0)
     if not (0 < layers <= MAX_LAYERS and 0 < vocabulary <= MAX_VOCABULARY):
         raise IntegrityError(f"{folder}/config.json: num_hidden_layers {layers}, vocab_size {vocabulary} out of bounds")
     if getattr(config, "hidden_act", None) == "gelu_new":
-        config.hidden_act = "gelu_pytorch_tanh"  # the same function in one step, where ALBERT's name for it takes eight
+        config.hidden_act = "gelu_pytorch_tanh"  # the same function, computed in one step and not in eight
     return config
 
 
 def load_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenizerFast:
-    """The fast tokenizer; IntegrityError if its files are foreign or missing (transformers would make an empty one)."""
+    """The fast tokenizer; IntegrityError if its files are foreign or missing, where transformers makes an empty one."""
     file = folder / "tokenizer.json"
-    if file.exists() and file.stat().st_size > 200 * config.vocab_size + 2**20:
-        raise IntegrityError(
-            f"{file}: {file.stat().st_size} bytes for vocab_size {config.vocab_size}: not this model's"
-        )
+    size = file.stat().st_size if file.exists() else 0
+    if size > 200 * config.vocab_size + 2**20:
+        raise IntegrityError(f"{file}: {size} bytes for vocab_size {config.vocab_size}: not this model's")
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # tokenizers raises bare Exception for a damaged file
-        raise IntegrityError(f"{folder}: tokenizer cannot be loaded ({_line(error)})") from error
+        raise IntegrityError(f"{folder}: tokenizer cannot be loaded ({one_line(error)})") from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise IntegrityError(f"{folder}: no fast tokenizer, so answers have no character offsets")
     if not 0.9 * config.vocab_size <= len(tokenizer) <= config.vocab_size:
@@ -73,13 +73,11 @@ def load_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenize
     return tokenizer
 
 
-def load_model(
-    folder: Path, config: PretrainedConfig, *, head: bool, fresh_head: bool = False, **placement: Any
-) -> PreTrainedModel:
-    """The checkpoint in float32, with its question answering head if `head`; in memory if no `placement` is given.
+def load_model(folder: Path, config: PretrainedConfig, *, head: bool, fresh_head: bool = False) -> PreTrainedModel:
+    """The checkpoint in float32, with its question answering head if `head`.
 
-    Never with random encoder weights: IntegrityError lists what is missing, or layers left over. `fresh_head` allows a
-    newly drawn head (from torch's global generator), for fine-tuning.
+    `fresh_head` allows a head that is newly drawn from torch's global generator, for fine-tuning. Encoder weights are
+    never random: IntegrityError if the file lacks a tensor, or has layers or shapes that the configuration has not.
     """
     auto = AutoModelForQuestionAnswering if head else AutoModel
     try:
@@ -90,33 +88,25 @@ def load_model(
             output_loading_info=True,
             trust_remote_code=False,
             local_files_only=True,
-            **placement,
         )
     except Exception as error:  # safetensors, pickle, torch and transformers each have their own
-        raise IntegrityError(f"{folder}: weights cannot be loaded ({_line(error)})") from error
-    body = f"{model.base_model_prefix}." if head else ""
-    missing = [
-        key
-        for key in sorted(report["missing_keys"])
-        if "pooler" not in key and (key.startswith(body) or not fresh_head)
-    ]
+        raise IntegrityError(f"{folder}: weights cannot be loaded ({one_line(error)})") from error
+    missing = [key for key in sorted(report["missing_keys"]) if "pooler" not in key]
+    if fresh_head:
+        missing = [key for key in missing if key.startswith(f"{model.base_model_prefix}.")]
     surplus = [key for key in sorted(report["unexpected_keys"]) if re.search(r"\b(layers?|h|block)\.\d+\.", key)]
-    for what, keys in ("lacks", missing), ("has unused", surplus), ("has misshapen", sorted(report["mismatched_keys"])):
+    faults = {"lacks": missing, "has unused": surplus, "has misshapen": sorted(report["mismatched_keys"])}
+    for fault, keys in faults.items():
         if keys:
             raise IntegrityError(
-                f"{folder}: the checkpoint {what} {len(keys)} tensors of {type(model).__name__}, first {keys[0]}; "
+                f"{folder}: the checkpoint {fault} {len(keys)} tensors of {type(model).__name__}, first {keys[0]}; "
                 "is config.json another model's?"
             )
     return model
 
 
-def _line(error: Exception) -> str:
-    """The start of an error's message on one line: transformers adds paragraphs of advice."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
-
-
 def randomise(folder: Path, *, seed: int) -> None:
-    """Replace the weights in `folder` by newly drawn ones of the same configuration: the floor of every curve."""
+    """Replace the weights in `folder` by newly drawn ones of the same configuration."""
     manifest = verify_snapshot(folder)
     config = load_config(folder)
     torch.manual_seed(seed)
@@ -124,21 +114,23 @@ def randomise(folder: Path, *, seed: int) -> None:
     for name in manifest["files"]:
         if name.endswith((".bin", ".safetensors", ".index.json")):
             (folder / name).unlink()
-    with disk_faults(folder):
-        model.save_pretrained(folder)
+    save_model(model, folder)
     write_manifest(folder, source=f"random weights, seed {seed}")
 
 
-def uses_token_types(config: PretrainedConfig) -> bool:
-    """Whether the model tells question from context by segment ids (BERT, ALBERT: yes; RoBERTa, DistilBERT: no)."""
-    return getattr(config, "type_vocab_size", 0) > 1
+def save_model(model: PreTrainedModel, folder: Path) -> None:
+    """Write configuration and weights to `folder`, for all to read; ResourceError if they find no room."""
+    with disk_faults(folder):
+        model.save_pretrained(folder)
+    for path in folder.glob("*.safetensors"):  # safetensors lets only the owner read them
+        path.chmod((folder / "config.json").stat().st_mode)
 
 
 def check_length(model: PreTrainedModel, tokens: int, name: str) -> None:
     """InputError if a window of `tokens` is longer than the model has position embeddings for."""
     for place, table in model.named_modules():
         if place.endswith("position_embeddings") and isinstance(table, torch.nn.Embedding):
-            # RoBERTa and its kin number positions from the one after padding's.
+            # RoBERTa and its relatives number positions from the one after padding's.
             limit = table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
             if tokens > limit:
                 raise InputError(f"windows.max_seq_length: a window has {tokens} tokens, model {name} takes {limit}")

@@ -1,4 +1,4 @@
-"""Whether this machine multiplies bfloat16 fast, and what follows for fine-tuning."""
+"""Whether this machine multiplies bfloat16 fast, and which precision fine-tuning takes for that."""
 
 import torch
 
@@ -8,8 +8,9 @@ from stages.qa import processes
 def bf16_is_fast(device: str) -> bool:
     """Whether `device` ("cpu" or "cuda") multiplies bfloat16 matrices much faster than float32 ones.
 
-    On a CPU: with AMX, or where PyTorch's float32 product, MKL's, does without AVX-512 while bfloat16 has it: on AMD's
-    CPUs (4.5 times as fast on a Zen 5). Not by a timing: it can turn on a busy machine, and with it every result.
+    A CPU does with AMX. AMD's CPUs do with AVX-512 for bfloat16 (4.5 times as fast on a Zen 5), because MKL, which
+    multiplies float32 for PyTorch, does not use AVX-512 there. This goes by what the processor can do and not by a
+    timing: on a busy machine a timing could turn, and every result with it.
     """
     if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
@@ -18,7 +19,10 @@ def bf16_is_fast(device: str) -> bool:
 
 
 def mixed_precision(choice: str, device: str) -> str:
-    """The Trainer's: `auto` is bf16 where this machine multiplies it fast, else no; the first process decides."""
+    """The Trainer's precision for `choice`: `auto` is bf16 where this machine multiplies it fast, else no.
+
+    The first process decides for all.
+    """
     if choice != "auto":
         return choice
     return "bf16" if processes.from_first(bf16_is_fast(device)) else "no"
