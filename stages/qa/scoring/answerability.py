@@ -6,22 +6,20 @@ is calibrated or not (reliability), and decides by a threshold, which is chosen 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
 from stages.qa.config import Statistics
-from stages.qa.scoring.question_scores import QuestionScores
+from stages.qa.scoring.question_scores import POINT, QuestionScores, points_of
 
 # *_nll: nats, of the gold start and end; thresholds: probabilities of no answer; all other figures: percent
 NLL = [f"{group}{side}_nll" for group in ("", "HasAns_", "NoAns_") for side in ("start", "end")]
 ANSWERABILITY = ["auprc", "auprc_chance", "auroc", "ece"]
 CROSSFIT = ["crossfit_exact", "crossfit_f1", "crossfit_threshold_low", "crossfit_threshold_high"]
-NAMES = ["model", "protocol", "headline", "reading", "layer"]
-QUALITY = [*NAMES, "questions", "articles", *NLL, *ANSWERABILITY, *CROSSFIT]
-RELIABILITY = [*NAMES, "null_probability", "no_answer_share", "questions"]
+QUALITY = [*POINT, "questions", "articles", *NLL, *ANSWERABILITY, *CROSSFIT]
+RELIABILITY = [*POINT, "null_probability", "no_answer_share", "questions"]
 
 
 def quality_rows(model: str, scored: Mapping[str, QuestionScores], headline: str, settings: Statistics) -> pd.DataFrame:
@@ -30,14 +28,12 @@ def quality_rows(model: str, scored: Mapping[str, QuestionScores], headline: str
     `scored` maps protocols to scores.
     """
     rows = []
-    for protocol, scores in scored.items():
+    for point in points_of(model, scored, headline):
+        scores = point.scores
         folds = folds_of(scores, settings.folds)
-        for (kind, layer), seeds in scores.points().items():
-            row: dict[str, Any] = {"model": model, "protocol": protocol, "headline": protocol == headline}
-            row |= {"reading": kind, "layer": layer}
-            row |= {"questions": len(scores.ids), "articles": len(np.unique(scores.article))}
-            figures = pd.DataFrame([_figures(scores, seed, folds, settings.calibration_bins) for seed in seeds])
-            rows.append(row | figures.mean(skipna=False).round(5).to_dict())
+        figures = pd.DataFrame([_figures(scores, row, folds, settings.calibration_bins) for row in point.seeds])
+        basis = {"questions": len(scores.ids), "articles": len(np.unique(scores.article))}
+        rows.append(point.names | basis | figures.mean(skipna=False).round(5).to_dict())
     return pd.DataFrame(rows, columns=QUALITY)
 
 
@@ -46,16 +42,12 @@ def reliability_rows(
 ) -> pd.DataFrame:
     """A row of RELIABILITY for each bin with questions of each protocol, reading and layer, from the first seed."""
     rows = []
-    for protocol, scores in scored.items():
-        for (kind, layer), seeds in scores.points().items():
-            row: dict[str, Any] = {"model": model, "protocol": protocol, "headline": protocol == headline}
-            row |= {"reading": kind, "layer": layer}
-            probability = scores.null_probability[seeds[0]]
-            bins = reliability(~scores.answerable, probability, bins=settings.calibration_bins)
-            for place, questions in enumerate(bins.questions.tolist()):
-                row |= {"null_probability": round(float(bins.mean[place]), 5)}
-                row |= {"no_answer_share": round(float(bins.share[place]), 5), "questions": questions}
-                rows.append(row.copy())
+    for point in points_of(model, scored, headline):
+        probability = point.scores.null_probability[point.seeds[0]]
+        bins = reliability(~point.scores.answerable, probability, bins=settings.calibration_bins)
+        for place, questions in enumerate(bins.questions.tolist()):
+            mean, share = round(float(bins.mean[place]), 5), round(float(bins.share[place]), 5)
+            rows.append(point.names | {"null_probability": mean, "no_answer_share": share, "questions": questions})
     return pd.DataFrame(rows, columns=RELIABILITY)
 
 
@@ -139,7 +131,7 @@ class Reliability:
 
 
 def reliability(true: np.ndarray, probability: np.ndarray, *, bins: int) -> Reliability:
-    """Compare `probability` (n,) with what came true, `true` (n,) bool. A bin holds its upper edge, the first also 0."""
+    """Compare `probability` (n,) with what came true, (n,) bool. A bin holds its upper edge; the first also holds 0."""
     place = np.clip(np.ceil(probability * bins).astype(int) - 1, 0, bins - 1)
     questions = np.bincount(place, minlength=bins)
     used = questions > 0

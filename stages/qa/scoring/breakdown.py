@@ -11,10 +11,9 @@ import pandas as pd
 
 from stages.qa.data.squad import Example
 from stages.qa.metric import normalise, token_f1
-from stages.qa.scoring.question_scores import QuestionScores
+from stages.qa.scoring.question_scores import POINT, QuestionScores, points_of
 
-BREAKDOWN = ["model", "protocol", "headline", "reading", "layer", "breakdown", "group"]
-BREAKDOWN += ["questions", "answerable", "articles", "exact", "f1", "forced_f1"]
+BREAKDOWN = [*POINT, "breakdown", "group", "questions", "answerable", "articles", "exact", "f1", "forced_f1"]
 NO_ANSWER = "no answer"
 GROUPS = {  # breakdown -> its groups, in the order of tables and figures
     "question word": ["what", "who", "when", "where", "which", "how", "why", "other"],
@@ -36,18 +35,15 @@ def breakdown_rows(
 
     `scored` maps protocols to scores. forced_f1 is over the group's questions that have an answer; missing if none has.
     """
-    rows: list[dict[str, Any]] = []
-    for protocol, scores in scored.items():
-        groups = groups_of(examples, scores.windows)
-        for (kind, layer), seeds in scores.points().items():
-            names = {"model": model, "protocol": protocol, "headline": protocol == headline}
-            names |= {"reading": kind, "layer": layer}
-            for breakdown, labels in groups.items():
-                for group in GROUPS[breakdown]:
-                    chosen = np.array(labels) == group
-                    if chosen.any():
-                        names |= {"breakdown": breakdown, "group": group}
-                        rows.append(names | _group_scores(scores, seeds, chosen))
+    groups = {protocol: groups_of(examples, scores.windows) for protocol, scores in scored.items()}
+    rows = []
+    for point in points_of(model, scored, headline):
+        for breakdown, labels in groups[point.names["protocol"]].items():
+            for group in GROUPS[breakdown]:
+                chosen = np.array(labels) == group
+                if chosen.any():
+                    names = point.names | {"breakdown": breakdown, "group": group}
+                    rows.append(names | _group_scores(point.scores, point.seeds, chosen))
     return pd.DataFrame(rows, columns=BREAKDOWN)
 
 

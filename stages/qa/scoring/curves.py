@@ -71,12 +71,8 @@ def summary(layers: pd.DataFrame) -> dict[str, float | None]:
     heads = points[points["reading"] == "head"]
     result: dict[str, float | None] = {}
     if not curve.empty:
-        best = best_layer(curve)
-        result = (
-            {"best_layer": int(best["layer"])}
-            | _short("best", best)
-            | _short("last", curve.loc[curve["layer"].idxmax()])
-        )
+        best, last = best_layer(curve), curve.loc[curve["layer"].idxmax()]
+        result = {"best_layer": int(best["layer"])} | _short("best", best) | _short("last", last)
     if not heads.empty:
         result |= _short("head", heads.iloc[0])
     return result

@@ -5,7 +5,7 @@ run or another training set would make them wider.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from math import isnan
 from typing import Any
@@ -38,6 +38,8 @@ Row = dict[str, Any]
 class Curve:
     """One metric of a model's layers, summed over the questions of each cluster."""
 
+    metric: str
+    unit: Unit  # of the clusters
     sums: dict[int, np.ndarray]  # layer -> (clusters,) float64
     questions: np.ndarray  # (clusters,) float64: number of questions
 
@@ -45,33 +47,27 @@ class Curve:
 def interval_rows(
     model: str, scored: Mapping[str, QuestionScores], headline: str, settings: Statistics
 ) -> pd.DataFrame:
-    """A row of INTERVALS for each protocol, unit, reading, metric and layer; `scored` maps protocols to scores.
+    """A row of INTERVALS for each protocol, reading, unit, metric and layer; `scored` maps protocols to scores.
 
     A metric without questions has no rows.
     """
-    rows: list[Row] = []
+    rows = []
     for protocol, scores in scored.items():
-        kinds = dict.fromkeys(reading.kind for reading in scores.readings)
-        for unit in units_of(scores, settings):
-            for kind in kinds:
-                for metric in METRICS:
-                    names = {"model": model, "protocol": protocol, "headline": protocol == headline, "reading": kind}
-                    curve = curve_of(scores, kind, metric, unit)
-                    rows += _rows(names | {"metric": metric, "unit": unit}, curve, settings, lowest=0.0)
+        names: Row = {"model": model, "protocol": protocol, "headline": protocol == headline}
+        for kind in dict.fromkeys(reading.kind for reading in scores.readings):
+            for curve in curves_of(scores, kind, settings):
+                rows += _rows(names | {"reading": kind}, curve, settings, lowest=0.0)
     return pd.DataFrame(rows, columns=INTERVALS)
 
 
 def step_rows(model: str, scored: Mapping[str, QuestionScores], headline: str, settings: Statistics) -> pd.DataFrame:
     """A row of DIFFERENCES for each layer less the one below it, from the probes of each protocol."""
-    rows: list[Row] = []
+    rows = []
     for protocol, scores in scored.items():
-        names = {"comparison": STEP, "model": model, "less": model}
+        names: Row = {"comparison": STEP, "model": model, "less": model}
         names |= {"protocol": protocol, "headline": protocol == headline}
-        for unit in units_of(scores, settings):
-            for metric in METRICS:
-                curve = curve_of(scores, "probe", metric, unit)
-                steps = less(curve, curve, down=1)
-                rows += _rows(names | {"metric": metric, "unit": unit}, steps, settings, lowest=-100.0)
+        for curve in curves_of(scores, "probe", settings):
+            rows += _rows(names, less(curve, curve, down=1), settings, lowest=-100.0)
     return pd.DataFrame(rows, columns=DIFFERENCES)
 
 
@@ -88,44 +84,39 @@ def difference_rows(
     Both sides of a difference are resampled together. Layers that the base does not have are left out. InputError if
     the two models answered different questions.
     """
-    rows: list[Row] = []
+    rows = []
     for protocol, scores in scored.items():
-        base_scores = base_scored[protocol]
-        if base_scores.ids != scores.ids:
+        if base_scored[protocol].ids != scores.ids:
             raise InputError(f"{model} and {base} answered different questions; run predict again")
-        names = {"comparison": FINETUNING, "model": model, "less": base}
+        names: Row = {"comparison": FINETUNING, "model": model, "less": base}
         names |= {"protocol": protocol, "headline": protocol == headline}
-        for unit in units_of(scores, settings):
-            for metric in METRICS:
-                curve = curve_of(scores, "probe", metric, unit)
-                gains = less(curve, curve_of(base_scores, "probe", metric, unit))
-                rows += _rows(names | {"metric": metric, "unit": unit}, gains, settings, lowest=-100.0)
+        base_curves = curves_of(base_scored[protocol], "probe", settings)
+        for curve, base_curve in zip(curves_of(scores, "probe", settings), base_curves, strict=True):
+            rows += _rows(names, less(curve, base_curve), settings, lowest=-100.0)
     return pd.DataFrame(rows, columns=DIFFERENCES)
 
 
-def units_of(scores: QuestionScores, settings: Statistics) -> list[Unit]:
-    """What the bootstrap draws for these questions."""
-    return units(len(np.unique(scores.article)), settings.unit)
-
-
-def curve_of(scores: QuestionScores, kind: str, metric: str, unit: Unit) -> Curve:
-    """`metric` (of METRICS) of the readings of one kind by layer, as a mean over the seeds."""
-    _, clusters = np.unique(getattr(scores, unit), return_inverse=True)
-    array, group = METRICS[metric]
+def curves_of(scores: QuestionScores, kind: str, settings: Statistics) -> list[Curve]:
+    """The curves of the readings of one kind, for each unit of the bootstrap and each metric; means over the seeds."""
     groups = {"all": np.ones_like(scores.answerable), "HasAns": scores.answerable, "NoAns": ~scores.answerable}
-    chosen = groups[group]
-    sums = {}
-    for (reading, layer), rows in sorted(scores.points().items()):
-        if reading == kind:
-            mean = getattr(scores, array)[rows].mean(axis=0)
-            sums[layer] = np.bincount(clusters, mean * chosen)
-    return Curve(sums, np.bincount(clusters, chosen))
+    seeds: dict[int, list[int]] = {}  # layer -> rows of the readings
+    for row, reading in enumerate(scores.readings):
+        if reading.kind == kind:
+            seeds.setdefault(reading.layer, []).append(row)
+    curves = []
+    for unit in units(len(np.unique(scores.article)), settings.unit):
+        _, clusters = np.unique(getattr(scores, unit), return_inverse=True)
+        for metric, (array, group) in METRICS.items():
+            values, chosen = getattr(scores, array), groups[group]
+            sums = {layer: np.bincount(clusters, values[seeds[layer]].mean(axis=0) * chosen) for layer in sorted(seeds)}
+            curves.append(Curve(metric, unit, sums, np.bincount(clusters, chosen)))
+    return curves
 
 
 def less(curve: Curve, other: Curve, *, down: int = 0) -> Curve:
     """Each layer of `curve` less the layer `down` below it of `other`. Layers without a partner are left out."""
     sums = {layer: curve.sums[layer] - other.sums[layer - down] for layer in curve.sums if layer - down in other.sums}
-    return Curve(sums, curve.questions)
+    return replace(curve, sums=sums)
 
 
 @cache
@@ -142,7 +133,8 @@ def _rows(names: Row, curve: Curve, settings: Statistics, *, lowest: float) -> l
     result = bounds(counts, np.stack(list(curve.sums.values())), curve.questions, confidence=settings.confidence)
     rows = []
     for place, layer in enumerate(curve.sums):
-        row = names | {"layer": layer, "questions": questions, "clusters": clusters}
+        row = names | {"layer": layer, "metric": curve.metric, "unit": curve.unit}
+        row |= {"questions": questions, "clusters": clusters}
         for name in BOUNDS:
             value = 100 * float(getattr(result, name)[place])
             row[name] = None if isnan(value) else round(min(max(value, lowest), 100.0), 4)

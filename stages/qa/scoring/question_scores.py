@@ -1,8 +1,9 @@
 """What each final reading answers to every question, and how right it is: what intervals and pages are made from."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,14 +36,17 @@ class QuestionScores:
     paragraph: np.ndarray
     windows: np.ndarray  # (questions,) int32: token windows of the question
 
-    def points(self) -> dict[tuple[str, int], list[int]]:
-        """The rows of each point of a curve, which is a kind of reading and a layer: one row for each seed."""
-        rows: dict[tuple[str, int], list[int]] = {}
-        for row, reading in enumerate(self.readings):
-            rows.setdefault((reading.kind, reading.layer), []).append(row)
-        return rows
+
+@dataclass(frozen=True)
+class Point:
+    """A point of a final curve: a kind of reading, and a layer."""
+
+    names: dict[str, Any]  # the columns POINT of a table
+    scores: QuestionScores  # of all readings of the model and protocol
+    seeds: list[int]  # the rows of `scores` that belong to the point, one for each seed
 
 
+POINT = ["model", "protocol", "headline", "reading", "layer"]
 ARRAYS = (
     *("chars", "answered", "null_probability", "exact", "f1", "forced_exact", "forced_f1", "start_nll", "end_nll"),
     *("answerable", "article", "paragraph", "windows"),
@@ -87,6 +91,17 @@ def save_question_scores(folder: Path, scores: QuestionScores) -> None:
     write_tensors(folder / "questions.safetensors", tensors | {"text": places})
     readings = [asdict(reading) for reading in scores.readings]
     write_json(folder / "questions.json", {"readings": readings, "ids": scores.ids, "texts": list(numbers)})
+
+
+def points_of(model: str, scored: Mapping[str, QuestionScores], headline: str) -> Iterator[Point]:
+    """The points of the final curves of `model`; `scored` maps protocols to scores."""
+    for protocol, scores in scored.items():
+        rows: dict[tuple[str, int], list[int]] = {}
+        for row, reading in enumerate(scores.readings):
+            rows.setdefault((reading.kind, reading.layer), []).append(row)
+        for (kind, layer), seeds in rows.items():
+            names = {"model": model, "protocol": protocol, "headline": protocol == headline}
+            yield Point(names | {"reading": kind, "layer": layer}, scores, seeds)
 
 
 @refuses_damage
