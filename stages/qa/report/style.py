@@ -116,8 +116,10 @@ def draw_readings(axes: Axes, points: pd.DataFrame, column: str, look: Mapping[s
         if len(head):
             hollow = {**look[name], "linestyle": "", "markersize": 5.5, "fillstyle": "none"}
             axes.plot([strip], head[column], label=f"_own head of {name}", **hollow)
-        if len(head) and "band_low" in head:
-            axes.vlines([strip], head["band_low"], head["band_high"], color=look[name]["color"], alpha=0.5, linewidth=1)
+            bar = head.reindex(columns=["band_low", "band_high"]).dropna()
+            axes.vlines(
+                [strip] * len(bar), bar["band_low"], bar["band_high"], color=look[name]["color"], alpha=0.5, linewidth=1
+            )
     layer_axis(axes, probes["layer"], strip if len(heads) else None)
 
 
