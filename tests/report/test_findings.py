@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import spearmanr
+from stages.qa.report.ladder_figure import ladder_panels
 
 from stages.qa.config import Encoder
 from stages.qa.errors import InputError
 from stages.qa.report import claims as statements
 from stages.qa.report import findings, pages, tables
-from stages.qa.report.ladder_figure import ladder_panels
 
 NAN = float("nan")
 Pair = tuple[float, float]

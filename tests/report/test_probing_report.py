@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from tests.report.test_plotting import scores
 
 from stages.qa.checks.frames import (
     control_frame,
@@ -19,7 +20,6 @@ from stages.qa.errors import InputError
 from stages.qa.report.probing_figures import probing_figures
 from stages.qa.report.probing_page import probing_page, spread
 from stages.qa.report.probing_results import read_probing
-from tests.report.test_plotting import scores
 
 LAYERS = 3
 

@@ -1,36 +1,179 @@
-"""The results of a study that its figures are drawn from, read back from the folder of its metrics."""
+"""The tables of a study, read into frames: what every figure, table and chart of the report is made from."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from stages.qa.report.evidence import Evidence, read_evidence, with_bands
-from stages.qa.report.probing_results import ProbingResults, read_probing
-from stages.qa.report.tables import read_layers, read_losses
+from stages.qa.errors import InputError
+from stages.qa.files import read_json, read_table
+
+POINT = ["model", "protocol", "headline", "reading", "layer"]  # of a final curve
+KEYS = ["model", "protocol", "reading", "epoch", "layer", "learning_rate", "seed"]
+SCORES = ["total", "exact", "f1", "HasAns_total", "HasAns_exact", "HasAns_f1", "NoAns_total", "NoAns_exact", "NoAns_f1"]
+SCORES += ["forced_exact", "forced_f1", "best_exact", "best_exact_thresh", "best_f1", "best_f1_thresh"]
+LAYERS = ["model", "protocol", "headline", "reading", "epoch", "layer", "learning_rate", "seed", "final", *SCORES]
+_BOUNDS = ["layer", "metric", "estimate", "low", "high", "band_low", "band_high", "questions", "clusters", "unit"]
+INTERVALS = ["model", "protocol", "headline", "reading", *_BOUNDS]
+DIFFERENCES = ["comparison", "model", "less", "protocol", "headline", *_BOUNDS]
+QUALITY = [*POINT, "questions", "articles", "start_nll", "end_nll", "auprc", "auprc_chance", "auroc", "ece"]
+QUALITY += ["crossfit_exact", "crossfit_f1"]
+RELIABILITY = [*POINT, "null_probability", "no_answer_share", "questions"]
+BREAKDOWN = [*POINT, "breakdown", "group", "questions", "answerable", "articles", "exact", "f1", "forced_f1"]
+LOSSES = ["model", "layer", "epoch", "loss"]
+CONTROLS = ["model", "control", "layer", "training_questions", "questions", "forced_f1", "nll"]
+CONTROLS += ["selectivity", "selectivity_nats"]
+TRANSFER = ["model", "probes_of", "probe_layer", "layer", "questions", "forced_f1", "nll"]
+SIMILARITY = ["model", "layer", "other", "other_layer", "tokens", "cka"]
+
+READINGS = ("probe", "head", "gold")  # gold: the true spans, put through the protocol's own search and decoding
 
 
 @dataclass(frozen=True)
 class Results:
-    """Frames of all models of a study."""
+    """A frame a table, of all models in the order of the study; percent but for likelihoods (nats) and probabilities.
 
-    scores: pd.DataFrame  # a score frame of `tables` with bands, as `with_bands` adds them
-    probed: pd.DataFrame  # its rows of the probed models
-    losses: pd.DataFrame
-    evidence: Evidence
-    probing: ProbingResults
+    intervals, steps and differences hold one unit of the bootstrap: articles where there are such rows.
+    """
+
+    models: list[str]
+    layers: pd.DataFrame  # columns LAYERS: every epoch, learning rate and seed
+    curves: pd.DataFrame  # columns POINT and SCORES: the final points, mean over the seeds
+    losses: pd.DataFrame  # LOSSES
+    intervals: pd.DataFrame  # INTERVALS
+    steps: pd.DataFrame  # DIFFERENCES: each layer less the one below it
+    differences: pd.DataFrame  # DIFFERENCES: each compared model less the other
+    quality: pd.DataFrame  # QUALITY
+    reliability: pd.DataFrame  # RELIABILITY
+    breakdown: pd.DataFrame  # BREAKDOWN
+    controls: pd.DataFrame  # CONTROLS
+    transfer: pd.DataFrame  # TRANSFER: of a model's own probes, and of those of the model it is compared with
+    similarity: pd.DataFrame  # SIMILARITY: of a model with itself, and with the model it is compared with
+    records: dict[str, dict[str, Any]]  # model -> source, files and model_type of its manifest
+
+    @property
+    def protocols(self) -> list[str]:
+        """The protocols, that of the headline first."""
+        return protocols_of(self.layers)
 
 
-def read_results(
-    folder: Path, *, probed: list[str], heads: list[str], compared: dict[str, str], confidence: float
-) -> Results:
-    """Read FOLDER; InputError names the file that is missing or malformed."""
-    evidence = read_evidence(folder, probed + heads)
-    scores = with_bands(read_layers(folder / "layers", probed, heads), evidence.intervals, confidence)
+def read_results(folder: Path, models: Sequence[str], compared: Mapping[str, str]) -> Results:
+    """Read FOLDER/<model>/{evaluate,examine,compare}/ of `models`; of `compared` (model -> other), compare/ too.
+
+    Raises InputError naming the file if one is missing or malformed, a curve point occurs twice, a model has no probe,
+    or the models were not all scored on the same number of questions.
+    """
+
+    def read(stage: str, table: str, columns: Sequence[str], keys: Sequence[str] = models) -> list[pd.DataFrame]:
+        return [read_table(folder / key / stage / f"{table}.csv", columns) for key in keys]
+
+    layers = _joined(read("evaluate", "layers", LAYERS), LAYERS).astype({"layer": int})
+    for model in models:
+        _check_points(folder / model / "evaluate/layers.csv", layers[layers["model"] == model], layers)
+    pairs = list(compared)
+    transfer = read("examine", "transfer", TRANSFER) + read("compare", "transfer", TRANSFER, pairs)
+    similarity = read("examine", "similarity", SIMILARITY) + read("compare", "similarity", SIMILARITY, pairs)
     return Results(
-        scores=scores,
-        probed=scores[scores["model"].isin(probed)],
-        losses=read_losses(folder / "loss", probed),
-        evidence=evidence,
-        probing=read_probing(folder, probed, compared),
+        models=list(models),
+        layers=layers,
+        curves=mean_over_seeds(layers[layers["final"]], POINT, SCORES),
+        losses=_joined(read("evaluate", "loss", LOSSES), LOSSES),
+        intervals=_one_unit(_joined(read("evaluate", "intervals", INTERVALS), INTERVALS)),
+        steps=_one_unit(_joined(read("evaluate", "steps", DIFFERENCES), DIFFERENCES)),
+        differences=_one_unit(_joined(read("compare", "differences", DIFFERENCES, pairs), DIFFERENCES)),
+        quality=_joined(read("evaluate", "quality", QUALITY), QUALITY),
+        reliability=_joined(read("evaluate", "reliability", RELIABILITY), RELIABILITY),
+        breakdown=_joined(read("evaluate", "breakdown", BREAKDOWN), BREAKDOWN),
+        controls=_joined(read("examine", "controls", CONTROLS), CONTROLS),
+        transfer=_joined(transfer, TRANSFER),
+        similarity=_joined(similarity, SIMILARITY),
+        records={key: read_record(folder / key / "evaluate/model.json") for key in models},
     )
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Source, files and model_type of a model; InputError if the file is none of those."""
+    record = read_json(path)
+    if not isinstance(record, dict) or not {"source", "files", "model_type"} <= record.keys():
+        raise InputError(f"{path}: no source, files or model_type; run the evaluate stage again")
+    return record
+
+
+def mean_over_seeds(rows: pd.DataFrame, keys: Sequence[str], values: Sequence[str]) -> pd.DataFrame:
+    """One row for each combination of `keys`: the mean of each of `values`."""
+    return rows.groupby(list(keys), sort=False, dropna=False)[list(values)].mean().reset_index()
+
+
+def at_final_rate(layers: pd.DataFrame) -> pd.DataFrame:
+    """The points of every epoch at the learning rate of the final curves, and those without a learning rate."""
+    curve = ["model", "protocol", "reading"]
+    final = layers.loc[layers["final"], [*curve, "learning_rate"]].drop_duplicates()
+    return layers.merge(final, on=[*curve, "learning_rate"])
+
+
+def protocols_of(frame: pd.DataFrame) -> list[str]:
+    """The protocols of a frame, that of the headline first."""
+    names = frame["protocol"].unique()
+    headline = frame.loc[frame["headline"], "protocol"].unique()
+    return [*headline, *(name for name in names if name not in headline)]
+
+
+def probes_of(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the probes."""
+    return frame[frame["reading"] == "probe"]
+
+
+def best_layer(points: pd.DataFrame) -> pd.Series:
+    """The point of the highest F1, then HasAns F1, then the shallowest layer, of one curve's points."""
+    return points.sort_values(["f1", "HasAns_f1", "layer"], ascending=[False, False, True]).iloc[0]
+
+
+def last_layer(points: pd.DataFrame) -> pd.Series:
+    """The point of the deepest layer, of one curve's points."""
+    return points.loc[points["layer"].idxmax()]
+
+
+def no_answer_score(layers: pd.DataFrame) -> float:
+    """What always answering "no answer" scores, in percent: exact and F1 alike."""
+    return float(100 * layers["NoAns_total"].fillna(0).iloc[0] / layers["total"].iloc[0])
+
+
+def question_counts(layers: pd.DataFrame) -> str:
+    """How many questions of each kind the scores are of, in words."""
+    total = int(layers["total"].iloc[0])
+    no_answer = int(layers["NoAns_total"].fillna(0).iloc[0])
+    return f"{total:,} questions: {total - no_answer:,} HasAns, {no_answer:,} NoAns"
+
+
+def _joined(frames: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
+    """All rows; a frame without rows says nothing about the types of its columns."""
+    filled = [frame for frame in frames if len(frame)]
+    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=list(columns))
+
+
+def _one_unit(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows whose bootstrap drew articles; where no row did, those that drew paragraphs."""
+    articles = frame[frame["unit"] == "article"]
+    return articles if len(articles) else frame
+
+
+def _check_points(path: Path, points: pd.DataFrame, all_points: pd.DataFrame) -> None:
+    for field in ("protocol", "layer", "total", "exact", "f1"):
+        if points[field].isna().any():
+            raise InputError(f"{path}: {field} is empty in a row; run the evaluate stage again")
+    if unknown := sorted(set(points["reading"].fillna("")) - set(READINGS)):
+        raise InputError(f"{path}: reading {unknown[0]!r} is none of {', '.join(READINGS)}")
+    if probes_of(points).empty:
+        raise InputError(f"{path}: no row of this model with reading 'probe'; run the evaluate stage again")
+    twice = points.duplicated(KEYS)
+    if twice.any():
+        layer = points.loc[twice, "layer"].iloc[0]
+        raise InputError(f"{path}: two rows for one curve point (layer {layer:g}); run the evaluate stage again")
+    counts = pd.concat([points, all_points.iloc[:1]])[["total", "NoAns_total"]].fillna(0)
+    if len(counts.drop_duplicates()) > 1:
+        raise InputError(
+            f"{path}: total or NoAns_total differs between rows or from the first model's: they were scored on "
+            "different questions; run the evaluate stage again"
+        )
