@@ -3,13 +3,11 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 
-from stages.qa.files import map_tensors, read_json, refuses_damage, write_json, write_tensors
-from stages.qa.probing.readouts import Readout
-from stages.qa.scratch import filled
+from stages.qa.files import read_json, read_tensors, refuses_damage, write_json, write_tensors
+from stages.qa.readings import Reading, read_readings
 
 
 @dataclass(frozen=True)
@@ -29,15 +27,6 @@ def null_probability(spans: Spans, reading: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What gave a row of answers."""
-
-    kind: Literal["probe", "head", "gold"]  # head: the checkpoint's own; gold: the true spans, the protocol's ceiling
-    layer: int  # the last one for head and gold
-    readout: Readout | None  # of a probe
-
-
-@dataclass(frozen=True)
 class Texts:
     """The text of every reading and question. Readings agree on most of them: each is kept once."""
 
@@ -47,7 +36,8 @@ class Texts:
     @classmethod
     def of(cls, questions: Iterable[Sequence[str]], size: tuple[int, int]) -> "Texts":
         """From the texts of all readings for one question after the other; size: (readings, questions)."""
-        places, unique = filled(size, 0, np.int32), dict[str, int]()
+        places = np.zeros(size, np.int32)
+        unique: dict[str, int] = {}
         for question, texts in enumerate(questions):
             places[:, question] = [unique.setdefault(text, len(unique)) for text in texts]
         return cls(places, list(unique))
@@ -104,35 +94,27 @@ def save_answers(folder: Path, answers: Answers) -> None:
         "null_threshold": answers.null_threshold,
     }
     write_json(folder / "answers.json", header)
-    written = set()
+    first_rows: dict[str, int] = {}
     for row, reading in enumerate(answers.readings):
-        place = _official_place(reading)
-        if place not in written:
-            written.add(place)
-            write_json(folder / f"{place}.json", answers.final(row))
-            write_json(folder / f"{place}_null_probability.json", answers.null_probabilities(row))
-
-
-def read_readings(header: dict[str, Any]) -> list[Reading]:
-    """The readings of a written header."""
-    return [
-        Reading(row["kind"], row["layer"], None if row["readout"] is None else Readout(**row["readout"]))
-        for row in header["readings"]
-    ]
+        first_rows.setdefault(_official_place(reading), row)
+    for place, row in first_rows.items():
+        write_json(folder / f"{place}.json", answers.final(row))
+        write_json(folder / f"{place}_null_probability.json", answers.null_probabilities(row))
 
 
 def _official_place(reading: Reading) -> str:
     if reading.readout is None:
         return reading.kind
     epoch = reading.readout.epoch
-    return f"{'optimum' if epoch is None else f'epoch_{epoch}'}/layer_{reading.layer:02d}"
+    folder = "optimum" if epoch is None else f"epoch_{epoch}"
+    return f"{folder}/layer_{reading.layer:02d}"
 
 
 @refuses_damage
 def load_answers(folder: Path) -> Answers:
     """Read what `save_answers` wrote; IntegrityError names the file that is damaged."""
     header = read_json(folder / "answers.json")
-    tensors = map_tensors(folder / "answers.safetensors")
+    tensors = read_tensors(folder / "answers.safetensors")
     if tensors["text"].size and not 0 <= tensors["text"].min() <= tensors["text"].max() < len(header["texts"]):
         raise IndexError("texts are missing")
     return Answers(
