@@ -2,7 +2,7 @@
 
     python -m examples.layer_curve sentence-transformers/all-MiniLM-L6-v2 data/sample/train.json data/sample/dev.json
 
-Values that are not given here are those of params.yaml.
+Values that are not given here are those of params.yaml and method.yaml.
 """
 
 import sys
@@ -13,17 +13,18 @@ from transformers import AutoModel, AutoTokenizer
 
 from stages.qa.checks.controls import evenly_spread
 from stages.qa.checks.examination import Sample, examine
-from stages.qa.checks.transfer import headline_weights
 from stages.qa.config import load_params
 from stages.qa.data.squad import read_squad
 from stages.qa.encoding.features import Features
 from stages.qa.notebook import encoder_of, layer_curve
 from stages.qa.probing.probes import train_probes
+from stages.qa.probing.readouts import headline_weights
 
 
 def main(name: str, train_file: str, dev_file: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Print the curve of the model `name` (of the hub, or a folder), then its controls; return both."""
-    params = load_params(Path(__file__).parents[1] / "params.yaml")
+    root = Path(__file__).parents[1]
+    params = load_params(root / "params.yaml", root / "method.yaml")
     window_settings = params.windows.model_dump()
 
     # 1. A model, and questions.
@@ -42,8 +43,7 @@ def main(name: str, train_file: str, dev_file: str) -> tuple[pd.DataFrame, pd.Da
     sample = Sample(evenly_spread(train, 60), evenly_spread(dev, 40), window_settings)
     features = Features(encoder, sample.windows(encoder, train), gib=probe.feature_memory_gib)
     weights = headline_weights(train_probes(features, probe), "adamw")
-    frames = examine(encoder, sample, weights, {}, probe=probe, settings=params.examine)
-    controls = frames["controls"]
+    controls = examine(encoder, sample, weights, model=name, probe=probe, settings=params.examine)["controls"]
     print(controls.pivot(index="layer", columns="control", values="forced_f1").round(1).to_string())
     return curve, controls
 

@@ -8,7 +8,8 @@
     train, dev = read_squad("train.json", purpose="train"), read_squad("dev.json", purpose="score")
     layer_curve(encoder, train, dev, window_settings=..., probe=..., protocol=...)
 
-The other modules are called alike: `examination.examine` for controls, `comparison.compare` for two encoders.
+The other modules are called in the same way: `examine` and `compare` of checks.examination, for controls and for two
+encoders.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,6 @@ import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from stages.qa.answering.answering import answer
-from stages.qa.config import Probe, Protocol
 from stages.qa.data.squad import Example
 from stages.qa.data.windows import make_windows
 from stages.qa.encoding.encoder import Encoder
@@ -25,6 +25,7 @@ from stages.qa.encoding.features import Features
 from stages.qa.errors import InputError
 from stages.qa.probing.probes import train_probes
 from stages.qa.scoring.curves import curve_points
+from stages.qa.sections import Probe, Protocol
 
 
 def encoder_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, *, name: str = "encoder") -> Encoder:

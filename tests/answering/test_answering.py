@@ -1,25 +1,22 @@
 """Answers from logits to text: the gold reading is the protocol's ceiling, and wordpieces are joined as of old."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from stages.qa import scratch
-from stages.qa.answering import spans
 from stages.qa.answering.answering import answer, joined_wordpieces
 from stages.qa.answering.answers import Spans, load_answers, save_answers
-from stages.qa.config import Protocol
 from stages.qa.data.squad import Answer, Example
 from stages.qa.data.windows import Windows, make_windows
 from stages.qa.encoding.encoder import Encoder, load_encoder
 from stages.qa.errors import InputError, NumericsError
 from stages.qa.files import read_json
 from stages.qa.metric import official_metrics
-from stages.qa.probing.readouts import Probes, Readout
-from stages.qa.scoring.question_scores import save_question_scores, score_questions
+from stages.qa.probing.readouts import Probes
+from stages.qa.readings import Readout
+from stages.qa.sections import Protocol
 from tests.tiny_models import make_tiny
 
 SLICE = Protocol(
@@ -99,25 +96,6 @@ def test_every_text_is_that_of_its_span(encoder: Encoder) -> None:
                 joined = " ".join(encoder.tokenizer.convert_ids_to_tokens(ids)).replace(" ##", "")
                 expected = joined if name == "joined" else example.context[start:end]
                 assert answers.texts[row][column] == ("" if example.id == "f" else expected)
-
-
-def test_many_questions_are_answered_as_few(encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In several blocks, and with arrays in files: what one block in memory gives, as bytes."""
-    examples = [*EXAMPLES, question("f", "\u200d", None), *(replace(e, id=f"{e.id}2") for e in EXAMPLES)]
-    windows = windowed(encoder, examples)
-    assert len(windows) > len(examples)
-    probes = Probes([Readout("adamw", 1, 0.1, 0)], np.ones((1, encoder.layers, encoder.hidden, 2), dtype=np.float32))
-    for folder, block, small in ("few", 1000, 2**22), ("many", 2, 0):
-        monkeypatch.setattr(spans, "BLOCK", block)
-        monkeypatch.setattr(scratch, "SMALL", small)
-        for name, answers in answer(encoder, examples, windows, probes, {"slice": SLICE, "joined": JOINED}):
-            save_answers(tmp_path / folder / name, answers)
-            scored = score_questions(examples, load_answers(tmp_path / folder / name))
-            save_question_scores(tmp_path / folder / name, scored)
-    files = sorted(path.relative_to(tmp_path / "few") for path in (tmp_path / "few").rglob("*") if path.is_file())
-    assert len(files) > 10
-    for file in files:
-        assert (tmp_path / "few" / file).read_bytes() == (tmp_path / "many" / file).read_bytes(), file
 
 
 def test_the_epochs_that_are_read() -> None:

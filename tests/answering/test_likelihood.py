@@ -10,7 +10,8 @@ from stages.qa.answering.likelihood import GoldLikelihood, gold_tokens
 from stages.qa.data.squad import Answer, Example
 from stages.qa.data.windows import IGNORED, Windows, make_windows
 from stages.qa.encoding.encoder import load_encoder
-from stages.qa.probing.readouts import Probes, Readout
+from stages.qa.probing.readouts import Probes
+from stages.qa.readings import Readout
 from tests.answering.test_answering import SLICE
 from tests.conftest import CPU, TinyModel
 
@@ -31,6 +32,12 @@ EXAMPLES = [
 ]
 
 
+def gold_of(windows: Windows, examples: list[Example]) -> list[tuple[list[int], list[int]]]:
+    """First and last gold tokens of each window, without what fills up the array."""
+    golds = gold_tokens(windows, examples)
+    return [tuple([t for t in window[:, side].tolist() if t != IGNORED] for side in (0, 1)) for window in golds]
+
+
 @pytest.fixture(scope="module")
 def windows(tiny_model: TinyModel) -> Windows:
     encoder = load_encoder(tiny_model("bert"), device=CPU)
@@ -43,12 +50,12 @@ def test_one_answer_gives_the_targets_of_training(tiny_model: TinyModel, sample:
     first = [Example(e.id, e.question, e.context, e.answers[:1], e.is_impossible, 0, 0, "") for e in examples]
     windows = make_windows(first, tokenizer, max_seq_length=50, doc_stride=12, max_query_length=20)
     assert np.bincount(windows.examples).max() > 3
-    for (starts, ends), target in zip(gold_tokens(windows, first), windows.targets.tolist(), strict=True):
+    for (starts, ends), target in zip(gold_of(windows, first), windows.targets.tolist(), strict=True):
         assert ([*starts, *ends] or [IGNORED, IGNORED]) == target
 
 
 def test_several_answers(windows: Windows) -> None:
-    golds = gold_tokens(windows, EXAMPLES)
+    golds = gold_of(windows, EXAMPLES)
     rows = [np.flatnonzero(windows.examples == i).tolist() for i in range(len(EXAMPLES))]
     offsets = windows.offsets
 
@@ -71,7 +78,7 @@ def test_the_sum_over_golds_and_the_mean_over_windows(windows: Windows) -> None:
     for rows in (np.arange(half, len(windows)), np.arange(half)[::-1].copy()):
         packed = [logits[:, windows.starts[row] : windows.starts[row + 1]] for row in rows]
         likelihood.read(rows, torch.cat(packed, dim=1))
-    golds = gold_tokens(windows, EXAMPLES)
+    golds = gold_of(windows, EXAMPLES)
     for question_row in range(len(EXAMPLES)):
         for side in (0, 1):
             values = []
@@ -87,7 +94,7 @@ def test_without_labels_or_tokens_there_is_none(windows: Windows, tiny_model: Ti
     blank = Example("b", "Who?", "Ann won.", (Answer("", 0),), False, article=0, paragraph=0, title="")
     tokenizer = load_encoder(tiny_model("bert"), device=CPU).tokenizer
     own = make_windows([hidden, blank], tokenizer, max_seq_length=40, doc_stride=10, max_query_length=10)
-    assert gold_tokens(own, [hidden, blank]) == [([], []), ([], [])]
+    assert gold_of(own, [hidden, blank]) == [([], []), ([], [])]
     likelihood = GoldLikelihood(own, [hidden, blank], 1)
     likelihood.read(np.arange(2), torch.zeros(1, int(own.starts[-1]), 2))
     assert np.isnan(likelihood.of_questions()).all()
@@ -114,7 +121,7 @@ def test_real_dev_questions(squad_dev: list[Example], tiny_model: TinyModel) -> 
     tokenizer = load_encoder(tiny_model("bert"), device=CPU).tokenizer
     windows = make_windows(examples, tokenizer, max_seq_length=128, doc_stride=32, max_query_length=32)
     several = 0
-    for (starts, ends), (first, last) in zip(gold_tokens(windows, examples), windows.targets.tolist(), strict=True):
+    for (starts, ends), (first, last) in zip(gold_of(windows, examples), windows.targets.tolist(), strict=True):
         if first > 0:
             assert first in starts
             assert last in ends

@@ -8,17 +8,22 @@ import numpy as np
 import pytest
 import torch
 
-from stages.qa.checks.controls import evenly_spread, retargeted, shuffled_questions, without_questions
+from stages.qa.checks.controls import (
+    evenly_spread,
+    random_spans,
+    retargeted,
+    shuffled_questions,
+    with_answers,
+    without_questions,
+)
 from stages.qa.checks.examination import Sample, examine
 from stages.qa.checks.position import fit_position
-from stages.qa.config import Probe
 from stages.qa.data.squad import Answer, Example
 from stages.qa.data.windows import NO_ANSWER, Windows, make_windows
 from stages.qa.encoding.encoder import Encoder, load_encoder
 from stages.qa.encoding.features import Features
 from stages.qa.errors import InputError
-from stages.qa.probing.random_spans import random_spans, with_answers
-from stages.qa.probing_sections import Examine
+from stages.qa.sections import Examine, Probe
 from tests.conftest import CPU, TinyModel
 
 STRIDE = 16
@@ -198,7 +203,7 @@ def test_a_planted_direction_is_found_and_controls_stay_at_the_floor(encoder: En
     model = load_encoder_copy(encoder, forward)
     sample = Sample(planted(encoder, 160, 0), planted(encoder, 100, 1), WINDOWS)
     weights = np.zeros((encoder.layers, encoder.hidden, 2), dtype=np.float32)
-    frame = examine(model, sample, weights, {}, probe=PROBE, settings=EXAMINE)["controls"]
+    frame = examine(model, sample, weights, model="planted", probe=PROBE, settings=EXAMINE)["controls"]
     f1 = frame.pivot(index="control", columns="layer", values="forced_f1")
     nll = frame.pivot(index="control", columns="layer", values="nll")
     selectivity = frame.pivot(index="control", columns="layer", values="selectivity")

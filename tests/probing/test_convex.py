@@ -9,12 +9,13 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp
 from sklearn.linear_model import LogisticRegression
 
-from stages.qa.config import Convex
 from stages.qa.encoding.features import Batch
 from stages.qa.errors import NumericsError
 from stages.qa.probing.convex import feature_scale, fit, fit_optimum
+from stages.qa.sections import Convex
 
 LAYERS, HIDDEN = 2, 6
+SETTINGS = Convex(l2=[1e-4, 1e-1, 10.0], held_out=0.2, gap=1e-4, max_passes=300, allow_missed_gap=False)
 
 
 class Given:
@@ -64,7 +65,8 @@ def test_fit_equals_scipy_and_its_certificate_holds() -> None:
     np.testing.assert_allclose(scale.numpy(), stacked.astype(float).std(1), rtol=1e-6)
     l2 = torch.tensor([1e-3, 1e-1], dtype=torch.float64)
     zero = torch.zeros(LAYERS, HIDDEN, 2, 2)
-    rough, fine = (fit(given, np.arange(60), scale, l2, zero, gap=gap, max_passes=300) for gap in (1e-2, 1e-5))
+    rough = fit(given, np.arange(60), scale, l2, zero, SETTINGS.model_copy(update={"gap": 1e-2}))
+    fine = fit(given, np.arange(60), scale, l2, zero, SETTINGS.model_copy(update={"gap": 1e-5}))
     assert rough.passes < fine.passes < 300
     for layer in range(LAYERS):
         for side in range(2):
@@ -86,15 +88,13 @@ def test_windows_of_two_tokens_are_logistic_regression() -> None:
     given.targets %= 2
     scale = torch.ones(LAYERS, HIDDEN, dtype=torch.float64)
     l2 = torch.tensor([0.05], dtype=torch.float64)
-    found = fit(given, np.arange(60), scale, l2, torch.zeros(LAYERS, HIDDEN, 2, 1), gap=1e-8, max_passes=500)
+    exact = SETTINGS.model_copy(update={"gap": 1e-8, "max_passes": 500})
+    found = fit(given, np.arange(60), scale, l2, torch.zeros(LAYERS, HIDDEN, 2, 1), exact)
     for layer in range(LAYERS):
         difference = np.stack([states[layer, 1] - states[layer, 0] for states in given.states]).astype(np.float32)
         judge = LogisticRegression(C=1 / (0.05 * 60), fit_intercept=False, tol=1e-10, max_iter=10000)
         judge.fit(difference, given.targets[:, 0])
         np.testing.assert_allclose(found.weights[layer, :, 0, 0], judge.coef_[0], rtol=0, atol=1e-3)
-
-
-SETTINGS = Convex(l2=[1e-4, 1e-1, 10.0], held_out=0.2, gap=1e-4, max_passes=300, allow_missed_gap=False)
 
 
 def test_strength_is_chosen_on_held_out_articles() -> None:

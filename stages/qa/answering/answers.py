@@ -6,10 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.qa.files import map_tensors, read_json, refuses_damage, write_json, write_tensors
-from stages.qa.readings import Reading as Reading
-from stages.qa.readings import read_readings as read_readings
-from stages.qa.scratch import filled
+from stages.qa.files import read_json, read_tensors, refuses_damage, write_json, write_tensors
+from stages.qa.readings import Reading, read_readings
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,8 @@ class Texts:
     @classmethod
     def of(cls, questions: Iterable[Sequence[str]], size: tuple[int, int]) -> "Texts":
         """From the texts of all readings for one question after the other; size: (readings, questions)."""
-        places, unique = filled(size, 0, np.int32), dict[str, int]()
+        places = np.zeros(size, np.int32)
+        unique: dict[str, int] = {}
         for question, texts in enumerate(questions):
             places[:, question] = [unique.setdefault(text, len(unique)) for text in texts]
         return cls(places, list(unique))
@@ -95,27 +94,27 @@ def save_answers(folder: Path, answers: Answers) -> None:
         "null_threshold": answers.null_threshold,
     }
     write_json(folder / "answers.json", header)
-    written = set()
+    first_rows: dict[str, int] = {}
     for row, reading in enumerate(answers.readings):
-        place = _official_place(reading)
-        if place not in written:
-            written.add(place)
-            write_json(folder / f"{place}.json", answers.final(row))
-            write_json(folder / f"{place}_null_probability.json", answers.null_probabilities(row))
+        first_rows.setdefault(_official_place(reading), row)
+    for place, row in first_rows.items():
+        write_json(folder / f"{place}.json", answers.final(row))
+        write_json(folder / f"{place}_null_probability.json", answers.null_probabilities(row))
 
 
 def _official_place(reading: Reading) -> str:
     if reading.readout is None:
         return reading.kind
     epoch = reading.readout.epoch
-    return f"{'optimum' if epoch is None else f'epoch_{epoch}'}/layer_{reading.layer:02d}"
+    folder = "optimum" if epoch is None else f"epoch_{epoch}"
+    return f"{folder}/layer_{reading.layer:02d}"
 
 
 @refuses_damage
 def load_answers(folder: Path) -> Answers:
     """Read what `save_answers` wrote; IntegrityError names the file that is damaged."""
     header = read_json(folder / "answers.json")
-    tensors = map_tensors(folder / "answers.safetensors")
+    tensors = read_tensors(folder / "answers.safetensors")
     if tensors["text"].size and not 0 <= tensors["text"].min() <= tensors["text"].max() < len(header["texts"]):
         raise IndexError("texts are missing")
     return Answers(

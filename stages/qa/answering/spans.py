@@ -1,6 +1,7 @@
 """Start and end logits as answers: the best span of each window, and one answer for each question."""
 
 import unicodedata
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -10,10 +11,8 @@ from torch.nn.functional import max_pool1d, pad
 
 from stages.qa.answering.answers import Spans
 from stages.qa.data.windows import Windows
-from stages.qa.scratch import filled
 
 Merge = Literal["official", "highest"]
-BLOCK = 1000  # questions whose windows are merged at once
 
 
 def best_spans(start: Tensor, end: Tensor, *, max_answer_tokens: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -34,12 +33,18 @@ def best_spans(start: Tensor, end: Tensor, *, max_answer_tokens: int) -> tuple[T
     return first.reshape(shape), last.reshape(shape), score.reshape(shape)
 
 
+def question_rows(windows: Windows, questions: int) -> list[slice]:
+    """The rows of each question's windows, which are neighbours."""
+    bounds = np.searchsorted(windows.examples, np.arange(questions + 1))
+    return [slice(first, end) for first, end in pairwise(bounds.tolist())]
+
+
 class SpanReader:
     """Reads packed logits window by window, and then merges the windows of each question by its index.
 
     `merge` "official", as in BERT's own evaluation: the best span of all windows stands against the lowest null score.
     "highest", as in the original study: each window answers or does not, and the window with the highest score decides,
-    the first of equals. (The original took neighbouring windows with equal question text for one question; on its data
+    the first of equals. (The original took neighbouring windows with equal question text for one question. On its data
     that never joins two questions, so windows are told apart by question here too.)
     """
 
@@ -47,23 +52,24 @@ class SpanReader:
         self.windows = windows
         self.merge = merge
         self.max_answer_tokens = max_answer_tokens
-        count = len(windows)
-        self.tokens = filled((readings, count, 2), 0, np.int32)  # of the window's best span
-        self.score = filled((readings, count), -np.inf, np.float32)
-        self.null_score = filled((readings, count), np.inf, np.float32)
+        size = readings, len(windows)
+        self.tokens = np.zeros((*size, 2), np.int32)  # of the window's best span
+        self.score = np.full(size, -np.inf, np.float32)
+        self.null_score = np.full(size, np.inf, np.float32)
         self.arrays = self.tokens, self.score, self.null_score
 
     def read(self, rows: np.ndarray, logits: Tensor) -> None:
-        """logits (readings, tokens, 2): start and end logits of the windows `rows`, packed in their order."""
-        lengths = torch.from_numpy(self.windows.lengths[rows])
-        context = torch.from_numpy(self.windows.context[rows]).to(logits.device)
-        position = torch.arange(int(lengths.max()))
-        real = (position < lengths[:, None]).to(logits.device)
-        inside = (position.to(logits.device) >= context[:, :1]) & (position.to(logits.device) < context[:, 1:])
+        """Find the best spans of the windows `rows`; logits (readings, tokens, 2) hold them one after the other."""
+        device = logits.device
+        lengths = torch.from_numpy(self.windows.lengths[rows]).to(device)
+        first_of_context, end_of_context = torch.from_numpy(self.windows.context[rows]).to(device)[..., None].unbind(1)
+        position = torch.arange(int(lengths.max()), device=device)
+        real = position < lengths[:, None]  # (windows, positions)
         padded = logits.new_full((len(logits), *real.shape, 2), -torch.inf)
         padded[:, real] = logits
         null_score = padded[:, :, 0].sum(-1)
-        padded = padded.masked_fill(~inside[None, :, :, None], -torch.inf)
+        in_context = (position >= first_of_context) & (position < end_of_context)
+        padded = padded.masked_fill(~in_context[..., None], -torch.inf)
         first, last, score = best_spans(padded[..., 0], padded[..., 1], max_answer_tokens=self.max_answer_tokens)
         self.tokens[:, rows] = torch.stack([first, last], dim=-1).cpu().numpy()
         self.score[:, rows] = score.cpu().numpy()
@@ -71,46 +77,29 @@ class SpanReader:
 
     def spans(self, contexts: list[str]) -> Spans:
         """One span for each question; `contexts` are the questions' contexts, in the order of the questions."""
-        size = len(self.score), len(contexts)
-        found = Spans(
-            chars=filled((*size, 2), -1, np.int32),
-            tokens=filled((*size, 2), 0, np.int64),
-            score=filled(size, -np.inf, np.float32),
-            null_score=filled(size, np.inf, np.float32),
+        official = self.merge == "official"
+        rank = self.score if official else np.maximum(self.score, self.null_score)
+        readings, size = np.arange(len(rank)), (len(rank), len(contexts))
+        result = Spans(
+            chars=np.full((*size, 2), -1, np.int32),
+            tokens=np.zeros((*size, 2), np.int64),
+            score=np.full(size, -np.inf, np.float32),
+            null_score=np.full(size, np.inf, np.float32),
         )
-        for first in range(0, len(contexts), BLOCK):
-            self._merge(contexts[first : first + BLOCK], first, found)
-        return found
-
-    def _merge(self, contexts: list[str], first: int, found: Spans) -> None:
-        """Fill in the spans of the questions from `first` on, whose contexts these are."""
-        questions = slice(first, first + len(contexts))
-        begin, end = np.searchsorted(self.windows.examples, [questions.start, questions.stop])
-        owner = self.windows.examples[begin:end] - first
-        score, null_score = self.score[:, begin:end], self.null_score[:, begin:end]
-        rank = score if self.merge == "official" else np.maximum(score, null_score)
-        best_window = np.zeros((len(score), len(contexts)), dtype=np.int64)  # counted from `begin`
-        best_window[:] = np.flatnonzero(np.diff(owner, prepend=-1))
-        best_rank = np.full(best_window.shape, -np.inf, dtype=np.float32)
-        lowest_null = np.full(best_window.shape, np.inf, dtype=np.float32)
-        for window, question in enumerate(owner):
-            better = rank[:, window] > best_rank[:, question]
-            best_window[better, question] = window
-            best_rank[better, question] = rank[better, window]
-            lowest_null[:, question] = np.minimum(lowest_null[:, question], null_score[:, window])
-        found.score[:, questions] = np.take_along_axis(score, best_window, axis=1)
-        found.null_score[:, questions] = (
-            lowest_null if self.merge == "official" else np.take_along_axis(null_score, best_window, axis=1)
-        )
-        there = found.score[:, questions] > -np.inf
-        tokens = np.take_along_axis(self.tokens[:, begin:end], best_window[:, :, None], axis=1) * there[:, :, None]
-        tokens = tokens + self.windows.starts[begin + best_window][:, :, None]
-        offsets = self.windows.offsets
-        chars = np.stack([offsets[tokens[..., 0], 0], offsets[tokens[..., 1], 1]], axis=-1)
-        chars[~there] = -1
-        for question, context in enumerate(contexts):
-            chars[:, question, 1] = [_over_marks(context, end) for end in chars[:, question, 1].tolist()]
-        found.chars[:, questions], found.tokens[:, questions] = chars, tokens
+        offsets, starts = self.windows.offsets, self.windows.starts
+        for question, rows in enumerate(question_rows(self.windows, len(contexts))):
+            window = rows.start + rank[:, rows].argmax(axis=1)  # of each reading: the first of the best
+            lowest = self.null_score[:, rows].min(axis=1)
+            score = self.score[readings, window]
+            there = score[:, None] > -np.inf  # false where the context has no token
+            tokens = starts[window][:, None] + np.where(there, self.tokens[readings, window], 0)
+            ends = [_over_marks(contexts[question], end) for end in offsets[tokens[:, 1], 1].tolist()]
+            chars = np.stack([offsets[tokens[:, 0], 0], ends], axis=1)
+            result.score[:, question] = score
+            result.null_score[:, question] = lowest if official else self.null_score[readings, window]
+            result.tokens[:, question] = tokens
+            result.chars[:, question] = np.where(there, chars, -1)
+        return result
 
 
 def _over_marks(context: str, end: int) -> int:
@@ -118,3 +107,8 @@ def _over_marks(context: str, end: int) -> int:
     while 0 < end < len(context) and unicodedata.combining(context[end]):
         end += 1
     return end
+
+
+def sliced(context: str, chars: np.ndarray) -> list[str]:
+    """The characters of each of some spans, chars (spans, 2); "" for a span that is nowhere."""
+    return [context[first:end] if first >= 0 else "" for first, end in chars.tolist()]

@@ -1,37 +1,29 @@
-"""What is measured on a bounded sample of questions, to stay cheap: controls, mixes, networks, probes across layers."""
+"""What is measured on a bounded sample of questions, to stay cheap: one encoder alone, and one beside another."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import cast
 
 import numpy as np
 import pandas as pd
 
-from stages.qa.checks.controls import retargeted, shuffled_questions, without_questions
-from stages.qa.checks.frames import (
-    MIXING,
-    MLP,
+from stages.qa.checks.controls import (
     TASK,
-    control_frame,
-    mixing_frame,
-    mlp_frame,
-    similarity_frame,
-    transfer_frame,
+    control_rows,
+    random_spans,
+    retargeted,
+    shuffled_questions,
+    with_answers,
+    without_questions,
 )
-from stages.qa.checks.judging import Judge, Scorer, linear_scorer, module_scorer, show
+from stages.qa.checks.judging import Judge, linear_scorer, read_windows, transfer_rows, transfer_scorer
 from stages.qa.checks.position import fit_position
-from stages.qa.checks.similarity import TokenSample, cka_matrix
-from stages.qa.checks.transfer import transfer_scorer
-from stages.qa.config import Probe
+from stages.qa.checks.similarity import TokenSample, cka_matrix, similarity_rows
 from stages.qa.data.squad import Example
 from stages.qa.data.windows import Windows, make_windows
 from stages.qa.encoding.encoder import Encoder
 from stages.qa.encoding.features import Features
-from stages.qa.probing.learners import SpanModule
-from stages.qa.probing.mixing import ScalarMixes
 from stages.qa.probing.probes import train_probes
-from stages.qa.probing.random_spans import random_spans, with_answers
-from stages.qa.probing_sections import Examine
+from stages.qa.sections import Examine, Probe
 
 
 @dataclass(frozen=True)
@@ -48,85 +40,106 @@ class Sample:
 
 
 def examine(
+    encoder: Encoder, sample: Sample, weights: np.ndarray, *, model: str, probe: Probe, settings: Examine
+) -> dict[str, pd.DataFrame]:
+    """Train the controls on the sampled training questions; judge them and the probes on the sampled dev questions.
+
+    weights (layers, hidden, 2) are the probes of the encoder. Returns the tables "controls", "transfer" and
+    "similarity", which call it `model`. The encoder runs three times over the sample: as it is, with questions
+    shuffled, and without questions.
+    """
+    windows = sample.windows(encoder, sample.dev)
+    transfer = Judge(transfer_scorer(weights, encoder), sample.dev, windows, settings.max_answer_tokens)
+    tokens = TokenSample(windows, settings.cka_tokens)
+    judges = _controls_of_same_states(encoder, sample, windows, probe=probe, settings=settings)
+    read_windows(encoder, windows, [transfer, *judges.values(), tokens])
+    judges |= _controls_of_other_inputs(encoder, sample, probe=probe, settings=settings)
+    judged = {name: judge.judged() for name, judge in judges.items()}
+    controls = {"controls": _six_digits(control_rows(model, judged, len(sample.train)))}
+    return controls | _tables_of_layers(model, model, transfer, len(weights), tokens, tokens)
+
+
+def compare(
     encoder: Encoder,
+    base: Encoder,
     sample: Sample,
     weights: np.ndarray,
-    modules: Mapping[str, SpanModule],
     *,
-    probe: Probe,
+    model: str,
+    other: str,
     settings: Examine,
 ) -> dict[str, pd.DataFrame]:
-    """Train the controls on the sampled training questions; judge them and all else on the sampled dev questions.
+    """What fine-tuning moved: the layers of `encoder` against those of `base`, on the sampled dev questions.
 
-    weights (layers, hidden, 2): the probes of the encoder; modules: what learned beside them. Returns the frames
-    "controls", "mixing", "mlp" (without rows if that was not trained), "transfer" and "similarity". The encoder runs
-    three times over the sample: as it is, with questions shuffled, and without questions.
+    weights (probes, hidden, 2) are the probes of `base`, read on the layers of `encoder`. Returns the tables "transfer"
+    and "similarity", which call the encoders `model` and `other`. InputError if the encoders do not cut the questions
+    into the same tokens, or if the probes are of another width.
     """
-    name, layers = encoder.name, len(weights)
     windows = sample.windows(encoder, sample.dev)
-    scorers: dict[str, Scorer] = {"linear": transfer_scorer(weights, encoder)}
-    scorers |= {key: module_scorer(module) for key, module in modules.items()}
-    others = {key: Judge(scorer, sample.dev, windows, settings.max_answer_tokens) for key, scorer in scorers.items()}
+    transfer = Judge(transfer_scorer(weights, encoder), sample.dev, windows, settings.max_answer_tokens)
     tokens = TokenSample(windows, settings.cka_tokens)
+    read_windows(encoder, windows, [transfer, tokens])
+    base_windows = sample.windows(base, sample.dev)
+    base_tokens = TokenSample(base_windows, settings.cka_tokens)
+    read_windows(base, base_windows, [base_tokens])
+    return _tables_of_layers(model, other, transfer, len(weights), tokens, base_tokens)
 
-    own = same_states_controls(encoder, sample, windows, probe=probe, settings=settings)
-    show(encoder, windows, [*others.values(), *own.values(), tokens])
-    own |= other_inputs_controls(encoder, sample, probe=probe, settings=settings)
 
-    judged = {key: judge.judged() for key, judge in others.items()}
-    transfer, states = transfer_frame(judged["linear"], layers, other=name), tokens.states()
-    frames = {
-        "controls": control_frame({key: judge.judged() for key, judge in own.items()}, len(sample.train)),
-        "transfer": transfer,
-        "similarity": similarity_frame(cka_matrix(states, states), other=name, tokens=states.shape[1]),
-        "mixing": pd.DataFrame(columns=MIXING),
-        "mlp": pd.DataFrame(columns=MLP),
+def _tables_of_layers(
+    model: str, other: str, transfer: Judge, probes: int, tokens: TokenSample, other_tokens: TokenSample
+) -> dict[str, pd.DataFrame]:
+    """The tables "transfer" and "similarity": layers of `model` against probes and layers of `other`."""
+    states = tokens.states()
+    cka = cka_matrix(states, other_tokens.states())
+    return {
+        "transfer": _six_digits(transfer_rows(model, transfer.judged(), probes, probes_of=other)),
+        "similarity": _six_digits(similarity_rows(model, cka, other=other, tokens=states.shape[1])),
     }
-    if "mixing" in modules:
-        shares = cast(ScalarMixes, modules["mixing"]).weights()[-1].detach().cpu().numpy()
-        frames["mixing"] = mixing_frame(judged["mixing"], shares)
-    if "mlp" in modules:
-        frames["mlp"] = mlp_frame(judged["mlp"], transfer)
-    return frames
 
 
-def same_states_controls(
+def _controls_of_same_states(
     encoder: Encoder, sample: Sample, windows: Windows, *, probe: Probe, settings: Examine
 ) -> dict[str, Judge]:
     """The task, random spans and position alone, trained, and ready to read `windows`, those of the dev questions."""
     stride, longest = sample.window_settings["doc_stride"], settings.max_answer_tokens
     training = sample.windows(encoder, sample.train)
-    targets, _ = random_spans(training, doc_stride=stride, seed=settings.seed)
     features = Features(encoder, training, gib=probe.feature_memory_gib)
     task = linear_scorer(_trained(features, probe, settings))
-    random = linear_scorer(_trained(retargeted(features, targets), probe, settings))
     position = fit_position(training)
+    random_targets, _ = random_spans(training, doc_stride=stride, seed=settings.seed)
+    random = linear_scorer(_trained(retargeted(features, random_targets), probe, settings))
     dev_targets, chars = random_spans(windows, doc_stride=stride, seed=settings.seed)
+    random_dev, random_windows = with_answers(sample.dev, chars), replace(windows, targets=dev_targets)
     return {
         TASK: Judge(task, sample.dev, windows, longest),
-        "random_spans": Judge(random, with_answers(sample.dev, chars), replace(windows, targets=dev_targets), longest),
+        "random_spans": Judge(random, random_dev, random_windows, longest),
         "position_only": Judge(lambda chunk: position.logits(windows, chunk.rows), sample.dev, windows, longest),
     }
 
 
-def other_inputs_controls(encoder: Encoder, sample: Sample, *, probe: Probe, settings: Examine) -> dict[str, Judge]:
-    """Questions shuffled among paragraphs, and no questions: trained and shown the dev questions."""
-    judges = {}
-    parts = sample.train, sample.dev
-    changed = {
-        "shuffled_question": [shuffled_questions(part, seed=settings.seed) for part in parts],
-        "no_question": [without_questions(part) for part in parts],
+def _controls_of_other_inputs(encoder: Encoder, sample: Sample, *, probe: Probe, settings: Examine) -> dict[str, Judge]:
+    """Questions shuffled among paragraphs, and no questions: trained, and judged on the dev questions."""
+    inputs = {
+        "shuffled_question": [shuffled_questions(part, seed=settings.seed) for part in (sample.train, sample.dev)],
+        "no_question": [without_questions(part) for part in (sample.train, sample.dev)],
     }
-    for name, (train, dev) in changed.items():
+    judges = {}
+    for name, (train, dev) in inputs.items():
         features = Features(encoder, sample.windows(encoder, train), gib=probe.feature_memory_gib)
         windows = sample.windows(encoder, dev)
         scorer = linear_scorer(_trained(features, probe, settings))
         judges[name] = Judge(scorer, dev, windows, settings.max_answer_tokens)
-        show(encoder, windows, [judges[name]])
+        read_windows(encoder, windows, [judges[name]])
     return judges
 
 
 def _trained(features: Features, probe: Probe, settings: Examine) -> np.ndarray:
-    """A probe of every layer (layers, hidden, 2), trained as the AdamW probes are but for settings of its own."""
-    own = {"epochs": settings.epochs, "learning_rates": [settings.learning_rate], "seeds": [settings.seed]}
-    return train_probes(features, probe.model_copy(update=own)).weights[-1]
+    """A probe of every layer (layers, hidden, 2), trained by AdamW with the epochs, rate and seed of `settings`."""
+    changes = {"epochs": settings.epochs, "learning_rates": [settings.learning_rate], "seeds": [settings.seed]}
+    return train_probes(features, probe.model_copy(update=changes)).weights[-1]
+
+
+def _six_digits(table: pd.DataFrame) -> pd.DataFrame:
+    """`table` with all floats to six significant digits."""
+    floats = table.select_dtypes("float")
+    return table.assign(**{name: [float(f"{value:.6g}") for value in floats[name]] for name in floats})

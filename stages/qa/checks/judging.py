@@ -1,27 +1,28 @@
-"""Forced F1 and cross-entropy of anything that scores tokens: probes, controls, mixes, probes of another layer.
+"""Forced F1 and cross-entropy of anything that scores tokens: probes, controls, and probes of another layer.
 
-One way of reading for all, so that they compare: spans are exact slices of the context, windows of a question are
-merged as in the official evaluation, and an answer is forced.
+All are read in one way, so that they compare: spans are exact slices of the context, windows of a question are merged
+as in the official evaluation, and an answer is forced.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
-from stages.qa.answering.spans import SpanReader
+from stages.qa.answering.spans import SpanReader, sliced
 from stages.qa.data.squad import Example
 from stages.qa.data.windows import IGNORED, Windows
 from stages.qa.encoding.encoder import Chunk, Encoder, encode, pieces
-from stages.qa.errors import NumericsError
+from stages.qa.errors import InputError, NumericsError
 from stages.qa.metric import question_scores
-from stages.qa.probing.learners import SpanModule
-from stages.qa.probing.probes import token_scores, window_softmax
+from stages.qa.probing.probes import target_log_probabilities, token_scores
 from stages.qa.progress import Progress
 
 CHUNK_GIB = 0.25  # hidden states in memory at once
+TRANSFER = ["model", "probes_of", "probe_layer", "layer", "questions", "forced_f1", "nll"]
 Scorer = Callable[[Chunk], Tensor]  # -> scores (readings, tokens, 2)
 
 
@@ -46,7 +47,7 @@ class Judge:
         self.nll: list[np.ndarray] = []  # (readings, windows with a target)
 
     def __call__(self, chunk: Chunk) -> None:
-        """Read a chunk of `windows`."""
+        """Read a chunk of `windows`; NumericsError if a score is not finite."""
         logits = self.scorer(chunk)
         if not torch.isfinite(logits.sum()):
             example = self.examples[self.windows.examples[chunk.rows[0]]]
@@ -54,39 +55,42 @@ class Judge:
         if self.reader is None:
             self.reader = SpanReader(self.windows, len(logits), max_answer_tokens=self.max_answer_tokens)
         self.reader.read(chunk.rows, logits)
-        targets = torch.from_numpy(self.windows.targets[chunk.rows])
-        lengths = torch.from_numpy(self.windows.lengths[chunk.rows])
-        log_probabilities, starts = window_softmax(logits, lengths.to(logits.device))
-        valid = targets[:, 0] != IGNORED
-        rows = (starts.cpu()[:, None] + targets)[valid].to(logits.device)  # (windows, 2)
-        hit = log_probabilities[:, rows, torch.arange(2, device=logits.device)]  # (readings, windows, 2)
-        self.nll.append(-hit.mean(-1).double().cpu().numpy())
+        targets = torch.from_numpy(self.windows.targets[chunk.rows]).to(logits.device)
+        lengths = torch.from_numpy(self.windows.lengths[chunk.rows]).to(logits.device)
+        log_probabilities = target_log_probabilities(logits, lengths, targets[:, None])
+        with_target = log_probabilities[:, targets[:, 0] != IGNORED]  # (readings, windows, 2)
+        self.nll.append(-with_target.mean(-1).double().cpu().numpy())
 
     def judged(self) -> Judged:
         """The scores after all windows were read."""
         if self.reader is None:
             raise ValueError("no window has been read")
         spans = self.reader.spans([example.context for example in self.examples])
-        kept = [i for i, example in enumerate(self.examples) if example.answers]
-        golds = [self.examples[i] for i in kept]
-        f1 = []
-        for chars in spans.chars:
-            texts = {e.id: e.context[a:b] if a >= 0 else "" for e, (a, b) in zip(golds, chars[kept], strict=True)}
-            f1.append(100 * question_scores(golds, texts).f1.mean() if golds else np.nan)
+        answerable = [example for example in self.examples if example.answers]
+        texts = {
+            example.id: sliced(example.context, spans.chars[:, question])
+            for question, example in enumerate(self.examples)
+            if example.answers
+        }
         nll = np.concatenate(self.nll, axis=1)
-        return Judged(len(golds), nll.shape[1], np.array(f1), nll.mean(1))
+        f1 = np.full(len(nll), np.nan)
+        if answerable:
+            for reading in range(len(nll)):
+                scores = question_scores(answerable, {id_: of_readings[reading] for id_, of_readings in texts.items()})
+                f1[reading] = 100 * scores.f1.mean()
+        return Judged(len(answerable), nll.shape[1], f1, nll.mean(1))
 
 
 @torch.inference_mode()
-def show(encoder: Encoder, windows: Windows, watchers: Sequence[Callable[[Chunk], None]]) -> None:
-    """Run all windows through the encoder once; each of `watchers` sees every chunk of hidden states."""
+def read_windows(encoder: Encoder, windows: Windows, readers: Sequence[Callable[[Chunk], None]]) -> None:
+    """Run all windows through the encoder once; each of `readers` gets every chunk of hidden states, in float32."""
     with Progress(f"reading {encoder.name}", total=len(windows), unit="window") as progress:
         for rows in pieces(encoder, windows, np.arange(len(windows)), gib=CHUNK_GIB):
-            stored = encode(encoder, windows, rows)
-            chunk = replace(stored, states=stored.states.float())
-            for watcher in watchers:
-                watcher(chunk)
-            progress.advance(len(chunk.rows))
+            chunk = encode(encoder, windows, rows)
+            chunk = replace(chunk, states=chunk.states.float())
+            for reader in readers:
+                reader(chunk)
+            progress.advance(len(rows))
 
 
 def linear_scorer(weights: np.ndarray) -> Scorer:
@@ -95,6 +99,40 @@ def linear_scorer(weights: np.ndarray) -> Scorer:
     return lambda chunk: token_scores(chunk.states, vectors.to(chunk.states.device))
 
 
-def module_scorer(module: SpanModule) -> Scorer:
-    """All readings of a module."""
-    return lambda chunk: module(chunk.states)
+def transfer_scorer(weights: np.ndarray, encoder: Encoder) -> Scorer:
+    """Each of some probes on every layer: do layers hold the answer in the same direction?
+
+    weights (probes, hidden, 2), of this encoder or of another of the same width, are read without retraining: what a
+    probe loses off its own layer may be there in another direction. Scores (probes x layers, tokens, 2).
+    InputError if the encoder is of another width than the probes.
+    """
+    probes = len(weights)
+    if weights.shape[1] != encoder.hidden:
+        raise InputError(f"model {encoder.name}: {encoder.hidden} features, the probes are of {weights.shape[1]}")
+    vectors = torch.from_numpy(weights).permute(1, 0, 2).flatten(1)  # (hidden, probes x 2)
+
+    def scorer(chunk: Chunk) -> Tensor:
+        same_for_all_layers = vectors.to(chunk.states.device).expand(len(chunk.states), -1, -1)
+        scores = token_scores(chunk.states, same_for_all_layers).unflatten(-1, (probes, 2))
+        return scores.permute(2, 0, 1, 3).flatten(0, 1)
+
+    return scorer
+
+
+def transfer_rows(model: str, judged: Judged, probes: int, *, probes_of: str) -> pd.DataFrame:
+    """A row under TRANSFER for each layer's probe of `probes_of` and each layer of `model` that it is read on.
+
+    judged: the readings of `transfer_scorer`. forced_f1 is percent, over `questions` that have an answer; nll is nats a
+    position.
+    """
+    layers = len(judged.nll) // probes
+    columns = {
+        "model": model,
+        "probes_of": probes_of,
+        "probe_layer": np.repeat(np.arange(probes), layers),
+        "layer": np.tile(np.arange(layers), probes),
+        "questions": judged.questions,
+        "forced_f1": judged.forced_f1,
+        "nll": judged.nll,
+    }
+    return pd.DataFrame(columns, columns=TRANSFER)

@@ -10,35 +10,35 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from stages.qa.data.windows import IGNORED, Windows
-from stages.qa.probing.probes import window_softmax
+from stages.qa.probing.probes import target_log_probabilities
 
-RIDGE = 1e-4  # of half the squared norm: places hardly seen in training stay near 0
+RIDGE = 1e-4  # of half the squared norm: places that training hardly has stay near 0
 STEPS = 100
 
 
 @dataclass(frozen=True)
 class PositionScores:
-    """The fitted scores; places beyond the longest training window score as 0."""
+    """The fitted scores; places beyond the longest training window score 0."""
 
     window: Tensor  # (places, 2)
     context: Tensor  # (places + 1, 2); the last: outside the context
 
     def logits(self, windows: Windows, rows: np.ndarray) -> Tensor:
         """Scores (1, tokens, 2) of the windows `rows`, packed in their order."""
-        place, inside = _places(windows, rows)
         longest = len(self.window)
-        place = torch.where(place < longest, place, longest)
-        outside = inside >= longest
-        window = pad(self.window, (0, 0, 0, 1))[place]
-        context = self.context[torch.where(outside | (inside < 0), longest, inside)]
-        return (window + context * ~outside[:, None])[None]
+        place, inside = _places(windows, rows)
+        window = self.window[place.clamp(max=longest - 1)].masked_fill((place >= longest)[:, None], 0)
+        context = self.context[inside.clamp(max=longest)].masked_fill((inside >= longest)[:, None], 0)
+        return (window + context)[None]
 
 
 def _places(windows: Windows, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Place of each token in its window, and in the window's context (-1 outside it), (tokens,) int64."""
+    """Place of each token in its window, and in the window's context, (tokens,) int64.
+
+    Outside the context the second is -1, which as an index means the last row.
+    """
     place = np.concatenate([np.arange(windows.lengths[row]) for row in rows])
     first, end = np.repeat(windows.context[rows], windows.lengths[rows], axis=0).T
     inside = np.where((place >= first) & (place < end), place - first, -1)
@@ -51,16 +51,15 @@ def fit_position(windows: Windows) -> PositionScores:
     lengths, targets = torch.from_numpy(windows.lengths[rows]), torch.from_numpy(windows.targets[rows])
     longest = int(lengths.max())
     place, inside = _places(windows, rows)
-    inside = torch.where(inside < 0, longest, inside)
     window = torch.zeros(longest, 2, requires_grad=True)
     context = torch.zeros(longest + 1, 2, requires_grad=True)
     solver = torch.optim.LBFGS([window, context], max_iter=STEPS, line_search_fn="strong_wolfe")
 
     def objective() -> Tensor:
         solver.zero_grad()
-        log_probabilities, starts = window_softmax((window[place] + context[inside])[None], lengths)
-        hit = log_probabilities[0, (starts[:, None] + targets), torch.arange(2)]  # (windows, 2)
-        value = -hit.mean() + RIDGE / 2 * (window.square().sum() + context.square().sum())
+        logits = (window[place] + context[inside])[None]
+        loss = -target_log_probabilities(logits, lengths, targets[:, None]).mean()
+        value = loss + RIDGE / 2 * (window.square().sum() + context.square().sum())
         value.backward()
         return value
 

@@ -1,12 +1,13 @@
 """Linear centred kernel alignment (CKA) between layers: how alike two sets of hidden states of the same tokens are.
 
 CKA(X, Y) = |Y'X|^2 / (|X'X| |Y'Y|), X and Y (tokens, features) with centred columns, | | the Frobenius norm (Kornblith
-et al. 2019). 1 for equal representations, up to rotation and one scale for all features; 0 for uncorrelated ones. No
-unit. With few tokens for the number of features it comes out too high, and a few features of large variance can decide
-it: it compares what is big in the hidden states, not what a probe uses.
+et al. 2019). It has no unit: 1 for equal representations, up to rotation and one scale for all features; 0 for
+uncorrelated ones. With few tokens for the number of features it comes out too high, and a few features of large
+variance can decide it: it compares what is large in the hidden states, not what a probe uses.
 """
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -14,22 +15,25 @@ from stages.qa.data.windows import Windows
 from stages.qa.encoding.encoder import Chunk
 from stages.qa.errors import InputError
 
+SIMILARITY = ["model", "layer", "other", "other_layer", "tokens", "cka"]
+
 
 class TokenSample:
     """Keeps the hidden states of at most `tokens` tokens of `windows`, at even distances, as chunks come by."""
 
     def __init__(self, windows: Windows, tokens: int) -> None:
         total = int(windows.starts[-1])
-        kept = np.arange(min(tokens, total)) * total // min(tokens, total)
+        count = min(tokens, total)
         self.windows = windows
         self.kept = np.zeros(total, dtype=bool)
-        self.kept[kept] = True
+        self.kept[np.arange(count) * total // count] = True
         self.parts: list[Tensor] = []
 
     def __call__(self, chunk: Chunk) -> None:
         """Keep this chunk's share. Chunks come in the windows' own order."""
-        first, last = self.windows.starts[chunk.rows[0]], self.windows.starts[chunk.rows[-1] + 1]
-        self.parts.append(chunk.states[:, torch.from_numpy(self.kept[first:last]).to(chunk.states.device)].clone())
+        first, end = self.windows.starts[chunk.rows[0]], self.windows.starts[chunk.rows[-1] + 1]
+        kept = torch.from_numpy(self.kept[first:end]).to(chunk.states.device)
+        self.parts.append(chunk.states[:, kept])
 
     def states(self) -> Tensor:
         """(layers, tokens, hidden)."""
@@ -43,8 +47,26 @@ def cka_matrix(one: Tensor, other: Tensor) -> np.ndarray:
     """
     if one.shape[1] != other.shape[1]:
         raise InputError(f"CKA needs the same tokens: one model has {one.shape[1]}, the other {other.shape[1]}")
-    one, other = (_unit(states) for states in (one, other))
-    return np.array([[float(torch.linalg.matrix_norm(y.T @ x).square()) for y in other] for x in one], dtype=np.float64)
+    one, other = _unit(one), _unit(other)
+    cka = np.empty((len(one), len(other)))
+    for i, x in enumerate(one):
+        for j, y in enumerate(other):
+            cka[i, j] = torch.linalg.matrix_norm(y.T @ x).square()
+    return cka
+
+
+def similarity_rows(model: str, cka: np.ndarray, *, other: str, tokens: int) -> pd.DataFrame:
+    """A row under SIMILARITY for each layer of `model` and each layer of `other`; cka (layers, layers of the other)."""
+    layer, other_layer = np.indices(cka.shape)
+    columns = {
+        "model": model,
+        "layer": layer.ravel(),
+        "other": other,
+        "other_layer": other_layer.ravel(),
+        "tokens": tokens,
+        "cka": cka.ravel(),
+    }
+    return pd.DataFrame(columns, columns=SIMILARITY)
 
 
 def _unit(states: Tensor) -> Tensor:

@@ -10,31 +10,31 @@ In the coordinates z = scale * w the objective is l2-strongly convex, so that wi
     objective - optimum <= |g|^2 / (2 * l2)
 
 (Nesterov, Introductory Lectures on Convex Optimization, 2004, theorem 2.1.10). This bound is the certificate: it needs
-no trust in the solver. The solver is L-BFGS (Liu and Nocedal, 1989), run for all layers, sides and strengths in step,
-each with its own history, step length and end. Its first guess of the Hessian is the exact one over a sample of the
-windows (Byrd, Chin, Neveitt and Nocedal, 2011), taken anew now and then: without it, several times the passes are
-needed.
+no trust in the solver: L-BFGS (Liu and Nocedal, 1989) for all layers, sides and strengths at once, each with its own
+history, step length and end. Its first guess of the Hessian is the exact one over a sample of the windows (Byrd, Chin,
+Neveitt and Nocedal, 2011), computed again every few passes: without it, the fit needs several times as many passes.
 """
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from stages.qa import processes
-from stages.qa.config import Convex
 from stages.qa.encoding.features import Features, own
 from stages.qa.errors import InputError, NumericsError
 from stages.qa.probing.probes import summed_loss, token_scores, window_softmax
-from stages.qa.probing.readouts import Probes, Readout
+from stages.qa.probing.readouts import Probes
 from stages.qa.progress import Progress
+from stages.qa.readings import Readout
+from stages.qa.sections import Convex
 
 BATCH = {"cpu": 8, "cuda": 32}  # windows whose gradients are added up in float32; that many fill a GPU
 HISTORY = 12  # steps that L-BFGS remembers
-LENGTHS = (1.0, 0.3, 0.1, 0.01)  # of a step, all tried in one pass as columns of one product
+LENGTHS = (1.0, 0.3, 0.1, 0.01)  # step lengths, all tried in one pass as columns of one product
 SAMPLE = 256  # windows of the sampled Hessian
 REFRESH = 8  # passes from one sampled Hessian to the next
 ARMIJO = 1e-4  # share of the promised decrease that a step must bring
@@ -57,7 +57,6 @@ class _Objective:
 
     def __init__(self, features: Features, rows: np.ndarray, scale: Tensor, l2: Tensor) -> None:
         self.features, self.rows = features, rows
-        self.batch_size = BATCH[features.encoder.device.type]
         self.scale = scale[:, :, None, None]  # (layers, hidden, 1, 1)
         self.l2 = l2.expand(len(scale), 2, -1)  # (layers, 2, variants)
 
@@ -66,7 +65,7 @@ class _Objective:
         weights = (z / self.scale).float()
         loss = torch.zeros(z.shape[0], *z.shape[2:], dtype=torch.float64, device=z.device)
         gradient, total = torch.zeros_like(z), torch.zeros(2, dtype=torch.float64, device=z.device)
-        for batch in self.features.batches(own(self.rows), self.batch_size):
+        for batch in self.features.batches(own(self.rows), BATCH[self.features.encoder.device.type]):
             batch_loss, batch_gradient, counts = summed_loss(batch, weights)
             loss += batch_loss
             gradient += batch_gradient
@@ -76,19 +75,23 @@ class _Objective:
         return loss / total, gradient / self.scale / total
 
     def sampled_hessian(self, z: Tensor) -> Tensor:
-        """Cholesky factors (layers, 2, variants, hidden, hidden) of the Hessian over evenly spread windows, float64."""
-        sample = self.rows[:: max(1, len(self.rows) // SAMPLE) | 1]  # odd: falls to all of 2, 4, 8 ... processes
+        """Cholesky factors (layers, 2, variants, hidden, hidden) of the Hessian over evenly spread windows, float64.
+
+        The Hessian of a window is the covariance of its states under the probabilities of its tokens.
+        """
+        every = max(1, len(self.rows) // SAMPLE) | 1  # odd, so that each of 2, 4, 8 ... processes has a share
+        sample = self.rows[::every]
         layers, hidden, sides, variants = z.shape
-        weights = (z / self.scale).float().reshape(layers, hidden, sides * variants)
-        total = torch.zeros(layers, sides * variants, hidden, hidden, dtype=torch.float64, device=z.device)
-        batches = self.features.batches(own(sample), self.batch_size)
-        for states, lengths, _ in chain.from_iterable(batch.pieces() for batch in batches):
+        columns = sides * variants
+        weights = (z / self.scale).float().reshape(layers, hidden, columns)
+        total = torch.zeros(layers, columns, hidden, hidden, dtype=torch.float64, device=z.device)
+        for states, lengths in _pieces(self.features, sample):
             probability = window_softmax(token_scores(states, weights), lengths)[0].exp()
             states = states / self.scale[:, None, :, 0, 0].float()
-            owner = torch.repeat_interleave(torch.arange(len(lengths), device=z.device), lengths)
-            for column in range(sides * variants):
+            window = torch.repeat_interleave(torch.arange(len(lengths), device=z.device), lengths)  # of each token
+            for column in range(columns):
                 weighted = states * probability[:, :, column, None]
-                mean = states.new_zeros(layers, len(lengths), hidden).index_add(1, owner, weighted)
+                mean = states.new_zeros(layers, len(lengths), hidden).index_add(1, window, weighted)
                 total[:, column] += torch.bmm(states.transpose(1, 2), weighted) - torch.bmm(mean.transpose(1, 2), mean)
         (total,) = processes.summed(total)
         hessian = (total / len(sample)).view(layers, sides, variants, hidden, hidden)
@@ -102,32 +105,38 @@ class _Objective:
         return loss + l2 / 2 * z.square().sum(1), gradient + l2[:, None] * z
 
 
+def _pieces(features: Features, rows: np.ndarray) -> Iterator[tuple[Tensor, Tensor]]:
+    """Packed float32 states (layers, tokens, hidden) and lengths of this process's windows among `rows`."""
+    for batch in features.batches(own(rows), BATCH[features.encoder.device.type]):
+        for states, lengths, _ in batch.pieces():
+            yield states, lengths
+
+
 def feature_scale(features: Features) -> Tensor:
-    """Standard deviation of each feature over all tokens, (layers, hidden) float64; 1 for a constant feature."""
-    count, mean, squares = 0, None, None
-    batches = features.batches(own(np.arange(len(features.windows))), BATCH[features.encoder.device.type])
-    for states, _, _ in chain.from_iterable(batch.pieces() for batch in batches):
+    """Standard deviation of each feature over all tokens, (layers, hidden) float64; 1 for a constant feature.
+
+    Means and squared deviations of the pieces are combined as Chan, Golub and LeVeque (1979) do, so that a large mean
+    takes no digits from a small variance.
+    """
+    count, mean, squares = 0, torch.zeros(()), torch.zeros(())
+    for states, _ in _pieces(features, np.arange(len(features.windows))):
         states = states.double()
-        size, centre = states.shape[1], states.mean(1)
-        spread = (states - centre[:, None]).square().sum(1)
-        if mean is None or squares is None:
-            mean, squares = centre, spread
-        else:  # Chan, Golub and LeVeque (1979): the square of a large mean never meets a small variance
-            shift = centre - mean
-            squares += spread + shift.square() * (count * size / (count + size))
+        size, piece_mean = states.shape[1], states.mean(1)
+        piece_squares = (states - piece_mean[:, None]).square().sum(1)
+        if count == 0:
+            mean, squares = piece_mean, piece_squares
+        else:
+            shift = piece_mean - mean
+            squares += piece_squares + shift.square() * (count * size / (count + size))
             mean += shift * (size / (count + size))
         count += size
-    assert mean is not None
-    assert squares is not None
-    whole, centres = processes.summed(torch.full_like(mean, count), count * mean)
-    (squares,) = processes.summed(squares + count * (mean - centres / whole).square())
-    deviation = (squares / whole).sqrt()
+    total, weighted_mean = processes.summed(torch.full_like(mean, count), count * mean)
+    (squares,) = processes.summed(squares + count * (mean - weighted_mean / total).square())
+    deviation = (squares / total).sqrt()
     return torch.where(deviation > 1e-6, deviation, 1.0)
 
 
-def fit(
-    features: Features, rows: np.ndarray, scale: Tensor, l2: Tensor, start: Tensor, *, gap: float, max_passes: int
-) -> Fit:
+def fit(features: Features, rows: np.ndarray, scale: Tensor, l2: Tensor, start: Tensor, settings: Convex) -> Fit:
     """Minimise the objective over the windows `rows` from `start` (layers, hidden, 2, variants).
 
     l2 broadcasts to (layers, 2, variants). Stops when every problem is within `gap` nats of its optimum, or after
@@ -135,29 +144,31 @@ def fit(
     """
     objective = _Objective(features, rows, scale, l2)
     l2 = objective.l2
+    lengths = torch.tensor(LENGTHS, dtype=torch.float64, device=scale.device)
     z = start.double() * objective.scale
     value, gradient = objective(z)
     steps: deque[tuple[Tensor, Tensor, Tensor]] = deque(maxlen=HISTORY)
-    shrink = torch.ones_like(value)  # of all lengths, where none of them led down
+    shrink = torch.ones_like(value)  # of all lengths: smaller where none of them led down
     passes = 1
-    with Progress("fitting probes", total=max_passes, unit="pass") as progress:
-        while passes < max_passes:
+    with Progress("fitting probes", total=settings.max_passes, unit="pass") as progress:
+        while passes < settings.max_passes:
             bound = gradient.square().sum(1) / (2 * l2)
             progress.advance(gap=float(bound.max()))
-            if (bound <= gap).all():
+            if (bound <= settings.gap).all():
                 break
             if passes % REFRESH == 1:
                 curvature = objective.sampled_hessian(z)
-            direction = _direction(gradient, steps, curvature) * (bound > gap)[:, None]
-            tried = torch.stack([length * shrink[:, None] * direction for length in LENGTHS], dim=-1)
-            values, gradients = objective((z[..., None] + tried).flatten(-2), repeated=len(LENGTHS))
+            direction = (
+                _direction(gradient, steps, curvature) * (bound > settings.gap)[:, None]
+            )  # 0 once a problem is solved
+            tried = direction[..., None] * (lengths * shrink[..., None])[:, None]  # (..., variants, lengths)
+            values, gradients = objective((z[..., None] + tried).flatten(-2), repeated=len(lengths))
             passes += 1
-            best, choice = values.unflatten(-1, (-1, len(LENGTHS))).min(-1)
-            slope = (gradient * direction).sum(1)
-            taken = best <= value + ARMIJO * torch.tensor(LENGTHS, device=z.device)[choice] * shrink * slope + ROUNDING
-            index = choice[:, None, :, :, None].expand(*z.shape, 1)
-            step = torch.where(taken[:, None], tried.gather(-1, index)[..., 0], 0.0)
-            new_gradient = gradients.unflatten(-1, (-1, len(LENGTHS))).gather(-1, index)[..., 0]
+            best, choice = values.unflatten(-1, (-1, len(lengths))).min(-1)
+            promised = lengths[choice] * shrink * (gradient * direction).sum(1)
+            taken = best <= value + ARMIJO * promised + ROUNDING
+            new_gradient = _chosen(gradients.unflatten(-1, (-1, len(lengths))), choice)
+            step = torch.where(taken[:, None], _chosen(tried, choice), 0.0)
             change = torch.where(taken[:, None], new_gradient - gradient, 0.0)
             product = (step * change).sum(1)
             steps.append((step, change, torch.where(product > 1e-16, 1 / product, 0.0)))
@@ -173,8 +184,18 @@ def fit(
     )
 
 
+def _chosen(tried: Tensor, choice: Tensor) -> Tensor:
+    """Of tried (layers, hidden, 2, variants, lengths) the length that `choice` (layers, 2, variants) names."""
+    index = choice[:, None, ..., None].expand(*tried.shape[:-1], 1)
+    return tried.gather(-1, index)[..., 0]
+
+
 def _direction(gradient: Tensor, steps: deque[tuple[Tensor, Tensor, Tensor]], curvature: Tensor) -> Tensor:
-    """L-BFGS's two loops around the sampled Hessian; a step of product 0 (a problem that rested) is passed over."""
+    """Minus the gradient, times the inverse Hessian as L-BFGS's two loops and the sampled Hessian estimate it.
+
+    steps: step, change of the gradient, and one over their product. A product of 0 stands for a step that was not
+    taken; it then changes nothing.
+    """
     direction = -gradient
     shares = []
     for step, change, inverse in reversed(steps):
@@ -193,28 +214,19 @@ def fit_optimum(features: Features, articles: np.ndarray, settings: Convex) -> P
 
     Raises NumericsError if a fit misses its gap, unless the settings allow it; InputError if articles are too few.
     """
-    everything = np.arange(len(features.windows))
-    names = np.unique(articles)
-    if len(names) < 2:
-        raise InputError(
-            f"{features.encoder.name}: choosing convex.l2 needs two training articles or more, there is one"
-        )
-    every = max(2, round(1 / settings.held_out))
-    held = names[min(every // 2, len(names) - 1) :: every]  # spread over the file
-    judged = np.isin(articles, held)
+    rows = np.arange(len(features.windows))
+    held_out = _held_out_articles(features.encoder.name, articles, settings.held_out)
+    judged = np.isin(articles, held_out)
     scale = feature_scale(features)
-    layers, hidden = scale.shape
     candidates = torch.tensor(settings.l2, dtype=torch.float64, device=scale.device)
-    zero = torch.zeros(layers, hidden, 2, len(candidates), device=scale.device)
-    trial = fit(
-        features, everything[~judged], scale, candidates, zero, gap=settings.gap, max_passes=settings.max_passes
-    )
-    judge = _Objective(features, everything[judged], scale, candidates)
+    zero = torch.zeros(*scale.shape, 2, len(candidates), device=scale.device)
+    trial = fit(features, rows[~judged], scale, candidates, zero, settings)
+    judge = _Objective(features, rows[judged], scale, candidates)
     held_out_loss = judge.data_loss(trial.weights.double() * judge.scale)[0].mean(1)  # (layers, candidates)
     best = held_out_loss.argmin(-1)
-    l2 = candidates[best][:, None, None]
-    start = torch.stack([trial.weights[layer, :, :, [choice]] for layer, choice in enumerate(best)])
-    final = fit(features, everything, scale, l2, start, gap=settings.gap, max_passes=settings.max_passes)
+    l2 = candidates[best]  # (layers,)
+    start = torch.stack([weights[..., [choice]] for weights, choice in zip(trial.weights, best, strict=True)])
+    final = fit(features, rows, scale, l2[:, None, None], start, settings)
     if (final.gap > settings.gap).any() and not settings.allow_missed_gap:
         layer = int(final.gap.max((1, 2)).argmax())
         raise NumericsError(
@@ -226,13 +238,23 @@ def fit_optimum(features: Features, articles: np.ndarray, settings: Convex) -> P
             "layer": layer,
             "l2": float(l2[layer]),
             "held_out_loss": float(held_out_loss[layer, best[layer]]),
-            "l2_articles": len(held),
+            "l2_articles": len(held_out),
             "objective": float(final.objective[layer].mean()),
             "gradient_norm": float(final.gradient_norm[layer].max()),
             "gap": float(final.gap[layer].max()),
             "passes": final.passes,
         }
-        for layer in range(layers)
+        for layer in range(len(l2))
     ]
     weights = final.weights.permute(3, 0, 1, 2).cpu().numpy()
     return Probes([Readout("convex", None, None, None)], weights, certificates=certificates)
+
+
+def _held_out_articles(model: str, articles: np.ndarray, share: float) -> np.ndarray:
+    """About `share` of the articles, at even distances; at least one of them, and never all."""
+    names = np.unique(articles)
+    if len(names) < 2:
+        raise InputError(f"{model}: choosing convex.l2 needs two training articles or more, there is one")
+    every = max(2, round(1 / share))
+    first = min(every // 2, len(names) - 1)
+    return names[first::every]

@@ -7,32 +7,33 @@ changes neither the loss nor an answer.
 Source: github traviemcg/cs224nfinalproject, probe.py, whose updates this code reproduces (see tests/golden).
 """
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import product
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from stages.qa import processes
-from stages.qa.config import Probe
 from stages.qa.data.windows import IGNORED
 from stages.qa.encoding.features import Batch, Features
-from stages.qa.probing.readouts import Probes, Readout
+from stages.qa.probing.readouts import LossPoint, Probes
 from stages.qa.progress import Progress
+from stages.qa.readings import Readout
+from stages.qa.sections import Probe
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # AdamW as the original used it: no bias correction, no weight decay
-SMALL = 2**23  # multiplications that take less time than it takes to wake a second thread (CPU)
+SMALL = 2**23  # multiplications that are done sooner than a second thread is woken (CPU)
 PARTS = 10  # points of the loss curve in an epoch
 
 
 def token_scores(states: Tensor, vectors: Tensor) -> Tensor:
-    """states (layers, tokens, hidden), vectors (layers, hidden, columns) -> products (layers, tokens, columns).
+    """Products (layers, tokens, columns) of states (layers, tokens, hidden) and vectors (layers, hidden, columns).
 
-    The few columns go in front of the product: with few columns behind, MKL takes up to 15 times as long.
+    The vectors are the left factor of the product: with few columns on the right, MKL takes up to 15 times as long.
     """
     return torch.bmm(vectors.transpose(1, 2).contiguous(), states.transpose(1, 2)).transpose(1, 2)
 
@@ -40,34 +41,42 @@ def token_scores(states: Tensor, vectors: Tensor) -> Tensor:
 def window_softmax(logits: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """Log-probabilities over the tokens of each window.
 
-    logits (layers, tokens, columns), lengths (windows,). Returns the packed log-probabilities in the shape of `logits`,
-    and for each window the row of its first token, (windows,) int64.
+    logits (layers, tokens, columns) hold the windows one after the other, lengths (windows,) their tokens. Returns the
+    log-probabilities in the shape of `logits`, and the place of each window's first token, (windows,) int64.
     """
     starts = torch.cumsum(lengths, 0) - lengths
     if len(lengths) == 1:
         return logits.transpose(1, 2).log_softmax(2).transpose(1, 2), starts  # the layout of token_scores
-    owner = torch.repeat_interleave(torch.arange(len(lengths), device=logits.device), lengths)  # (tokens,)
+    window = torch.repeat_interleave(torch.arange(len(lengths), device=logits.device), lengths)  # of each token
     layers, _, columns = logits.shape
-    index = owner[None, :, None].expand_as(logits)
-    top = logits.new_full((layers, len(lengths), columns), -torch.inf)
-    top = top.scatter_reduce(1, index, logits.detach(), reduce="amax").index_select(1, owner)
-    shifted = logits - top
-    total = logits.new_zeros(layers, len(lengths), columns).index_add(1, owner, shifted.exp())
-    return shifted - total.log().index_select(1, owner), starts
+    highest = logits.new_full((layers, len(lengths), columns), -torch.inf)
+    index = window[None, :, None].expand_as(logits)
+    highest = highest.scatter_reduce(1, index, logits.detach(), reduce="amax")
+    shifted = logits - highest.index_select(1, window)
+    total = logits.new_zeros(layers, len(lengths), columns).index_add(1, window, shifted.exp())
+    return shifted - total.log().index_select(1, window), starts
 
 
-def has_target(lengths: Tensor, targets: Tensor) -> Tensor:
-    """Whether start and end of each window have a target, (windows, 2) bool."""
-    return (targets > IGNORED) & (targets < lengths[:, None])
+def target_log_probabilities(logits: Tensor, lengths: Tensor, targets: Tensor) -> Tensor:
+    """Log-probability of the target tokens of each window, (readings, windows, 2); -inf for a window without a target.
+
+    logits (readings, tokens, 2) hold the windows one after the other, lengths (windows,) their tokens. targets
+    (windows, targets, 2) are positions in the window, or IGNORED where a window has fewer. The probabilities of several
+    targets are added.
+    """
+    log_probabilities, starts = window_softmax(logits, lengths)
+    places = starts[:, None, None] + targets.clamp(min=0)
+    of_targets = log_probabilities[:, places, torch.arange(2, device=logits.device)]
+    return of_targets.masked_fill(targets == IGNORED, -torch.inf).logsumexp(2)
 
 
 def summed_loss(batch: Batch, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Cross-entropy of start and of end summed over the batch, its gradient, and the number of targets of each side.
 
     weights (layers, hidden, 2, variants) -> loss (layers, 2, variants) in nats, gradient in the shape of `weights`,
-    both float64, counts (2,) int64. The gradient is in closed form: hidden states times (probability - target). The
-    pieces of a batch are summed in float64. On a CPU each is a window: rounded to float32, the sum depends neither on
-    their order nor on which process had which.
+    both float64, counts (2,) int64. The gradient is in closed form: hidden states times (probability - target).
+    The sums over the pieces of a batch are float64. On a CPU a piece is one window, so that the sums, rounded to
+    float32, depend neither on the order of the windows nor on how processes share them.
     """
     layers, hidden, sides, variants = weights.shape
     loss = weights.new_zeros(layers, sides, variants, dtype=torch.float64)
@@ -77,14 +86,14 @@ def summed_loss(batch: Batch, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         for states, lengths, targets in batch.pieces():
             log_probabilities, starts = window_softmax(token_scores(states, weights.flatten(2)), lengths)
             log_probabilities = log_probabilities.reshape(layers, -1, sides, variants)
-            valid = has_target(lengths, targets)
+            valid = (targets > IGNORED) & (targets < lengths[:, None])  # (windows, 2)
             window, side = valid.nonzero(as_tuple=True)
-            row = starts[window] + targets[valid]
-            loss.index_add_(1, side, log_probabilities[:, row, side].double(), alpha=-1)
+            place = starts[window] + targets[valid]
+            loss.index_add_(1, side, log_probabilities[:, place, side].double(), alpha=-1)
             residual = log_probabilities.exp()
-            if len(side) < valid.numel():
+            residual[:, place, side] -= 1
+            if len(side) < valid.numel():  # a window without a target has no gradient
                 residual *= torch.repeat_interleave(valid, lengths, dim=0)[None, :, :, None]
-            residual[:, row, side] -= 1
             gradient += torch.bmm(residual.flatten(2).transpose(1, 2), states)
             counts += valid.sum(0)
     return loss, gradient.transpose(1, 2).reshape(weights.shape), counts
@@ -92,9 +101,10 @@ def summed_loss(batch: Batch, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 @contextmanager
 def _few_threads(batch: Batch, weights: Tensor) -> Iterator[None]:
-    """One thread for what is done with windows of `batch`, if the product of each with `weights` is SMALL (CPU)."""
+    """One thread in the block, if the product of `weights` with the longest window takes less than SMALL (CPU)."""
     threads = torch.get_num_threads()
-    if weights.numel() * max((place.stop - place.start for place in batch.places), default=0) < SMALL:
+    longest = max((place.stop - place.start for place in batch.places), default=0)
+    if weights.numel() * longest < SMALL:
         torch.set_num_threads(1)
     try:
         yield
@@ -116,10 +126,10 @@ class ProbeBank:
     def update(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """One optimiser step on every probe; returns the summed loss before it and the number of targets.
 
-        (layers, 2, variants) in nats and (2,): of the whole batch, also if several processes have a part of it each.
-        Start and end vector each have their own optimiser and are clipped by their own gradient norm.
+        Loss (layers, 2, variants) in nats and targets (2,) are those of the whole batch, over all processes. Start and
+        end vector each have their own optimiser and are clipped by their own gradient norm.
         """
-        with _few_threads(batch, self.weights):  # its own small steps too: one woken thread costs a fifth of an update
+        with _few_threads(batch, self.weights):  # to wake a second thread once costs a fifth of an update
             loss, gradient, counts = processes.summed(*summed_loss(batch, self.weights))
             # the original's loss is the mean of the start and the end loss; without a target nothing changes
             gradient = (gradient / (2 * counts.clamp(min=1)[:, None])).float()
@@ -140,62 +150,63 @@ def initial_weights(layers: int, hidden: int, seeds: list[int], *, std: float) -
 def with_dropout(batch: Batch, share: float, *seed: int) -> Batch:
     """`batch` with a share of its features set to 0 and the rest scaled up.
 
-    One mask serves all layers, sides and variants: each probe sees the same law as with a mask of its own. A window's
-    mask depends on `seed` and the window alone. `share` is taken to the nearest 2**-16: sixteen random bits a feature
-    cost a fraction of what a random float does.
+    One mask serves all layers, sides and variants: for each probe alone, that is as random as a mask of its own. A
+    window's mask depends on `seed` and the window alone. `share` is rounded to a multiple of 2**-16, because 16 random
+    bits a feature cost a fraction of a random float.
     """
     hidden = batch.store.shape[2]
 
     def mask(row: int, tokens: int) -> Tensor:
         size = tokens * hidden
-        raw = np.random.PCG64([*seed, row + 1]).random_raw(-(-size // 4)).view(np.uint16)[:size]
-        return torch.from_numpy((raw >= round(share * 2**16)) * np.float32(1 / (1 - share))).view(tokens, hidden)
+        words = math.ceil(size / 4)  # of 64 bits, four draws each
+        draws = np.random.PCG64([*seed, row + 1]).random_raw(words).view(np.uint16)[:size]
+        kept = draws >= round(share * 2**16)
+        return torch.from_numpy(kept * np.float32(1 / (1 - share))).view(tokens, hidden)
 
     return replace(batch, factors=mask) if share else batch
 
 
-class Learner(Protocol):
-    """What else learns from the probes' batches, at no forward pass of its own: see code_length, mixing and mlp."""
-
-    def update(self, epoch: int, size: int, batch: Batch) -> None:
-        """Learn from a batch before dropout, of `size` windows in all processes. `epoch` counts from 0."""
-
-
-def train_probes(features: Features, settings: Probe, beside: Sequence[Learner] = ()) -> Probes:
+def train_probes(features: Features, settings: Probe) -> Probes:
     """Train a probe on every layer for every learning rate and seed, in one pass over the windows an epoch.
 
-    One readout for each epoch, learning rate and seed. The order of the windows and the dropout depend on `order_seed`
-    alone, so a probe ends up the same whatever others are trained beside it.
+    Gives one readout for each epoch, learning rate and seed. The order of the windows and the dropout depend on
+    `order_seed` alone, so a probe ends up the same whatever other variants are trained with it.
     """
     variants = list(product(settings.learning_rates, settings.seeds))
     encoder, windows = features.encoder, len(features.windows)
-    device = encoder.device
     initial = initial_weights(encoder.layers, encoder.hidden, [seed for _, seed in variants], std=settings.init_std)
-    rates = torch.tensor([rate for rate, _ in variants], device=device)
-    bank = ProbeBank(initial.to(device), rates, max_grad_norm=settings.max_grad_norm)
-    steps = -(-windows // settings.batch_size)
+    rates = torch.tensor([rate for rate, _ in variants], device=encoder.device)
+    bank = ProbeBank(initial.to(encoder.device), rates, max_grad_norm=settings.max_grad_norm)
     readouts: list[Readout] = []
     weights: list[np.ndarray] = []
-    curve: list[tuple[int, float, int, float, float]] = []
-    with Progress("training probes", total=settings.epochs * steps, unit="batch") as progress:
+    losses: list[LossPoint] = []
+    batches = math.ceil(windows / settings.batch_size)
+    with Progress("training probes", total=settings.epochs * batches, unit="batch") as progress:
         for epoch in range(settings.epochs):
             order = np.random.default_rng([settings.order_seed, epoch]).permutation(windows)
-            losses = []
-            for step, batch in enumerate(features.batches(order, settings.batch_size)):
-                size = min(settings.batch_size, windows - step * settings.batch_size)
-                for learner in beside:
-                    learner.update(epoch, size, batch)
+            of_batches = []
+            for batch in features.batches(order, settings.batch_size):
                 loss, counts = bank.update(with_dropout(batch, settings.dropout, settings.order_seed, epoch))
-                losses.append((loss / counts.clamp(min=1)[:, None]).mean(1).float())
-                progress.advance(loss=float(losses[-1].mean()))
-            readouts += [Readout("adamw", epoch + 1, rate, seed) for rate, seed in variants]
-            weights += list(bank.weights.permute(3, 0, 1, 2).cpu().numpy().copy())  # training goes on in place
-            for part, piece in enumerate(np.array_split(torch.stack(losses).cpu().numpy(), min(PARTS, steps)), start=1):
-                time = epoch + part / min(PARTS, steps)
-                mean = piece.mean(0)  # (layers, variants)
-                curve += [
-                    (layer, rate, seed, time, float(mean[layer, column]))
-                    for column, (rate, seed) in enumerate(variants)
-                    for layer in range(encoder.layers)
-                ]
-    return Probes(readouts, np.stack(weights), losses=curve)
+                of_batches.append((loss / counts.clamp(min=1)[:, None]).mean(1).float())  # (layers, variants)
+                progress.advance(loss=float(of_batches[-1].mean()))
+            losses += _loss_curve(torch.stack(of_batches).cpu().numpy(), epoch, variants)
+            for column, (rate, seed) in enumerate(variants):
+                readouts.append(Readout("adamw", epoch + 1, rate, seed))
+                weights.append(bank.weights[..., column].cpu().numpy().copy())  # training goes on in place
+    return Probes(readouts, np.stack(weights), losses=losses)
+
+
+def _loss_curve(of_batches: np.ndarray, epoch: int, variants: list[tuple[float, int]]) -> list[LossPoint]:
+    """The mean losses of the parts of an epoch; of_batches (batches, layers, variants), variants (learning rate, seed).
+
+    An epoch has PARTS parts, or as many as it has batches.
+    """
+    points = []
+    parts = np.array_split(of_batches, min(PARTS, len(of_batches)))
+    for number, part in enumerate(parts, start=1):
+        time = epoch + number / len(parts)
+        mean = part.mean(0)  # (layers, variants)
+        for column, (rate, seed) in enumerate(variants):
+            for layer in range(len(mean)):
+                points.append(LossPoint(layer, rate, seed, time, float(mean[layer, column])))
+    return points

@@ -1,25 +1,37 @@
-"""Trained probes: a stack of readouts, each a start and an end vector for every layer; in and out of a folder."""
+"""Trained probes: a start and an end vector for every layer of every readout; in and out of a folder."""
 
-import csv
-import io
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from stages.qa.errors import InputError, IntegrityError
-from stages.qa.files import read_json, read_tensors, refuses_damage, write_json, write_tensors, write_text
-from stages.qa.readings import Readout as Readout
+from stages.qa.files import read_json, read_tensors, refuses_damage, write_json, write_table, write_tensors
+from stages.qa.readings import Readout
+
+LOSS = ["layer", "learning_rate", "seed", "epoch", "loss"]
+
+
+@dataclass(frozen=True)
+class LossPoint:
+    """Mean training loss of a layer's AdamW probe over a part of an epoch; a row under LOSS."""
+
+    layer: int
+    learning_rate: float
+    seed: int
+    epoch: float  # epochs so far, at the end of the part
+    loss: float  # nats a position
 
 
 @dataclass(frozen=True)
 class Probes:
-    """Readouts and how they came about."""
+    """Readouts, and how their training went."""
 
     readouts: list[Readout]
     weights: np.ndarray  # (readouts, layers, hidden, 2) float32: start and end vectors
-    losses: list[tuple[int, float, int, float, float]] = field(default_factory=list)
-    # ^ training loss on the way: layer, learning rate, seed, epochs so far, nats
+    losses: list[LossPoint] = field(default_factory=list)
     certificates: list[dict[str, float | int]] = field(default_factory=list)  # of the convex fit, one for each layer
 
     @classmethod
@@ -27,12 +39,18 @@ class Probes:
         """No readout yet, for an encoder of this size."""
         return cls([], np.zeros((0, layers, hidden, 2), dtype=np.float32))
 
-    def of(self, epochs: list[int] | None) -> "Probes":
-        """Without the readouts of other epochs; None: all. InputError if an epoch was not trained."""
-        trained = {readout.epoch for readout in self.readouts if readout.epoch is not None}
-        if missing := sorted(set(epochs or ()) - trained) if trained else []:
-            raise InputError(f"epochs_read: epoch {missing[0]} is not among those trained: {sorted(trained)}")
-        kept = [i for i, r in enumerate(self.readouts) if None in (r.epoch, epochs) or r.epoch in (epochs or ())]
+    def of(self, epochs: Collection[int] | None) -> "Probes":
+        """Only the readouts after these epochs, and those that know no epochs; None: all.
+
+        InputError if an epoch was not trained.
+        """
+        trained = sorted({readout.epoch for readout in self.readouts if readout.epoch is not None})
+        if epochs is None or not trained:
+            return self
+        missing = sorted(set(epochs) - set(trained))
+        if missing:
+            raise InputError(f"epochs_read: epoch {missing[0]} is not among those trained: {trained}")
+        kept = [i for i, readout in enumerate(self.readouts) if readout.epoch is None or readout.epoch in epochs]
         return Probes([self.readouts[i] for i in kept], self.weights[kept])
 
     def __add__(self, other: "Probes") -> "Probes":
@@ -44,21 +62,31 @@ class Probes:
         )
 
 
+def headline_weights(probes: Probes, optimizer: str) -> np.ndarray:
+    """Vectors (layers, hidden, 2) of the first learning rate and seed of `optimizer`, after its last epoch.
+
+    InputError if no probe was trained by it.
+    """
+    rows = [row for row, readout in enumerate(probes.readouts) if readout.optimizer == optimizer]
+    if not rows:
+        raise InputError(f"no probe was trained by {optimizer}; run probe_train again")
+    last = max(probes.readouts[row].epoch or 0 for row in rows)
+    after_last = [row for row in rows if (probes.readouts[row].epoch or 0) == last]
+    return probes.weights[after_last[0]]
+
+
 def save_probes(folder: Path, probes: Probes) -> None:
     """Write weights, readouts, loss curve and certificates."""
     write_tensors(folder / "probes.safetensors", {"weights": probes.weights.astype(np.float32)})
     write_json(folder / "readouts.json", [asdict(readout) for readout in probes.readouts])
     write_json(folder / "certificates.json", probes.certificates)
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["layer", "learning_rate", "seed", "epoch", "loss"])
-    writer.writerows((*row[:3], f"{row[3]:g}", f"{row[4]:.5f}") for row in probes.losses)
-    write_text(folder / "loss.csv", table.getvalue())
+    losses = pd.DataFrame([asdict(point) for point in probes.losses], columns=LOSS)
+    write_table(folder / "loss.csv", losses.round({"epoch": 5, "loss": 5}))
 
 
 @refuses_damage
 def load_probes(folder: Path) -> Probes:
-    """The readouts and their weights, without the loss curve; IntegrityError if they do not fit."""
+    """The readouts and their weights, without loss curve and certificates; IntegrityError if they do not fit."""
     readouts = [Readout(**row) for row in read_json(folder / "readouts.json")]
     weights = read_tensors(folder / "probes.safetensors")["weights"]
     if weights.ndim != 4 or len(weights) != len(readouts) or not np.isfinite(weights).all():

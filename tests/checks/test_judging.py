@@ -5,14 +5,14 @@ import pytest
 import torch
 from sklearn.metrics import log_loss
 
-from stages.qa.checks.judging import Judge, linear_scorer, show
-from stages.qa.checks.transfer import headline_weights, transfer_scorer
+from stages.qa.checks.judging import Judge, linear_scorer, read_windows, transfer_scorer
 from stages.qa.data.squad import Example
 from stages.qa.data.windows import Windows, make_windows
 from stages.qa.encoding.encoder import Encoder, encode, load_encoder
-from stages.qa.errors import InputError
+from stages.qa.errors import InputError, NumericsError
 from stages.qa.metric import official_metrics
-from stages.qa.probing.readouts import Probes, Readout
+from stages.qa.probing.readouts import Probes, headline_weights
+from stages.qa.readings import Readout
 from tests.conftest import CPU, TinyModel
 
 
@@ -53,7 +53,7 @@ def test_the_judge_equals_scikit_learn_and_the_official_metric(
     encoder: Encoder, examples: list[Example], windows: Windows, weights: np.ndarray
 ) -> None:
     judge = Judge(linear_scorer(weights), examples, windows, 5)
-    show(encoder, windows, [judge])
+    read_windows(encoder, windows, [judge])
     found = judge.judged()
     answerable = [example for example in examples if example.answers]
     assert found.questions == len(answerable)
@@ -97,8 +97,6 @@ def test_another_width_is_refused(encoder: Encoder) -> None:
 
 
 def test_scores_that_are_no_numbers_are_an_error(encoder: Encoder, examples: list[Example], windows: Windows) -> None:
-    from stages.qa.errors import NumericsError
-
     judge = Judge(lambda chunk: torch.full((1, int(chunk.starts[-1]), 2), torch.nan), examples, windows, 5)
     with pytest.raises(NumericsError, match="not finite near question"):
-        show(encoder, windows, [judge])
+        read_windows(encoder, windows, [judge])
