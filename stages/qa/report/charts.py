@@ -93,7 +93,7 @@ def panels(results: Results, comparison: pd.DataFrame) -> dict[str, dict[str, An
     )
     published = published.melt(["model_prefix", "layer"], ["published", "ours"], var_name="line")
 
-    layers = sorted(results.losses["layer"].unique())
+    layers = sorted(results.losses["layer"].unique().tolist())
     charts = {
         "differences": panel_chart(differences, results.models, line="model", value="estimate", y="points"),
         "quality": panel_chart(quality, results.models, line="model", value="value"),
@@ -129,7 +129,7 @@ def panel_chart(
     columns = {panel: "panel", line: "line", x: "x", value: "value"}
     columns |= {name: name for name in ("low", "high") if name in rows}
     points = rows[list(columns)].rename(columns=columns).dropna(subset=["value"])
-    return {"x": x.replace("_", " "), "y": y, "lines": list(lines or rows[line].unique()), **records(points)}
+    return {"x": x.replace("_", " "), "y": y, "lines": list(lines or rows[line].unique().tolist()), **records(points)}
 
 
 def calibration(reliability: pd.DataFrame) -> dict[str, Any]:
