@@ -11,7 +11,7 @@ from stages.qa.config import load_params
 from stages.qa.data.squad import read_squad
 from stages.qa.files import write_text
 from stages.qa.report import charts, explorer, html, provenance, views
-from stages.qa.report.figures import study_figures
+from stages.qa.report.curve_figures import study_figures
 from stages.qa.report.findings import lineage
 from stages.qa.report.published import read_published
 from stages.qa.report.results import read_results

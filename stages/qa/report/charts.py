@@ -8,21 +8,19 @@ from typing import Any
 
 import pandas as pd
 
+from stages.qa.report.evidence_figures import FEWEST, FEWEST_IN_BIN, KINDS
 from stages.qa.report.results import Results, at_final_rate, no_answer_score, probes_of
 
 METRICS = ["f1", "exact", "HasAns_f1", "HasAns_exact", "NoAns_f1", "NoAns_exact", "forced_f1", "forced_exact"]
 POINT = ["model", "protocol", "reading", "epoch", "layer"]
 INTERVALS = ["model", "protocol", "reading", "layer", "metric", "low", "high", "band_low", "band_high"]
 SPLITS = {"all": "", "HasAns": "HasAns_", "NoAns": "NoAns_", "forced": "forced_"}  # split -> prefix of its columns
-KINDS = {"f1": "all", "HasAns_f1": "HasAns", "NoAns_f1": "NoAns", "forced_f1": "HasAns, answer forced"}
 QUALITY = {
     "nll": "loss at the gold start and end (nats)",
     "auprc": "answerability: area under PR (%)",
     "ece": "calibration error of no answer (%)",
     "crossfit_f1": "F1, threshold of other articles (%)",
 }
-FEWEST = 20  # questions with an answer, of a group that is drawn
-FEWEST_IN_BIN = 10  # questions, of a bin that is drawn
 
 
 def chart_data(
@@ -129,7 +127,7 @@ def panel_chart(
     columns = {panel: "panel", line: "line", x: "x", value: "value"}
     columns |= {name: name for name in ("low", "high") if name in rows}
     points = rows[list(columns)].rename(columns=columns).dropna(subset=["value"])
-    return {"x": x.replace("_", " "), "y": y, "lines": list(lines or rows[line].unique().tolist()), **records(points)}
+    return {"x": x.replace("_", " "), "y": y, "lines": list(lines or points["line"].unique().tolist()), **records(points)}
 
 
 def calibration(reliability: pd.DataFrame) -> dict[str, Any]:

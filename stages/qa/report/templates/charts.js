@@ -168,7 +168,8 @@ function drawHeat() {
   $("#map-caption").textContent = `${SCORES[choices.score]} of ${SPLITS[choices.split]} (%), as chosen above.`;
 }
 
-// Small multiples: a panel for each `panel`, a line for each `line`; a band where rows have a low and a high.
+// Small multiples: a panel for each `panel`, a line for each `line`; a band where rows have a low and a high. Without a
+// title, the y axes are of different units.
 function drawPanels(id) {
   const { x, y, lines, ...table } = data.panels[id];
   const host = $(`#${id}-chart`), rows = records(table);
@@ -180,13 +181,13 @@ function drawPanels(id) {
   const at = (i) => (isDark() ? 1 : 0.9) * (isDark() ? 0.3 + 0.7 * i / lines.length : 1 - i / lines.length);
   const looks = names.map((_, i) => (ordered ? { ...look(0), color: `rgb(${shade(at(i)).join(",")})` } : look(i)));
   const scale = (name) => ({ domain: names, range: looks.map((line) => line[name]) });
-  const legend = { title: null, orient: "bottom", columns: Math.max(1, Math.floor(host.clientWidth / (ordered ? 70 : 190))) };
+  const legend = { title: null, orient: "bottom", symbolOpacity: 1, columns: Math.max(1, Math.floor(host.clientWidth / (ordered ? 70 : 190))) };
   const series = { field: "line", type: "nominal" };
-  const color = { ...series, scale: scale("color"), legend }, shape = { ...series, scale: scale("shape"), legend };
+  const [color, shape, strokeDash] = ["color", "shape", "dash"].map((name) => ({ ...series, scale: scale(name), legend }));
   const place = { x: { field: "x", type: "quantitative", title: x, axis: { tickMinStep: x === "layer" ? 1 : 0, format: "~r", labelOverlap: true } },
     y: { field: "value", type: "quantitative", title: y || null, scale: { zero: false, nice: true } }, color };
   const tooltip = [["title", "title"], ["line", "line"], ["x", x], ["text", y || "value"]].map(([field, title]) => ({ field, title }));
-  const layer = [{ mark: { type: "line", strokeWidth: ordered ? 1.4 : 1.8 }, encoding: { ...place, strokeDash: { ...series, scale: scale("dash"), legend: null } } }];
+  const layer = [{ mark: { type: "line", strokeWidth: ordered ? 1.4 : 1.8 }, encoding: { ...place, ...(ordered ? {} : { strokeDash }) } }];
   if (rows.some((row) => row.low != null)) {
     layer.unshift({ transform: [{ filter: "datum.low != null" }], mark: { type: "area", opacity: 0.18 }, encoding: { ...place, y: { ...place.y, field: "low" }, y2: { field: "high" } } });
   }
@@ -194,7 +195,7 @@ function drawPanels(id) {
   return draw(host.id, {
     data: { values: rows.map((row) => ({ ...row, line: String(row.line), title: row.panel, text: row.value.toFixed(2) })) },
     columns, autosize: { type: "pad" }, facet: { field: "panel", type: "nominal", sort: [...new Set(rows.map((row) => row.panel))], title: null },
-    spec: { width: Math.max(150, host.clientWidth / columns - 70), height: 170, layer }, resolve: { scale: { y: "independent" } },
+    spec: { width: Math.max(150, host.clientWidth / columns - 70), height: 170, layer }, resolve: { scale: { y: y ? "shared" : "independent" } },
   }, `${y} by ${x}: ${names.join(", ")}`);
 }
 
