@@ -1,14 +1,14 @@
-"""The errors that a user can cause or mend: each is one line and an exit code, never a traceback."""
+"""Faults that a user can cause or put right. Each becomes one line and an exit code, never a traceback."""
 
 
 class UserError(Exception):
-    """A fault outside this code, told in one line that names file, field, id and the likely cause."""
+    """A fault outside this code. Its message is one line: file, field, id and the likely cause."""
 
     exit_code = 2
 
 
 class InputError(UserError):
-    """Bad parameters or bad data (exit code 2)."""
+    """Wrong parameters or wrong data (exit code 2)."""
 
     exit_code = 2
 
@@ -20,18 +20,23 @@ class IntegrityError(UserError):
 
 
 class NumericsError(UserError):
-    """Not-a-number where a number must be, or a fit that missed its tolerance (exit code 4)."""
+    """A result that is not a finite number, or a fit that missed its tolerance (exit code 4)."""
 
     exit_code = 4
 
 
 class ResourceError(UserError):
-    """A disk or a memory that is full (exit code 4)."""
+    """No room left on the disk or in memory (exit code 4)."""
 
     exit_code = 4
 
 
 class BusyError(UserError):
-    """An output that another process is writing (exit code 5)."""
+    """Another process is at the same work (exit code 5)."""
 
     exit_code = 5
+
+
+def one_line(error: BaseException, longest: int = 300) -> str:
+    """The first characters of an error's message, on one line; the name of its type if it has none."""
+    return " ".join(str(error).split())[:longest] or type(error).__name__

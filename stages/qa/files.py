@@ -1,28 +1,33 @@
-"""JSON and tensors in and out. Every write is atomic, and its bytes depend on the value alone."""
+"""JSON, tables and tensors in and out. A file appears whole or not at all; the same content gives the same bytes."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+import pandas as pd
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from stages.qa.errors import IntegrityError, ResourceError
+from stages.qa import processes
+from stages.qa.errors import InputError, IntegrityError, ResourceError, one_line
 
 T = TypeVar("T")
-TYPES = {"BOOL": "?", "U8": "u1", "I32": "<i4", "I64": "<i8", "F32": "<f4", "F64": "<f8"}  # of safetensors, in NumPy
-_waiting: ContextVar[dict[Path, Path] | None] = ContextVar("waiting", default=None)  # partial file -> its place
-_new_folder: ContextVar[Path | None] = ContextVar("new_folder", default=None)  # in which nothing waits
+TEXT = (  # the columns of tables that hold text
+    *("model", "less", "other", "protocol", "reading", "metric", "unit", "comparison", "breakdown", "group"),
+    *("control", "probes_of"),
+)
+YES_OR_NO = ("final", "headline")
+AGAIN = "run the stage that writes it again"
 
 
 @contextmanager
 def named(path: Path) -> Iterator[None]:
-    """`path` in an OSError that names no file, as that of a failed write does not."""
+    """Put `path` into an OSError that names no file: that of a failed write does not."""
     try:
         yield
     except OSError as error:
@@ -31,138 +36,118 @@ def named(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def published(path: Path) -> Iterator[Path]:
-    """A path to write to beside `path`; it takes the place of `path` only if the block ends without an error."""
+def replaced(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, and move the file there to `path` if the block ends without an error.
+
+    If several processes run one stage, all of them write and the file of the first one stays: they hold the same
+    results.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    waiting, folder = _waiting.get(), _new_folder.get()
-    if folder and folder in path.parents:
-        waiting = None
+    number = processes.rank()
+    temporary = path.with_name(f".{path.name}.partial{number or ''}")
     try:
         with named(path):
-            yield partial
-        if waiting is None:
-            partial.replace(path)
-        else:
-            waiting[partial] = path
+            yield temporary
+        if number == 0:
+            temporary.replace(path)
     finally:
-        if waiting is None or partial not in waiting:
-            partial.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
-@contextmanager
-def held_back(*, new_folder: Path | None = None) -> Iterator[None]:
-    """Files that are `published` in the block take their places at its end, together, or none of them does.
-
-    Those in `new_folder`, which nobody else reads yet, do so at once: later steps of the block read and change them.
-    """
-    waiting: dict[Path, Path] = {}
-    token, folder_token = _waiting.set(waiting), _new_folder.set(new_folder)
-    try:
-        yield
-        for partial, path in waiting.items():
-            partial.replace(path)
-    finally:
-        _waiting.reset(token)
-        _new_folder.reset(folder_token)
-        for partial in waiting:
-            partial.unlink(missing_ok=True)
+published = replaced  # the old name
 
 
 @contextmanager
 def disk_faults(folder: Path) -> Iterator[None]:
-    """ResourceError in place of what torch and safetensors raise when they cannot write to `folder`."""
+    """Raise ResourceError in place of what torch and safetensors raise when they cannot write to `folder`."""
     try:
         yield
     except (RuntimeError, SafetensorError) as error:
-        told = " ".join(str(error).split())[:200]
-        raise ResourceError(f"{folder}: cannot be written ({told}); is the disk full?") from error
+        raise ResourceError(f"{folder}: cannot be written ({one_line(error)}); is the disk full?") from error
 
 
 def refuses_damage(read: Callable[[Path], T]) -> Callable[[Path], T]:
-    """`read`, a reader of a folder that a stage wrote, with IntegrityError for content that no stage writes."""
+    """`read`, a reader of a stage's folder, with IntegrityError for content that no stage writes."""
 
     @wraps(read)
     def reader(folder: Path) -> T:
         try:
             return read(folder)
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-            told = f"{type(error).__name__}: {error}"
-            raise IntegrityError(f"{folder}: damaged ({told}); run the stage that writes it again") from error
+            raise IntegrityError(f"{folder}: damaged ({type(error).__name__}: {error}); {AGAIN}") from error
 
     return reader
 
 
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text with unix line ends."""
-    with published(path) as partial:
-        partial.write_text(text, encoding="utf-8", newline="\n")
+    with replaced(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write ASCII JSON; not-a-number and infinity are refused (ValueError)."""
+    """Write ASCII JSON. ValueError for not-a-number and infinity."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def write_long_json(path: Path, root: Mapping[str, object], key: str, items: Iterable[object]) -> None:
-    """What `write_json` writes of `root` with a list of `items` at its `key`, which take their turns in memory."""
-    with published(path) as partial, partial.open("w", encoding="ascii", newline="\n") as file:
-        file.write("{")
-        for number, (name, value) in enumerate(root.items()):
-            file.write(f"{',' if number else ''}\n {json.dumps(name)}: ")
-            if name != key:
-                file.write(_indented(value, 1))
-                continue
-            written = 0
-            for written, item in enumerate(items, start=1):
-                file.write(f"{',' if written > 1 else '['}\n  {_indented(item, 2)}")
-            file.write("\n ]" if written else "[]")
-        file.write("\n}\n")
-
-
-def _indented(value: object, by: int) -> str:
-    return json.dumps(value, indent=1, allow_nan=False).replace("\n", "\n" + " " * by)
+    """Write `root` with a list of `items` at its `key`."""
+    write_json(path, {name: list(items) if name == key else value for name, value in root.items()})
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON; IntegrityError names the file if it is missing or not JSON."""
+    """Read JSON. IntegrityError names the file if it is missing or not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise IntegrityError(f"{path}: cannot be read as JSON ({error}); run the stage that writes it again") from error
+        raise IntegrityError(f"{path}: cannot be read as JSON ({error}); {AGAIN}") from error
+
+
+def write_table(path: Path, frame: pd.DataFrame) -> None:
+    """Write a CSV table without its index: floats with all their digits, missing values as empty fields."""
+    write_text(path, frame.to_csv(index=False, lineterminator="\n"))
+
+
+def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Read what `write_table` wrote: columns of TEXT as text, of YES_OR_NO as bool, all others as numbers.
+
+    Only an empty field is missing. InputError names the file if it is missing or malformed, or has not all `columns`.
+    """
+    types = {**dict.fromkeys(TEXT, "str"), **dict.fromkeys(YES_OR_NO, "bool")}
+    try:
+        frame = pd.read_csv(
+            path, dtype=types, keep_default_na=False, na_values=[""], encoding="utf-8", float_precision="round_trip"
+        )
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as a table ({one_line(error)}); {AGAIN}") from error
+    missing = [column for column in columns if column not in frame]
+    if missing:
+        raise InputError(f"{path}: has no column {', '.join(missing)}; {AGAIN}")
+    for column in frame.columns.difference(types):
+        if frame.empty:
+            frame[column] = frame[column].astype("float64")  # pandas cannot tell the type of no values
+        elif is_bool_dtype(frame[column]) or not is_numeric_dtype(frame[column]):
+            raise InputError(f"{path}: column {column} holds what is not a number; {AGAIN}")
+    return frame
 
 
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
-    """Write named arrays as safetensors, without a copy of them in memory."""
-    with published(path) as partial:
-        partial.touch()
-        mode = partial.stat().st_mode
+    """Write named arrays as safetensors."""
+    contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    with replaced(path) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         with disk_faults(path):
-            save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, partial)
-        partial.chmod(mode)  # safetensors lets nobody else read its file
+            save_file(contiguous, temporary)
+        temporary.chmod(mode)  # safetensors makes a file that only its owner may read
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
-    """Read a safetensors file; IntegrityError names the file if it is missing or damaged."""
+    """Read a safetensors file. IntegrityError names the file if it is missing or damaged."""
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise IntegrityError(f"{path}: not a safetensors file ({error}); run the stage that writes it again") from error
+        raise IntegrityError(f"{path}: not a safetensors file ({error}); {AGAIN}") from error
 
 
-def map_tensors(path: Path) -> dict[str, np.ndarray]:
-    """What `read_tensors` reads, as read-only arrays that stay in the file until they are looked at."""
-    try:
-        with safe_open(path, "np"):  # checks that the header fits the file
-            data = np.memmap(path, np.uint8, "r")
-    except (OSError, SafetensorError) as error:
-        raise IntegrityError(f"{path}: not a safetensors file ({error}); run the stage that writes it again") from error
-    begin = 8 + int.from_bytes(data[:8].tobytes(), "little")
-    header = json.loads(data[8:begin].tobytes())
-    header.pop("__metadata__", None)
-    return {
-        name: np.asarray(data[begin:][slice(*entry["data_offsets"])])
-        .view(TYPES[entry["dtype"]])
-        .reshape(entry["shape"])
-        for name, entry in header.items()
-    }
+map_tensors = read_tensors  # the old name

@@ -13,11 +13,6 @@ import torch
 from torch import Tensor
 
 T = TypeVar("T")
-FSDP = {  # settings of a launcher that are not its to choose
-    "FSDP_VERSION": "2",
-    "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT",  # a checkpoint is files, which are sealed, not folders
-    "FSDP_CPU_RAM_EFFICIENT_LOADING": "false",  # else a new head is drawn in the first one only
-}
 
 
 def count() -> int:
@@ -30,16 +25,10 @@ def rank() -> int:
     return int(os.environ.get("RANK", 0))
 
 
-def sharded() -> bool:
-    """Whether they share the weights that are trained (FSDP), as their launcher set it."""
-    return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
-
-
 @cache
 def join(*, cpu: bool) -> None:
     """Meet the other processes, and take the GPU of this one unless `cpu`. Once; nothing to do for one process."""
     if count() > 1:
-        os.environ |= FSDP
         from accelerate import PartialState  # takes a second, which one process alone need not wait
 
         PartialState(cpu=cpu)

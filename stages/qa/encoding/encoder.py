@@ -9,7 +9,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from accelerate.utils import align_module_device
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
@@ -17,7 +16,6 @@ from stages.qa import processes
 from stages.qa.data.windows import Windows
 from stages.qa.errors import IntegrityError, NumericsError
 from stages.qa.models.checkpoints import check_length, load_config, load_model, load_tokenizer, uses_token_types
-from stages.qa.models.devices import placement
 from stages.qa.models.manifest import verify_snapshot
 from stages.qa.models.precision import bf16_is_fast
 
@@ -33,7 +31,7 @@ class Encoder:
     """A checkpoint in evaluation mode. `model` is a question answering model if the checkpoint has that head."""
 
     model: PreTrainedModel
-    device: torch.device  # where hidden states come together; a model spread over several has more
+    device: torch.device
     tokenizer: PreTrainedTokenizerFast
     head: nn.Linear | None  # a float32 copy of the last layer of the checkpoint's own question answering head
     layers: int  # hidden states of a token: embedding output and the output of each layer
@@ -57,21 +55,16 @@ class Chunk:
 
 
 def load_encoder(folder: Path, *, device: torch.device) -> Encoder:
-    """Verify the checkpoint in `folder` against its manifest and load it, with its own head if it has one."""
+    """Verify the checkpoint in `folder` against its manifest, and load it with its own head if it has one."""
     verify_snapshot(folder)
     config = load_config(folder)
     has_head = any(name.endswith("ForQuestionAnswering") for name in config.architectures or [])
-    spread = placement(device, config)
-    model = load_model(folder, config, head=has_head, **spread).eval()
-    if not spread:
-        model.to(device)
-    elif hasattr(model, "pooler"):
-        model.pooler = None  # nothing reads its output, and checkpoints may lack it: then no file has its weights
+    model = load_model(folder, config, head=has_head).eval().to(device)
     return Encoder(
         model=model,
         device=device,
         tokenizer=load_tokenizer(folder, config),
-        head=_own_head(model, folder.name).to(device) if has_head else None,
+        head=copy.deepcopy(_last_linear(model, folder.name)) if has_head else None,
         layers=config.num_hidden_layers + 1,
         hidden=config.hidden_size,
         name=folder.name,
@@ -81,7 +74,8 @@ def load_encoder(folder: Path, *, device: torch.device) -> Encoder:
 def in_precision(encoder: Encoder, windows: Windows, choice: Literal["auto", "fp32", "bf16"]) -> Encoder:
     """`encoder` with weights and states in the format of `choice`; its own head stays in float32.
 
-    auto: bfloat16 if it is fast here, and if on some of `windows` no layer's states are off by more than TOLERANCE.
+    auto: bfloat16 if this machine is fast at it, and if no layer's states are off by more than TOLERANCE on a sample of
+    `windows`.
     """
     if choice == "fp32" or (choice == "auto" and not processes.from_first(bf16_is_fast(encoder.device.type))):
         return encoder
@@ -89,93 +83,126 @@ def in_precision(encoder: Encoder, windows: Windows, choice: Literal["auto", "fp
     if choice == "bf16":
         return half
     rows = np.unique(np.linspace(0, len(windows) - 1, SAMPLE, dtype=np.int64))
-    exact, rounded = (encode(candidate, windows, rows).states.float() for candidate in (encoder, half))
+    exact = encode(encoder, windows, rows).states
+    rounded = encode(half, windows, rows).states.float()
     error = ((exact - rounded).square().mean((1, 2)) / exact.square().mean((1, 2))).sqrt()  # (layers,)
-    right = processes.from_first(bool((error <= TOLERANCE).all()))
-    logger.info("%s: %s; bf16 states are off by %.2g", encoder.name, "bf16" if right else "fp32", float(error.max()))
-    return half if right else encoder
-
-
-def _own_head(model: PreTrainedModel, name: str) -> nn.Linear:
-    """A copy of the layer that gives start and end logits, with its weights wherever they are kept."""
-    last = _last_linear(model, name)
-    copied = nn.utils.skip_init(nn.Linear, last.in_features, last.out_features, bias=last.bias is not None)
-    with align_module_device(last):
-        copied.load_state_dict(last.state_dict())
-    return copied
+    accepted = processes.from_first(bool((error <= TOLERANCE).all()))
+    chosen = "bf16" if accepted else "fp32"
+    logger.info("%s: %s; bf16 states are off by %.2g", encoder.name, chosen, float(error.max()))
+    return half if accepted else encoder
 
 
 def _last_linear(model: PreTrainedModel, name: str) -> nn.Linear:
     """The layer that gives start and end logits."""
-    found = [module for module in model.modules() if isinstance(module, nn.Linear) and module.out_features == 2]
-    if not found:
+    layers = [module for module in model.modules() if isinstance(module, nn.Linear) and module.out_features == 2]
+    if not layers:
         raise IntegrityError(f"model {name}: its question answering head gives no start and end logits")
-    return found[-1]
+    return layers[-1]
 
 
 @torch.inference_mode()
 def encode(
     encoder: Encoder, windows: Windows, rows: np.ndarray, *, advance: Callable[[int], None] = lambda windows: None
 ) -> Chunk:
-    """Run `rows` of `windows` through the encoder, in batches of one length where that wastes no time (CPU).
+    """Run `rows` of `windows` through the encoder. After each batch, `advance` is called with its number of windows.
 
-    `advance` is told how many windows are done. The logits of the checkpoint's own head are computed in float32 from
-    what its last layer is given, whatever the model's number format. Raises InputError if a window is longer than the
-    model can take, NumericsError if a hidden state or a logit of the checkpoint's head is not a finite number.
+    The logits of the checkpoint's own head are computed in float32, from the input of the head's last layer, whatever
+    the model's number format. Raises InputError if a window is longer than the model can take, NumericsError if a
+    hidden state or a logit of the checkpoint's head is not finite.
     """
     lengths = windows.lengths[rows]
     check_length(encoder.model, int(lengths.max(initial=0)), encoder.name)
     starts = np.concatenate([[0], np.cumsum(lengths)])
-    device = encoder.device
-    states = torch.empty(encoder.layers, int(starts[-1]), encoder.hidden, dtype=encoder.model.dtype, device=device)
-    head_logits = torch.empty(int(starts[-1]), 2, device=device) if encoder.head else None
-    head_inputs: list[Tensor] = []
-    if encoder.head:
-        watched = _last_linear(encoder.model, encoder.name)
-        hook = watched.register_forward_pre_hook(lambda module, inputs: head_inputs.append(inputs[0]))
+    tokens, device = int(starts[-1]), encoder.device
+    states = torch.empty(encoder.layers, tokens, encoder.hidden, dtype=encoder.model.dtype, device=device)
+    head_logits = torch.empty(tokens, 2, device=device) if encoder.head else None
     budget = min(BATCH_TOKENS[device.type], BATCH_BYTES[device.type] // encoder.state_bytes)
     for batch in _batches(lengths, budget, exact=device.type == "cpu"):
-        real = np.arange(lengths[batch[-1]]) < lengths[batch][:, None]  # (batch, tokens)
-        source = token_index(windows.starts, rows[batch])
-        inputs = {"input_ids": _padded(windows.input_ids[source], real, encoder.tokenizer.pad_token_id or 0)}
-        if uses_token_types(encoder.model.config):
-            inputs["token_type_ids"] = _padded(windows.token_type_ids[source], real, 0)
-        if not real.all():
-            inputs["attention_mask"] = torch.from_numpy(real).long()
-        inputs = {name: _sent(tensor, device) for name, tensor in inputs.items()}
-        output = encoder.model(**inputs, output_hidden_states=True)
-        # places and not a mask, for which the GPU would have to be waited for each time
-        places = slice(None) if real.all() else _sent(torch.from_numpy(np.flatnonzero(real)), device)
-        target = _sent(torch.from_numpy(token_index(starts, batch)), device)
-        for layer, hidden_states in enumerate(output.hidden_states):  # (batch, tokens, hidden)
-            states[layer, target] = hidden_states.flatten(0, 1).to(device)[places]
-        if encoder.head and head_logits is not None:
-            head_logits[target] = encoder.head(head_inputs.pop().flatten(0, 1).to(device)[places].float())
+        inputs, real = _inputs(encoder, windows, rows[batch])
+        hidden_states, head_input = _forward(encoder, inputs)
+        # Indices and not the mask `real`: to count what is true in a mask, the CPU would wait for the GPU each time.
+        places = slice(None) if real.all() else _send(torch.from_numpy(np.flatnonzero(real)), device)
+        target = _send(torch.from_numpy(token_index(starts, batch)), device)
+        for layer, layer_states in enumerate(hidden_states):  # (batch, tokens, hidden)
+            states[layer, target] = layer_states.flatten(0, 1)[places]
+        if encoder.head and head_logits is not None and head_input is not None:
+            head_logits[target] = encoder.head(head_input.flatten(0, 1)[places].float())
         advance(len(batch))
-    if encoder.head:
-        hook.remove()
-    if not torch.isfinite(states.sum()):
-        layer = int(torch.isfinite(states.sum(dim=(1, 2))).logical_not().nonzero()[0])
-        at = torch.isfinite(states[layer].sum(-1)).logical_not().nonzero()[:, 0].cpu().numpy()
-        question = windows.examples[rows[np.searchsorted(starts, at, side="right") - 1]].min() + 1
-        raise NumericsError(
-            f"model {encoder.name}: hidden states of layer {layer} are not finite (first in question {question})"
-        )
-    if head_logits is not None and not torch.isfinite(head_logits.sum()):
-        raise NumericsError(f"model {encoder.name}: logits of its own head are not finite")
-    return Chunk(rows=rows, starts=starts, states=states, head_logits=head_logits)
+    chunk = Chunk(rows=rows, starts=starts, states=states, head_logits=head_logits)
+    _check_finite(chunk, windows, encoder.name)
+    return chunk
+
+
+def _batches(lengths: np.ndarray, budget: int, *, exact: bool) -> Iterator[np.ndarray]:
+    """Indices into `lengths`, sorted by length, in batches of at most `budget` tokens or of one window.
+
+    `exact`, for a CPU: a batch holds windows of one length. There, padding costs time and small batches do not. Such
+    batches need no attention mask, and a window's states do not depend on the other windows.
+    """
+    batch: list[int] = []
+    for index in np.argsort(lengths, kind="stable"):
+        full = (len(batch) + 1) * lengths[index] > budget
+        longer = exact and bool(batch) and lengths[index] != lengths[batch[0]]
+        if batch and (full or longer):
+            yield np.array(batch)
+            batch = []
+        batch.append(index)
+    if batch:
+        yield np.array(batch)
+
+
+def _inputs(encoder: Encoder, windows: Windows, rows: np.ndarray) -> tuple[dict[str, Tensor], np.ndarray]:
+    """The model's arguments for one batch, and which of its tokens are not padding, (batch, tokens) bool."""
+    lengths = windows.lengths[rows]
+    real = np.arange(lengths.max()) < lengths[:, None]
+    tokens = token_index(windows.starts, rows)
+    inputs = {"input_ids": _padded(windows.input_ids[tokens], real, encoder.tokenizer.pad_token_id or 0)}
+    if uses_token_types(encoder.model.config):
+        inputs["token_type_ids"] = _padded(windows.token_type_ids[tokens], real, 0)
+    if not real.all():
+        inputs["attention_mask"] = torch.from_numpy(real).long()
+    return {name: _send(tensor, encoder.device) for name, tensor in inputs.items()}, real
 
 
 def _padded(values: np.ndarray, real: np.ndarray, padding: int) -> Tensor:
-    """`values` where `real` is true, else padding, int64; by NumPy, which does not wake other threads for so little."""
+    """`values` where `real` is true, else padding, int64. NumPy fills it: torch would wake threads for so little."""
     out = np.full(real.shape, padding, dtype=np.int64)
     out[real] = values
     return torch.from_numpy(out)
 
 
-def _sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """`tensor` on `device`, without waiting for it: a GPU goes on with what it has been given before."""
+def _forward(encoder: Encoder, inputs: dict[str, Tensor]) -> tuple[tuple[Tensor, ...], Tensor | None]:
+    """Hidden states of every layer, and the input of the last layer of the own head, (batch, tokens, hidden) each."""
+    if encoder.head is None:
+        return encoder.model(**inputs, output_hidden_states=True).hidden_states, None
+    head_inputs: list[Tensor] = []
+    last = _last_linear(encoder.model, encoder.name)
+    hook = last.register_forward_pre_hook(lambda module, arguments: head_inputs.append(arguments[0]))
+    try:
+        output = encoder.model(**inputs, output_hidden_states=True)
+    finally:
+        hook.remove()
+    return output.hidden_states, head_inputs[0]
+
+
+def _send(tensor: Tensor, device: torch.device) -> Tensor:
+    """`tensor` on `device`, without waiting for a GPU to finish its work."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def _check_finite(chunk: Chunk, windows: Windows, name: str) -> None:
+    """NumericsError names the first layer, and its first question, with a hidden state that is not finite."""
+    bad_layers = chunk.states.sum(dim=(1, 2)).isfinite().logical_not().nonzero()
+    if len(bad_layers):
+        layer = int(bad_layers[0])
+        bad_tokens = chunk.states[layer].sum(-1).isfinite().logical_not().nonzero()[:, 0].cpu().numpy()
+        bad_windows = np.searchsorted(chunk.starts, bad_tokens, side="right") - 1
+        question = windows.examples[chunk.rows[bad_windows]].min() + 1
+        raise NumericsError(
+            f"model {name}: hidden states of layer {layer} are not finite (first in question {question})"
+        )
+    if chunk.head_logits is not None and not chunk.head_logits.sum().isfinite():
+        raise NumericsError(f"model {name}: logits of its own head are not finite")
 
 
 def token_index(starts: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -183,31 +210,19 @@ def token_index(starts: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return np.concatenate([np.arange(starts[row], starts[row + 1]) for row in rows])
 
 
-def _batches(lengths: np.ndarray, budget: int, *, exact: bool) -> Iterator[np.ndarray]:
-    """Indices into `lengths`, sorted by length, in batches of about `budget` tokens or fewer.
-
-    `exact`, for a CPU: a batch holds one length only. Padding costs time there, small batches do not. Exact-length
-    batches need no attention mask, and make a window's states independent of its neighbours.
-    """
-    order = np.argsort(lengths, kind="stable")
-    first = 0
-    for last in range(1, len(order) + 1):
-        full = last == len(order) or (last - first + 1) * lengths[order[last]] > budget
-        if full or (exact and lengths[order[last]] != lengths[order[first]]):
-            yield order[first:last]
-            first = last
-
-
 def pieces(
     encoder: Encoder, windows: Windows, order: np.ndarray, *, gib: float, multiple: int = 1
 ) -> Iterator[np.ndarray]:
-    """`order` in pieces of a multiple of `multiple` windows whose hidden states take about `gib` GiB."""
-    tokens = max(1, int(gib * 2**30 / encoder.state_bytes))
-    ends = np.cumsum(windows.lengths[order])
+    """`order` in pieces whose hidden states take at most `gib` GiB.
+
+    A piece has a multiple of `multiple` windows (the last one has the rest), and at least so many whatever they take.
+    """
+    most = max(1, int(gib * 2**30 / encoder.state_bytes))  # tokens
+    ends = np.cumsum(windows.lengths[order])  # tokens up to and with each window
     first = 0
     while first < len(order):
-        done = ends[first - 1] if first else 0
-        count = int(np.searchsorted(ends, done + tokens, side="right")) - first
-        last = first + max(count // multiple, 1) * multiple
+        done = ends[first - 1] if first > 0 else 0
+        fitting = int(np.searchsorted(ends, done + most, side="right")) - first  # windows
+        last = first + max(fitting // multiple, 1) * multiple
         yield order[first:last]
         first = last

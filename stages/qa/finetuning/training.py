@@ -1,6 +1,5 @@
-"""Fine-tune an encoder with a span head: run_squad's job, on the transformers Trainer."""
+"""Fine-tune an encoder with a span head: what run_squad does, on the transformers Trainer."""
 
-import json
 import logging
 import math
 import shutil
@@ -12,13 +11,11 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from accelerate.utils import FullyShardedDataParallelPlugin
 from torch import Tensor
-from torch.distributed.fsdp.wrap import transformer_auto_wrap_policy
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset, Sampler
 from transformers import (
-    PreTrainedModel,
+    PretrainedConfig,
     PrinterCallback,
     Trainer,
     TrainerCallback,
@@ -33,23 +30,30 @@ from stages.qa import processes
 from stages.qa.config import Finetuning
 from stages.qa.data.windows import IGNORED, Windows
 from stages.qa.errors import InputError, NumericsError
-from stages.qa.files import disk_faults
-from stages.qa.finetuning.resuming import fingerprint, last_checkpoint
-from stages.qa.models.checkpoints import check_length, load_config, load_model, load_tokenizer, uses_token_types
+from stages.qa.files import disk_faults, write_json
+from stages.qa.finetuning.resuming import fingerprint, last_checkpoint, only_training
+from stages.qa.models.checkpoints import (
+    check_length,
+    load_config,
+    load_model,
+    load_tokenizer,
+    save_model,
+    uses_token_types,
+)
 from stages.qa.models.manifest import verify_snapshot, write_manifest
 from stages.qa.models.precision import mixed_precision
-from stages.qa.publishing import sole_writer, whole_folder
 
 logger = logging.getLogger(__name__)
-DROPOUTS = (  # what the families of encoders call theirs
+DROPOUTS = (  # their names in the configurations of the encoder families
     *("attention_probs_dropout_prob", "hidden_dropout_prob", "attention_dropout", "dropout"),
     *("qa_dropout", "embedding_dropout", "mlp_dropout", "classifier_dropout"),
 )
-LOG_POINTS = 100  # of the loss curve of a training
+LOG_POINTS = 100  # points of a loss curve
+NO_TARGET = 10**6  # a position past the end of any window, which the loss ignores
 
 
 class _Features(Dataset[dict[str, Tensor]]):
-    """Windows, each of its own length, and how they become a batch."""
+    """Windows as the Trainer takes them: each of its own length, padded when they become a batch."""
 
     def __init__(self, windows: Windows, *, token_types: bool, padding: int) -> None:
         self.windows, self.token_types, self.padding = windows, token_types, padding
@@ -60,7 +64,7 @@ class _Features(Dataset[dict[str, Tensor]]):
     def __getitem__(self, row: int) -> dict[str, Tensor]:
         tokens = slice(self.windows.starts[row], self.windows.starts[row + 1])
         targets = torch.tensor(self.windows.targets[row])
-        first, last = torch.where(targets == IGNORED, 10**6, targets)  # past any window's end: the loss ignores it
+        first, last = torch.where(targets == IGNORED, NO_TARGET, targets)
         ids = torch.tensor(self.windows.input_ids[tokens], dtype=torch.int64)
         feature = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         feature |= {"start_positions": first, "end_positions": last}
@@ -69,21 +73,24 @@ class _Features(Dataset[dict[str, Tensor]]):
         return feature
 
     def collate(self, features: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-        """A padded batch; the tokenizer's own collator goes through lists, which takes ten times as long."""
+        """A padded batch. The tokenizer's own collator works on lists, which takes ten times as long."""
         batch = {}
-        for name, first in features[0].items():
+        for name in features[0]:
             values = [feature[name] for feature in features]
-            filler = self.padding if name == "input_ids" else 0
-            batch[name] = pad_sequence(values, True, filler) if first.ndim else torch.stack(values)
+            if name in ("start_positions", "end_positions"):
+                batch[name] = torch.stack(values)
+            else:
+                filler = self.padding if name == "input_ids" else 0
+                batch[name] = pad_sequence(values, batch_first=True, padding_value=filler)
         return batch
 
 
 class _Order(Sampler[int]):
-    """Windows of like length side by side, in an order that depends on the seed and the epoch alone.
+    """Windows of similar length side by side, in an order that depends on the seed and the epoch alone.
 
-    The last step of an epoch is filled up with windows from its start: for several processes Accelerate would do so,
-    which then would take other steps than one. The Trainer's own group_by_length draws from torch's global generator,
-    so a resumed epoch would have another order.
+    The last step of an epoch is filled up with windows from the start of the order. Accelerate does the same, but only
+    for several processes, which would then take other steps than one process. The Trainer's own group_by_length draws
+    from torch's global generator: a resumed epoch would have another order.
     """
 
     def __init__(self, windows: Windows, *, group: int, seed: int) -> None:
@@ -93,7 +100,7 @@ class _Order(Sampler[int]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-len(self.lengths) // self.group) * self.group
+        return math.ceil(len(self.lengths) / self.group) * self.group
 
     def __iter__(self) -> Iterator[int]:
         seed = int(np.random.default_rng([self.seed, self.epoch]).integers(2**32))
@@ -103,19 +110,11 @@ class _Order(Sampler[int]):
 
 
 class _Trainer(Trainer):
-    """The Trainer with our order of the windows."""
+    """The Trainer with our order of the windows, and one line for a full disk."""
 
-    def get_train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
-        data, arguments = cast(_Features, self.train_dataset), self.args
-        group = arguments.train_batch_size * arguments.gradient_accumulation_steps * processes.count()
-        loader: DataLoader[dict[str, Tensor]] = DataLoader(
-            data,
-            batch_size=arguments.train_batch_size,
-            sampler=_Order(data.windows, group=group, seed=arguments.seed),
-            collate_fn=data.collate,
-            pin_memory=arguments.device.type == "cuda",
-        )
-        return cast(DataLoader[dict[str, Tensor]], self.accelerator.prepare(loader))
+    def _get_train_sampler(self, train_dataset: Any = None) -> _Order:
+        group = self.args.train_batch_size * self.args.gradient_accumulation_steps * processes.count()
+        return _Order(cast(_Features, self.train_dataset).windows, group=group, seed=self.args.seed)
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         with disk_faults(Path(str(self.args.output_dir))):
@@ -123,11 +122,11 @@ class _Trainer(Trainer):
 
 
 class _Watch(TrainerCallback):
-    """Stops at a loss that is no number, seals checkpoints, and keeps a log readable where no bar is shown."""
+    """Seals checkpoints, stops at a loss that is not finite, and writes log lines where no bar is shown."""
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         step = f"checkpoint-{state.global_step}"
-        processes.from_each(step)  # all have written theirs
+        processes.from_each(step)  # wait until each has written its part
         if processes.rank() == 0:
             write_manifest(Path(str(args.output_dir)) / step, source=step)
 
@@ -144,35 +143,71 @@ class _Watch(TrainerCallback):
 def finetune(
     base: Path, windows: Windows, out: Path, *, settings: Finetuning, checkpoints: Path, device: torch.device
 ) -> None:
-    """Train `base` plus a new span head on `windows`, and write model, tokenizer, loss log and manifest to `out`.
+    """Train `base` with a new span head on `windows`; write model, tokenizer, loss log and manifest to `out`.
 
-    Checkpoints go to a folder of `checkpoints` named for all that they depend on; a run that was stopped goes on from
-    the last whole one. Raises NumericsError if the loss or a weight is not a finite number, InputError if a window is
-    longer than the model can take.
+    Checkpoints go to a folder of `checkpoints` that is named for all that they depend on. A training that was stopped
+    goes on from the last whole one. Raises NumericsError if the loss or a weight is not finite, InputError if a window
+    is longer than the model can take, BusyError if another process runs the same training.
     """
     work = checkpoints / fingerprint(verify_snapshot(base), windows, settings)
-    with sole_writer(work):
-        with whole_folder(out) as new:
-            _train(base, windows, new, settings=settings, work=work, device=device)
+    with only_training(work):
+        _train(base, windows, out, settings=settings, work=work, device=device)
         if processes.rank() == 0:
             shutil.rmtree(work, ignore_errors=True)
 
 
 def _train(base: Path, windows: Windows, out: Path, *, settings: Finetuning, work: Path, device: torch.device) -> None:
-    """`finetune` into an empty folder, with the checkpoints of this very training in `work`."""
-    set_seed(settings.seed)  # the new head is drawn when the model is built
+    """`finetune`, with the checkpoints of this training in `work`."""
+    set_seed(settings.seed)  # before the model is loaded: that draws the new head
     config = load_config(base)
-    for name in DROPOUTS:
-        if settings.dropout is not None and hasattr(config, name):
-            setattr(config, name, settings.dropout)
+    if settings.dropout is not None:
+        _set_dropout(config, settings.dropout)
     model = load_model(base, config, head=True, fresh_head=True)
     check_length(model, int(windows.lengths.max(initial=0)), base.name)
     tokenizer = load_tokenizer(base, config)
-    of_a_step = settings.train_batch_size * settings.gradient_accumulation_steps
-    steps = math.ceil(len(windows) / of_a_step) * settings.num_train_epochs
-    logging_steps = max(1, steps // LOG_POINTS)
+    steps_per_epoch = math.ceil(len(windows) / (settings.train_batch_size * settings.gradient_accumulation_steps))
+    steps = steps_per_epoch * settings.num_train_epochs
     precision = mixed_precision(settings.mixed_precision, device.type)
-    batch_size, accumulation = _shared_batch(settings)
+    features = _Features(windows, token_types=uses_token_types(config), padding=tokenizer.pad_token_id or 0)
+    trainer = _Trainer(
+        model=model,
+        args=_arguments(settings, work=work, steps=steps, precision=precision, device=device),
+        train_dataset=features,
+        data_collator=features.collate,
+        callbacks=[_Watch()],
+    )
+    trainer.remove_callback(PrinterCallback)
+    if processes.rank() > 0:
+        torch.manual_seed(settings.seed + processes.rank())  # other windows, so other dropout than the first process's
+    last = processes.from_first(last_checkpoint(work) if processes.rank() == 0 else None)
+    resumed = f", from {last.name}" if last else ""
+    logger.info("fine-tuning %s: %d windows, %d steps, %s precision, on %s%s",
+                base.name, len(windows), steps, precision, device.type, resumed)  # fmt: skip
+    trainer.train(resume_from_checkpoint=str(last) if last else None)  # takes no step from a checkpoint of the last one
+    if not all(tensor.isfinite().all() for tensor in model.state_dict().values()):
+        raise NumericsError(f"{base.name}: weights are not finite after training; is the learning rate too high?")
+    if processes.rank() > 0:
+        return
+    save_model(model, out)
+    tokenizer.save_pretrained(out)
+    losses = [row for row in trainer.state.log_history if "loss" in row]
+    write_json(out / "loss.json", [{name: row[name] for name in ("step", "epoch", "loss")} for row in losses])
+    write_manifest(out, source=f"finetune:{base.name}")
+
+
+def _set_dropout(config: PretrainedConfig, share: float) -> None:
+    """Set every dropout that the configuration has."""
+    for name in DROPOUTS:
+        if hasattr(config, name):
+            setattr(config, name, share)
+
+
+def _arguments(
+    settings: Finetuning, *, work: Path, steps: int, precision: str, device: torch.device
+) -> TrainingArguments:
+    """The Trainer's arguments for a training of `steps` steps."""
+    batch_size, accumulation = _batch_of_a_process(settings)
+    logging_steps = max(1, steps // LOG_POINTS)
     arguments = TrainingArguments(
         output_dir=str(work),
         learning_rate=settings.learning_rate,
@@ -187,63 +222,31 @@ def _train(base: Path, windows: Windows, out: Path, *, settings: Finetuning, wor
         fp16=precision == "fp16",
         use_cpu=device.type == "cpu",
         seed=settings.seed,
-        save_steps=-(-settings.save_steps // logging_steps) * logging_steps,  # losses not yet logged are not kept
+        # A checkpoint keeps only losses that are logged, so it is saved at a step that logs.
+        save_steps=math.ceil(settings.save_steps / logging_steps) * logging_steps,
         save_total_limit=2,
         logging_steps=logging_steps,
-        logging_nan_inf_filter=False,  # it would show a loss that is no number as 0
+        logging_nan_inf_filter=False,  # the filter shows a loss that is not a number as 0
         disable_tqdm=processes.rank() > 0 or not sys.stderr.isatty(),
+        dataloader_pin_memory=device.type == "cuda",
         report_to=[],
         remove_unused_columns=False,
     )
-    arguments.mixed_precision = precision  # not what a launcher's environment says
-    arguments._n_gpu = min(arguments.n_gpu, 1)  # one process uses one GPU: several would multiply the batch
-    trainer = _Trainer(
-        model=model,
-        args=arguments,
-        train_dataset=_Features(windows, token_types=uses_token_types(config), padding=tokenizer.pad_token_id or 0),
-        callbacks=[_Watch()],
-    )
-    trainer.remove_callback(PrinterCallback)
-    if trainer.is_fsdp_enabled:
-        _shard_by_layers(trainer.accelerator.state.fsdp_plugin, model)
-    if processes.rank():
-        torch.manual_seed(settings.seed + processes.rank())  # dropout of its own windows, not the first process's again
-    last = processes.from_first(last_checkpoint(work) if processes.rank() == 0 else None)
-    logger.info(
-        "fine-tuning %s: %d windows, %d steps, %s precision, on %s%s",
-        base.name, len(windows), steps, precision, device.type, f", from {last.name}" if last else "",
-    )  # fmt: skip
-    trainer.train(resume_from_checkpoint=str(last) if last else None)  # no step if it is of the last step
-    weights = trainer.accelerator.get_state_dict(trainer.model)  # of processes that share them, the first one has all
-    if not all(torch.isfinite(tensor).all() for tensor in weights.values()):
-        raise NumericsError(f"{base.name}: weights are not finite after training; is the learning rate too high?")
-    if processes.rank():
-        return
-    with disk_faults(out):
-        model.save_pretrained(out, state_dict=weights)
-    tokenizer.save_pretrained(out)
-    history = [{k: row[k] for k in ("step", "epoch", "loss")} for row in trainer.state.log_history if "loss" in row]
-    (out / "loss.json").write_text(json.dumps(history, indent=1) + "\n")
-    write_manifest(out, source=f"finetune:{base.name}")
+    arguments.mixed_precision = precision  # whatever the launcher's environment says
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # a process uses one GPU: several would multiply the batch
+    return arguments
 
 
-def _shard_by_layers(plugin: FullyShardedDataParallelPlugin, model: PreTrainedModel) -> None:
-    """Weights of one layer at a time are put together; transformers' own list has embeddings inside embeddings."""
-    lists = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
-    plugin.auto_wrap_policy = transformer_auto_wrap_policy
-    plugin.transformer_cls_names_to_wrap = sorted({type(layer).__name__ for layers in lists for layer in layers})
-
-
-def _shared_batch(settings: Finetuning) -> tuple[int, int]:
+def _batch_of_a_process(settings: Finetuning) -> tuple[int, int]:
     """Windows of a forward pass and passes of a step for each process, so that a step has the same windows in all.
 
-    InputError if they cannot be shared out evenly.
+    InputError if the processes cannot have equal shares.
     """
-    size, passes, shares = settings.train_batch_size, settings.gradient_accumulation_steps, processes.count()
-    if passes % shares == 0:  # the passes stay the same, whatever the number of processes
-        return size, passes // shares
-    if size % shares == 0:
-        return size // shares, passes
+    size, passes, count = settings.train_batch_size, settings.gradient_accumulation_steps, processes.count()
+    if passes % count == 0:  # then a pass is the same for any number of processes
+        return size, passes // count
+    if size % count == 0:
+        return size // count, passes
     raise InputError(
-        f"train_batch_size {size} and gradient_accumulation_steps {passes} cannot be shared out to {shares} processes"
+        f"train_batch_size {size} and gradient_accumulation_steps {passes} cannot be shared out to {count} processes"
     )

@@ -3,7 +3,6 @@
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import (
@@ -17,7 +16,7 @@ from transformers import (
 )
 
 from stages.qa import processes
-from stages.qa.errors import InputError, IntegrityError
+from stages.qa.errors import InputError, IntegrityError, one_line
 from stages.qa.files import disk_faults
 from stages.qa.models.manifest import verify_snapshot, write_manifest
 
@@ -43,7 +42,7 @@ def load_config(folder: Path) -> PretrainedConfig:
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # of nearly any type, for a file that is damaged or another program's
-        raise IntegrityError(f"{folder}/config.json: no encoder that transformers knows ({_line(error)})") from error
+        raise IntegrityError(f"{folder}/config.json: no encoder that transformers knows ({one_line(error)})") from error
     layers, vocabulary = getattr(config, "num_hidden_layers", 0), getattr(config, "vocab_size", 0)
     if not (0 < layers <= MAX_LAYERS and 0 < vocabulary <= MAX_VOCABULARY):
         raise IntegrityError(f"{folder}/config.json: num_hidden_layers {layers}, vocab_size {vocabulary} out of bounds")
@@ -62,7 +61,7 @@ def load_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenize
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # tokenizers raises bare Exception for a damaged file
-        raise IntegrityError(f"{folder}: tokenizer cannot be loaded ({_line(error)})") from error
+        raise IntegrityError(f"{folder}: tokenizer cannot be loaded ({one_line(error)})") from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise IntegrityError(f"{folder}: no fast tokenizer, so answers have no character offsets")
     if not 0.9 * config.vocab_size <= len(tokenizer) <= config.vocab_size:
@@ -73,13 +72,11 @@ def load_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenize
     return tokenizer
 
 
-def load_model(
-    folder: Path, config: PretrainedConfig, *, head: bool, fresh_head: bool = False, **placement: Any
-) -> PreTrainedModel:
-    """The checkpoint in float32, with its question answering head if `head`; in memory if no `placement` is given.
+def load_model(folder: Path, config: PretrainedConfig, *, head: bool, fresh_head: bool = False) -> PreTrainedModel:
+    """The checkpoint in float32, with its question answering head if `head`.
 
-    Never with random encoder weights: IntegrityError lists what is missing, or layers left over. `fresh_head` allows a
-    newly drawn head (from torch's global generator), for fine-tuning.
+    `fresh_head` allows a head that is newly drawn from torch's global generator, for fine-tuning. Encoder weights are
+    never random: IntegrityError if the file lacks a tensor, or has layers or shapes that the configuration has not.
     """
     auto = AutoModelForQuestionAnswering if head else AutoModel
     try:
@@ -90,29 +87,24 @@ def load_model(
             output_loading_info=True,
             trust_remote_code=False,
             local_files_only=True,
-            **placement,
         )
     except Exception as error:  # safetensors, pickle, torch and transformers each have their own
-        raise IntegrityError(f"{folder}: weights cannot be loaded ({_line(error)})") from error
-    body = f"{model.base_model_prefix}." if head else ""
-    missing = [
-        key
-        for key in sorted(report["missing_keys"])
-        if "pooler" not in key and (key.startswith(body) or not fresh_head)
-    ]
+        raise IntegrityError(f"{folder}: weights cannot be loaded ({one_line(error)})") from error
+    missing = [key for key in sorted(report["missing_keys"]) if "pooler" not in key]
+    if fresh_head:
+        missing = [key for key in missing if key.startswith(f"{model.base_model_prefix}.")]
     surplus = [key for key in sorted(report["unexpected_keys"]) if re.search(r"\b(layers?|h|block)\.\d+\.", key)]
-    for what, keys in ("lacks", missing), ("has unused", surplus), ("has misshapen", sorted(report["mismatched_keys"])):
+    for fault, keys in (
+        ("lacks", missing),
+        ("has unused", surplus),
+        ("has misshapen", sorted(report["mismatched_keys"])),
+    ):
         if keys:
             raise IntegrityError(
-                f"{folder}: the checkpoint {what} {len(keys)} tensors of {type(model).__name__}, first {keys[0]}; "
+                f"{folder}: the checkpoint {fault} {len(keys)} tensors of {type(model).__name__}, first {keys[0]}; "
                 "is config.json another model's?"
             )
     return model
-
-
-def _line(error: Exception) -> str:
-    """The start of an error's message on one line: transformers adds paragraphs of advice."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def randomise(folder: Path, *, seed: int) -> None:
@@ -124,9 +116,16 @@ def randomise(folder: Path, *, seed: int) -> None:
     for name in manifest["files"]:
         if name.endswith((".bin", ".safetensors", ".index.json")):
             (folder / name).unlink()
+    save_model(model, folder)
+    write_manifest(folder, source=f"random weights, seed {seed}")
+
+
+def save_model(model: PreTrainedModel, folder: Path) -> None:
+    """Write configuration and weights to `folder`, for all to read; ResourceError if they find no room."""
     with disk_faults(folder):
         model.save_pretrained(folder)
-    write_manifest(folder, source=f"random weights, seed {seed}")
+    for path in folder.glob("*.safetensors"):  # which safetensors makes for its owner alone
+        path.chmod((folder / "config.json").stat().st_mode)
 
 
 def uses_token_types(config: PretrainedConfig) -> bool:
