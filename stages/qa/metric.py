@@ -1,8 +1,8 @@
 """The official SQuAD 2.0 metric, to the last digit of evaluate-v2.0.py (Rajpurkar, Jia and Liang, 2018).
 
-As a command it takes the place of that script: `python -m stages.qa.metric DATA.json PREDICTIONS.json`.
-It differs in what it refuses: missing and unknown ids, values of a wrong type, NaN, contradictory or hidden labels are
-errors here, where the script stops with a traceback or prints a number that means nothing. It draws no plots.
+As a command it replaces that script: `python -m stages.qa.metric DATA.json PREDICTIONS.json`. It refuses more: missing
+and unknown ids, values of a wrong type, NaN, and contradictory or hidden labels. There the script stops with a
+traceback or prints a number that means nothing. It draws no plots.
 """
 
 import json
@@ -18,8 +18,8 @@ from sys import float_info
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import typer
 from numpy.typing import NDArray
+from typer import Argument, Option
 
 from stages.qa.cli import run
 from stages.qa.data.squad import Example, read_squad
@@ -53,7 +53,7 @@ def _tokens(normalised: str) -> Counter[str]:
 def token_f1(gold: str, prediction: str) -> float:
     """F1 of two different normalised texts as bags of tokens; 0 if either has none."""
     gold_tokens, predicted_tokens = _tokens(gold), _tokens(prediction)
-    common = sum(min(number, predicted_tokens.get(token, 0)) for token, number in gold_tokens.items())
+    common = (gold_tokens & predicted_tokens).total()
     if not common:
         return 0.0
     precision = common / predicted_tokens.total()
@@ -63,7 +63,7 @@ def token_f1(gold: str, prediction: str) -> float:
 
 @lru_cache(maxsize=2**18)
 def _golds(answers: tuple[str, ...]) -> frozenset[str]:
-    """The normalised gold answers: those that normalise to nothing are dropped; if none is left, no answer is gold."""
+    """The normalised gold answers that are not empty; if there are none, no answer is right."""
     return frozenset(filter(None, map(normalise, answers))) or frozenset([""])
 
 
@@ -93,42 +93,58 @@ def official_metrics(
 ) -> dict[str, float | int]:
     """The numbers that the official script prints, under its names and in its order; exact and f1 are in percent.
 
-    `na_probs` maps ids to the probability of no answer (or any score that grows with it). A question above
-    `na_prob_thresh` counts as not answered. The HasAns or NoAns keys are absent if there is no such question, the best_
-    keys without `na_probs`. As in the script, equal null scores are taken in the order of `na_probs`, and a best
-    threshold is 0.0 where no answer at all is best, even if null scores are negative.
+    `na_probs` maps ids to the probability of no answer, or to any score that grows with it. A question above
+    `na_prob_thresh` counts as not answered. Without such questions, the HasAns or NoAns keys are absent; without
+    `na_probs`, the best_ keys.
 
     Raises InputError as `question_scores` does, also for `na_probs` (finite Python numbers) and a NaN threshold.
     """
     if math.isnan(na_prob_thresh):
         raise InputError("na_prob_thresh is NaN, not a number")
     scores = question_scores(examples, answers)
+    has_answer = np.array([bool(example.answers) for example in examples])
+    refused = np.full(len(examples), na_prob_thresh < 0)  # without na_probs, every probability is 0
     if na_probs is not None:
         _check(examples, na_probs, "number", "na_probs")
-    has_answer = np.array([bool(example.answers) for example in examples])
-    refused = np.array([(0.0 if na_probs is None else na_probs[e.id]) > na_prob_thresh for e in examples])
+        refused = np.array([na_probs[example.id] > na_prob_thresh for example in examples])
     exact = np.where(refused, ~has_answer, scores.exact)
     f1 = np.where(refused, ~has_answer, scores.f1)
     metrics: dict[str, float | int] = {}
     for prefix, group in ("", np.ones_like(has_answer)), ("HasAns_", has_answer), ("NoAns_", ~has_answer):
-        if group.any():
-            total = int(group.sum())
+        total = int(group.sum())
+        if total:
             metrics[f"{prefix}exact"] = 100.0 * _sum(exact[group]) / total
             metrics[f"{prefix}f1"] = 100.0 * _sum(f1[group]) / total
             metrics[f"{prefix}total"] = total
     if na_probs is not None:
-        rows = {example.id: row for row, example in enumerate(examples)}
-        ascending = sorted(na_probs, key=na_probs.__getitem__)  # stable: ties keep the order of na_probs
-        answered = np.array([bool(answers[id_]) for id_ in ascending])  # as written: "." is an answer here
-        ranked = [rows[id_] for id_ in ascending]
         for name, values in ("exact", scores.exact), ("f1", scores.f1):
-            # from "no question is answered" on, one more question is answered at each step
-            gains = np.where(has_answer[ranked], values[ranked], -1.0 * answered)
-            running = np.cumsum(np.append((~has_answer).sum(), gains))
-            best = int(running.argmax())  # the first of equals
-            metrics[f"best_{name}"] = 100.0 * float(running[best]) / len(examples)
-            metrics[f"best_{name}_thresh"] = na_probs[ascending[best - 1]] if best else 0.0
+            best, threshold = _best(examples, answers, na_probs, values)
+            metrics[f"best_{name}"] = 100.0 * best / len(examples)
+            metrics[f"best_{name}_thresh"] = threshold
     return metrics
+
+
+def _best(
+    examples: Sequence[Example], answers: Mapping[str, str], na_probs: Mapping[str, float], values: NDArray[np.float64]
+) -> tuple[float, float]:
+    """The highest sum of `values` over all thresholds, and the lowest threshold that reaches it.
+
+    As in the official script, the threshold is 0.0 where it is best to answer nothing, even if null scores are
+    negative, and questions with equal null scores enter one by one, in the order of `na_probs`.
+    """
+    rows = {example.id: row for row, example in enumerate(examples)}
+    gains = values.tolist()
+    total = best = float(sum(not example.answers for example in examples))  # if nothing is answered
+    threshold = 0.0
+    for id_ in sorted(na_probs, key=na_probs.__getitem__):  # a stable sort
+        row = rows[id_]
+        if examples[row].answers:
+            total += gains[row]
+        elif answers[id_]:  # the text as written: "." counts as an answer here
+            total -= 1
+        if total > best:
+            best, threshold = total, na_probs[id_]
+    return best, threshold
 
 
 def _sum(values: NDArray[np.float64]) -> float:
@@ -142,61 +158,54 @@ def _check(examples: Sequence[Example], given: Mapping[str, Any], kind: Literal[
         raise InputError("no questions to score")
     if any(example.is_impossible is None for example in examples):
         raise InputError("labels are hidden: every empty answer would count as right")
-    ids = [example.id for example in examples]
-    known = frozenset(ids)
+    ids = dict.fromkeys(example.id for example in examples)
     if missing := [id_ for id_ in ids if id_ not in given]:
         raise InputError(f"{source}: no {kind} for {len(missing)} of {len(ids)} questions: {_first(missing)}")
-    if unknown := [id_ for id_ in given if id_ not in known]:
-        raise InputError(
-            f"{source}: {len(unknown)} ids that the data do not have: {_first(unknown)}; another data file?"
-        )
-    fits = _is_text if kind == "text" else _is_finite
-    if wrong := [id_ for id_, value in given.items() if not fits(value)]:
+    if unknown := [id_ for id_ in given if id_ not in ids]:
+        number = len(unknown)
+        raise InputError(f"{source}: {number} ids that the data do not have: {_first(unknown)}; another data file?")
+    if wrong := [id_ for id_, value in given.items() if not _is_a(kind, value)]:
         value = shown(given[wrong[0]])
-        raise InputError(
-            f"{source}: not a {kind} for {len(wrong)} of {len(ids)} ids: {_first(wrong)}; the first is {value}"
-        )
+        raise InputError(f"{source}: not a {kind} for {len(wrong)} of {len(ids)} ids: {_first(wrong)}; got {value}")
 
 
 def _first(ids: list[str]) -> str:
     return ", ".join(map(shown, ids[:5])) + (", ..." if len(ids) > 5 else "")
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
-
-
-def _is_finite(value: object) -> bool:
+def _is_a(kind: Literal["text", "number"], value: object) -> bool:
+    if kind == "text":
+        return isinstance(value, str)
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= float_info.max
 
 
 def main(
-    data_file: Annotated[Path, typer.Argument(help="SQuAD-format JSON with the gold answers.")],
-    pred_file: Annotated[Path, typer.Argument(help="JSON object: id -> answer text, empty for no answer.")],
+    data_file: Annotated[Path, Argument(help="SQuAD-format JSON with the gold answers.")],
+    pred_file: Annotated[Path, Argument(help="JSON object: id -> answer text, empty for no answer.")],
     na_prob_file: Annotated[
-        Path | None, typer.Option("--na-prob-file", "-n", help="JSON object: id -> probability of no answer.")
+        Path | None, Option("--na-prob-file", "-n", help="JSON object: id -> probability of no answer.")
     ] = None,
     na_prob_thresh: Annotated[
-        float, typer.Option("--na-prob-thresh", "-t", help="Questions above it count as not answered.")
+        float, Option("--na-prob-thresh", "-t", help="Questions above it count as not answered.")
     ] = 1.0,
-    out_file: Annotated[Path | None, typer.Option("--out-file", "-o", help="Write here instead of printing.")] = None,
+    out_file: Annotated[Path | None, Option("--out-file", "-o", help="Write here instead of printing.")] = None,
+    out_image_dir: Annotated[Path | None, Option("--out-image-dir", "-p", help="Refused: there are no plots.")] = None,
+    verbose: Annotated[bool, Option("--verbose", "-v", help="Changes nothing, as in the official script.")] = False,
 ) -> None:
     """The official SQuAD 2.0 metric, with the arguments and the output of evaluate-v2.0.py."""
+    if out_image_dir is not None:
+        raise InputError("--out-image-dir: this command draws no precision-recall curves; leave the option out")
     examples = read_squad(data_file, purpose="score")
     answers = _read_object(pred_file)
     _check(examples, answers, "text", str(pred_file))
-    na_probs = None
-    if na_prob_file is not None:
-        na_probs = _read_object(na_prob_file)
+    na_probs = None if na_prob_file is None else _read_object(na_prob_file)
+    if na_probs is not None:
         _check(examples, na_probs, "number", str(na_prob_file))
     metrics = official_metrics(examples, answers, na_probs, na_prob_thresh)
     if out_file is None:
         print(json.dumps(metrics, indent=2, allow_nan=False))
-        return
-    try:
+    else:
         write_text(out_file, json.dumps(metrics, allow_nan=False))
-    except OSError as error:
-        raise InputError(f"{out_file}: cannot be written: {error.strerror}") from error
 
 
 def _read_object(path: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from stages.qa.data.windows import make_windows
 from tests.conftest import TinyModel
 from tests.data.test_squad import ACCEPTED, REFUSED, TEXT, changed, encoded, relabelled, valid
 from tests.faults.study import Study
-from tests.test_scoring import GOLDEN, printed
+from tests.test_metric import GOLDEN, printed
 from tests.tiny_models import TOKENIZERS
 
 ODD = "\U0001f600 سلام عليكم e\u0301 cafe\u0301 \uff12\uff10 zero\u200bwidth \u202eabc\u202c NUL\x00NUL end"

@@ -15,7 +15,7 @@ from stages.qa.files import write_json
 from stages.qa.metric import official_metrics, question_scores
 from tests.data.test_squad import valid
 from tests.faults.study import Study
-from tests.test_scoring import GOLDEN, printed
+from tests.test_metric import GOLDEN, printed
 
 GOOD = {"q1": "Oaks", "q2": "", "q3": "Finland"}
 WORDS = [
@@ -41,7 +41,7 @@ def scored(study: Study, content: Any, *options: str) -> list[str]:
     """The scoring command on the valid file of three questions, which already wrote its output once."""
     path = study.root / "predictions.json"
     path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
-    return ["qa.scoring", str(study.squad(valid())), "predictions.json", "--out-file", "out.json", *options]
+    return ["qa.metric", str(study.squad(valid())), "predictions.json", "--out-file", "out.json", *options]
 
 
 def test_case_36_missing_predictions(study: Study) -> None:
@@ -109,7 +109,7 @@ def test_case_38_random_sets(tell: Callable[[str], None]) -> None:
         metrics = official_metrics(examples, given)
         assert metrics["exact"] == 100.0 * sum(p[0] for p in pairs) / 2
         assert metrics["f1"] == 100.0 * sum(p[1] for p in pairs) / 2
-    tell(f"1,000 random sets equal an oracle, {len(GOLDEN)} data sets the official printouts (tests/test_scoring.py)")
+    tell(f"1,000 random sets equal an oracle, {len(GOLDEN)} data sets the official printouts (tests/test_metric.py)")
 
 
 def test_case_38_official_printout(study: Study) -> None:
@@ -117,7 +117,7 @@ def test_case_38_official_printout(study: Study) -> None:
     case = next(case for case in GOLDEN if case["name"] == "05_plain")
     for name, key in ("predictions", "predictions"), ("na", "na_probs"):
         (study.root / f"{name}.json").write_text(json.dumps(case[key]))
-    done = study.well("qa.scoring", study.squad(case["dataset"]), "predictions.json", "-n", "na.json", "-t", "0.5")
+    done = study.well("qa.metric", study.squad(case["dataset"]), "predictions.json", "-n", "na.json", "-t", "0.5")
     assert done.out == printed(case["official"]["with_na_prob_thresh_0.5"]) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Ranking, calibration and thresholds against scikit-learn and brute force."""
+"""Ranking, calibration and thresholds against scikit-learn and brute force, and the tables of them."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,20 @@ from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from stages.qa.scoring.answerability import average_precision, best_threshold, cross_fitted, reliability, roc_area
+from stages.qa.scoring.answerability import (
+    CROSSFIT,
+    QUALITY,
+    RELIABILITY,
+    average_precision,
+    best_threshold,
+    cross_fitted,
+    folds_of,
+    quality_rows,
+    reliability,
+    reliability_rows,
+    roc_area,
+)
+from tests.scoring.test_intervals import SETTINGS, scores
 
 PAIRS = st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=2, max_size=40)  # many ties
 
@@ -56,12 +69,47 @@ def test_the_best_threshold_is_the_best(rows: list[tuple[int, bool, int]]) -> No
 def test_a_threshold_knows_nothing_of_its_own_fold() -> None:
     answered, refused = np.array([1.0, 0, 1, 0]), np.array([0.0, 1, 0, 1])
     probability, folds = np.array([0.2, 0.4, 0.6, 0.8]), np.array([0, 0, 1, 1])
-    scores, thresholds = cross_fitted(answered, refused, probability, folds)
+    fitted, thresholds = cross_fitted(answered, refused, probability, folds)
     assert thresholds == pytest.approx([0.7, 0.3])  # fold 0 is scored under the threshold of fold 1
-    assert scores.tolist() == [1, 0, 0, 1]
+    assert fitted.tolist() == [1, 0, 0, 1]
     # if all is noise, the tuned threshold gains on its own questions, the cross-fitted one does not
     rng = np.random.default_rng(0)
     answered, refused = rng.random(400), np.full(400, 0.5)
     probability, folds = rng.random(400), np.arange(400) % 5
     tuned = np.where(probability > best_threshold(answered, refused, probability), refused, answered)
     assert tuned.mean() > cross_fitted(answered, refused, probability, folds)[0].mean()
+
+
+def test_quality_of_the_official_answers() -> None:
+    given = scores(0, seeds=2, head=True)
+    rows = quality_rows("m", {"p": given}, "p", SETTINGS)
+    assert list(rows.columns) == QUALITY
+    assert rows["reading"].tolist() == ["probe", "probe", "probe", "head"]
+    assert rows["layer"].tolist() == [0, 1, 2, 2]
+    first = rows.iloc[0]
+    assert (first["questions"], first["articles"]) == (len(given.ids), 12)
+    assert first["start_nll"] == pytest.approx(given.start_nll[[0, 3]].mean(), abs=1e-5)
+    assert first["NoAns_end_nll"] == pytest.approx(given.end_nll[[0, 3]][:, ~given.answerable].mean(), abs=1e-5)
+    assert first["auprc"] > first["auprc_chance"] == pytest.approx(100 * given.answerable.mean(), abs=1e-4)
+    assert 50 < first["auroc"] < 100
+    bins = reliability_rows("m", {"p": given}, "p", SETTINGS)
+    assert list(bins.columns) == RELIABILITY
+    assert bins.loc[bins["layer"] == 1, "questions"].sum() == len(given.ids)
+
+
+def test_without_a_question_of_a_kind_or_a_second_fold_figures_are_missing() -> None:
+    given = scores(0, articles=1)
+    given.paragraph[:] = 0
+    given.answerable[:] = True
+    row = quality_rows("m", {"p": given}, "p", SETTINGS).iloc[0]
+    assert row[["NoAns_start_nll", "auroc", *CROSSFIT]].isna().all()
+    assert row["HasAns_start_nll"] == row["start_nll"]
+
+
+def test_folds_are_whole_articles() -> None:
+    given = scores(0)
+    folds = folds_of(given, 5)
+    assert set(folds) == set(range(5))
+    assert all(len(set(folds[given.article == article])) == 1 for article in range(12))
+    few = folds_of(scores(0, articles=3), 5)
+    assert len(set(few)) == 5  # by paragraph

@@ -1,10 +1,12 @@
 """Groups by hand, and sums over groups against the totals of the official metric."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from stages.qa.data.squad import Answer, Example
 from stages.qa.scoring.breakdown import (
+    BREAKDOWN,
     GROUPS,
     annotators,
     answer_length,
@@ -14,7 +16,7 @@ from stages.qa.scoring.breakdown import (
     paragraph_length,
     question_word,
 )
-from stages.qa.scoring.curves import curve_points
+from stages.qa.scoring.curves import layer_rows
 from stages.qa.scoring.question_scores import score_questions
 from tests.scoring.test_curves import EXAMPLES, GIVEN
 
@@ -75,19 +77,23 @@ def test_agreement_of_annotators() -> None:
 
 
 def test_groups_sum_to_the_total() -> None:
-    points = curve_points("m", EXAMPLES, {"p": GIVEN})
-    rows = breakdown_rows("m", EXAMPLES, {"p": score_questions(EXAMPLES, GIVEN)})
-    for point in points:
-        own = [r for r in rows if (r["reading"], r["layer"]) == (point["reading"], point["layer"])]
-        assert {row["breakdown"] for row in own} == GROUPS.keys()
-        for name in GROUPS:
-            groups = [row for row in own if row["breakdown"] == name]
-            assert sum(row["questions"] for row in groups) == point["total"]
-            assert sum(row["answerable"] for row in groups) == point["HasAns_total"]
-            for score, number in ("exact", "total"), ("f1", "total"), ("forced_f1", "HasAns_total"):
-                each = "questions" if number == "total" else "answerable"
-                total = sum(row[score] * row[each] for row in groups if row[score] is not None)
-                assert total / point[number] == pytest.approx(point[score], abs=1e-3)
+    points = layer_rows("m", EXAMPLES, {"p": GIVEN}, "p")
+    rows = breakdown_rows("m", EXAMPLES, {"p": score_questions(EXAMPLES, GIVEN)}, "p")
+    assert list(rows.columns) == BREAKDOWN
+    for _, point in points.iterrows():
+        of_point = rows[(rows["reading"] == point["reading"]) & (rows["layer"] == point["layer"])]
+        assert set(of_point["breakdown"]) == GROUPS.keys()
+        for _, groups in of_point.groupby("breakdown"):
+            assert groups["questions"].sum() == point["total"]
+            assert groups["answerable"].sum() == point["HasAns_total"]
+            assert mean(groups["exact"], groups["questions"]) == pytest.approx(point["exact"], abs=1e-3)
+            assert mean(groups["f1"], groups["questions"]) == pytest.approx(point["f1"], abs=1e-3)
+            assert mean(groups["forced_f1"], groups["answerable"]) == pytest.approx(point["forced_f1"], abs=1e-3)
+
+
+def mean(scores: pd.Series, numbers: pd.Series) -> float:
+    """The mean weighted by the numbers of questions; groups without questions have no score."""
+    return (scores * numbers).sum() / numbers.sum()
 
 
 def test_every_real_question_has_one_group(squad_dev: list[Example]) -> None:

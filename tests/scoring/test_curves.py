@@ -1,17 +1,17 @@
-"""Points of a curve by hand: scores, forced answers, the best threshold, the summary, one question's answers."""
+"""Points of a curve by hand: scores, forced answers, the best threshold; the summary, losses, a model's description."""
 
-import csv
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from stages.qa.answering.answers import Answers, Reading, Spans, Texts
+from stages.qa.answering.answers import Answers, Spans, Texts
 from stages.qa.data.squad import Answer, Example
-from stages.qa.errors import InputError
-from stages.qa.files import read_json
-from stages.qa.probing.readouts import Readout
-from stages.qa.scoring.curves import COLUMNS, curve_points, write_losses, write_points, write_question, write_summary
+from stages.qa.errors import InputError, IntegrityError
+from stages.qa.files import read_table, write_json, write_table
+from stages.qa.readings import Reading, Readout
+from stages.qa.scoring.curves import LAYERS, best_layer, describe_model, layer_rows, loss_rows, summary
 
 READOUT = Readout("adamw", 1, 0.1, 0)
 
@@ -41,11 +41,18 @@ GIVEN = answers(
 )
 
 
+def layers(examples: list[Example] = EXAMPLES) -> pd.DataFrame:
+    return layer_rows("m", examples, {"p": GIVEN, "other": GIVEN}, headline="p")
+
+
 def test_points() -> None:
-    first, second, head = curve_points("m", EXAMPLES, {"p": GIVEN})
-    assert {name: first[name] for name in ("model", "protocol", "reading", "epoch", "layer")} == {
-        "model": "m", "protocol": "p", "reading": "probe", "epoch": 1, "layer": 0
-    }  # fmt: skip
+    rows = layers()
+    assert list(rows.columns) == LAYERS
+    assert rows["final"].all()
+    assert rows["headline"].tolist() == [True] * 3 + [False] * 3
+    names = ["model", "protocol", "reading", "epoch", "layer", "seed"]
+    assert rows[names].iloc[0].tolist() == ["m", "p", "probe", 1, 0, 0]
+    first, second, head = (row for _, row in rows.head(3).iterrows())
     # layer 0: "fox" for "red fox" is F1 2/3; "cat" is wrong; c is refused rightly, d answered wrongly
     assert first["exact"] == 25
     assert first["f1"] == pytest.approx(100 * (2 / 3 + 1) / 4)
@@ -53,51 +60,60 @@ def test_points() -> None:
     assert first["NoAns_f1"] == 50
     assert first["forced_f1"] == pytest.approx(100 / 3)
     # layer 1: b is refused wrongly; a lower threshold would answer it and still refuse c and d
-    assert (second["exact"], second["HasAns_exact"], second["NoAns_exact"]) == (75, 50, 100)
+    assert second[["exact", "HasAns_exact", "NoAns_exact"]].tolist() == [75, 50, 100]
     assert second["forced_exact"] == 100
     assert second["best_exact"] == 100
     assert second["best_exact_thresh"] == pytest.approx(1 / (1 + np.exp(-1)))
-    assert (head["reading"], head["epoch"], head["exact"]) == ("head", None, 50)
+    assert head[["reading", "exact"]].tolist() == ["head", 50]
+    assert pd.isna(head["epoch"])
 
 
 def test_answers_to_other_questions_are_refused() -> None:
     with pytest.raises(InputError, match="m: the answers are not those of this dev file"):
-        curve_points("m", EXAMPLES[:3], {"p": GIVEN})
+        layers(EXAMPLES[:3])
 
 
-def test_an_absent_group_is_empty_never_0() -> None:
-    only = [question(id_, "red fox") for id_ in "abcd"]
-    point = curve_points("m", only, {"p": GIVEN})[0]
-    assert point["NoAns_f1"] is None
-    assert point["NoAns_total"] is None
+def test_an_absent_group_is_missing_never_0() -> None:
+    point = layers([question(id_, "red fox") for id_ in "abcd"]).iloc[0]
+    assert point[["NoAns_f1", "NoAns_total"]].isna().all()
+    point = layers([question(id_, None) for id_ in "abcd"]).iloc[0]
+    assert point[["HasAns_f1", "forced_f1"]].isna().all()
 
 
-def test_files(tmp_path: Path) -> None:
-    points = curve_points("m", EXAMPLES, {"p": GIVEN})
-    write_points(tmp_path / "layers.csv", points)
-    with (tmp_path / "layers.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert tuple(rows[0]) == COLUMNS
-    assert [float(row["exact"]) for row in rows] == [25, 75, 50]
-    write_summary(tmp_path / "m.json", points)
-    summary = read_json(tmp_path / "m.json")
-    assert (summary["best_layer"], summary["best_exact"], summary["last_exact"], summary["head_exact"]) == (
-        1,
-        75,
-        75,
-        50,
-    )
-    (tmp_path / "in.csv").write_text("layer,loss\n0,1.5\n")
-    write_losses(tmp_path / "loss.csv", "m", tmp_path / "in.csv")
-    assert (tmp_path / "loss.csv").read_text() == "model,layer,loss\nm,0,1.5\n"
+def test_to_disk_and_back(tmp_path: Path) -> None:
+    write_table(tmp_path / "layers.csv", layers())
+    assert (tmp_path / "layers.csv").read_text().splitlines()[1].startswith("m,p,True,probe,1,0,0.1,0,True,4,25.0,")
+    pd.testing.assert_frame_equal(read_table(tmp_path / "layers.csv", LAYERS), layers(), check_dtype=False)
 
 
-def test_one_question(tmp_path: Path) -> None:
-    write_question(tmp_path / "q.csv", "m", "b", EXAMPLES, {"p": GIVEN})
-    with (tmp_path / "q.csv").open() as file:
-        rows = [(row["reading"], row["layer"], row["answer"]) for row in csv.DictReader(file)]
-    assert rows == [("probe", "0", "cat"), ("probe", "1", ""), ("head", "1", "")]
-    write_question(tmp_path / "q.csv", "m", None, EXAMPLES, {"p": GIVEN})
-    assert len((tmp_path / "q.csv").read_text().splitlines()) == 1
-    with pytest.raises(InputError, match="question: no dev question has the id 'z'"):
-        write_question(tmp_path / "q.csv", "m", "z", EXAMPLES, {"p": GIVEN})
+def test_summary() -> None:
+    result = summary(layers())
+    names = ["best_layer", "best_exact", "last_exact", "head_exact"]
+    assert [result[name] for name in names] == [1, 75, 75, 50]
+    assert result["best_f1"] == 75
+    only_heads = layers().query("reading == 'head'")
+    assert list(summary(only_heads)) == ["head_exact", "head_f1", "head_hasans_f1", "head_noans_f1", "head_forced_f1"]
+
+
+def test_the_best_layer_is_the_shallowest_of_equals() -> None:
+    points = pd.DataFrame({"layer": [0, 2, 1, 3], "f1": [50.0, 60, 60, 60], "HasAns_f1": [9.0, 5, 5, 4]})
+    assert best_layer(points)["layer"] == 1
+    assert best_layer(points.assign(HasAns_f1=np.nan))["layer"] == 1
+
+
+def test_losses_are_means_over_the_seeds_at_the_first_learning_rate() -> None:
+    rows = [(0, 0.1, 0, 1.0), (0, 0.1, 1, 2.0), (1, 0.1, 0, 4.0), (0, 0.2, 0, 9.0)]
+    losses = pd.DataFrame(rows, columns=["layer", "learning_rate", "seed", "loss"]).assign(epoch=0.5)
+    assert loss_rows("m", losses).to_numpy().tolist() == [["m", 0, 0.5, 1.5], ["m", 1, 0.5, 4.0]]
+    assert list(loss_rows("m", losses.head(0)).columns) == ["model", "layer", "epoch", "loss"]
+    assert loss_rows("m", losses.head(0)).empty
+
+
+def test_description_of_a_model(tmp_path: Path) -> None:
+    files = {"config.json": {"bytes": 20, "sha256": "0" * 64}}
+    write_json(tmp_path / "config.json", {"model_type": "bert"})
+    write_json(tmp_path / "manifest.json", {"source": "path:x", "files": files})
+    assert describe_model(tmp_path) == {"source": "path:x", "files": files, "model_type": "bert"}
+    write_json(tmp_path / "manifest.json", {"files": files})
+    with pytest.raises(IntegrityError, match="damaged"):
+        describe_model(tmp_path)

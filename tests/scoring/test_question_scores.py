@@ -1,18 +1,18 @@
 """Scores of single questions by hand, their agreement with the curve's points, and the way to disk and back."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from stages.qa.answering.answers import Reading
 from stages.qa.errors import IntegrityError
-from stages.qa.probing.readouts import Readout
-from stages.qa.scoring.curves import curve_points
+from stages.qa.readings import Reading
+from stages.qa.scoring.curves import layer_rows
 from stages.qa.scoring.question_scores import (
     ARRAYS,
-    final_rows,
     load_question_scores,
+    points_of,
     save_question_scores,
     score_questions,
 )
@@ -33,20 +33,29 @@ def test_scores_of_single_questions() -> None:
 def test_means_are_the_points_of_the_curve() -> None:
     scores = score_questions(EXAMPLES, GIVEN)
     answerable = [bool(example.answers) for example in EXAMPLES]
-    for row, point in enumerate(curve_points("m", EXAMPLES, {"p": GIVEN})):
+    for row, point in layer_rows("m", EXAMPLES, {"p": GIVEN}, "p").iterrows():
         assert 100 * scores.f1[row].mean() == pytest.approx(point["f1"])
         assert 100 * scores.exact[row].mean() == pytest.approx(point["exact"])
         assert 100 * scores.forced_f1[row, answerable].mean() == pytest.approx(point["forced_f1"])
 
 
-def test_final_rows() -> None:
-    def probe(epoch: int | None, rate: float | None, seed: int | None) -> Reading:
-        return Reading("probe", 0, Readout("adamw", epoch, rate, seed))
+def test_gold_spans_and_earlier_epochs_are_left_out() -> None:
+    early, last, head = GIVEN.readings
+    early = replace(early, readout=replace(early.readout, epoch=0))
+    assert score_questions(EXAMPLES, replace(GIVEN, readings=[early, last, head])).readings == [last, head]
+    gold = Reading("gold", 1, None)
+    assert score_questions(EXAMPLES, replace(GIVEN, readings=[gold, last, head])).readings == [last, head]
+    nothing = score_questions(EXAMPLES, replace(GIVEN, readings=[gold, gold, gold]))
+    assert nothing.f1.shape == nothing.start_nll.shape == nothing.answered.shape == (0, 4)
 
-    rows = [probe(1, 0.1, 0), probe(2, 0.1, 0), probe(2, 0.1, 1), probe(2, 0.2, 0), Reading("gold", 1, None)]
-    assert final_rows([*rows, Reading("head", 1, None)]) == [1, 2, 5]
-    assert final_rows([probe(None, None, None), Reading("gold", 1, None)]) == [0]
-    assert final_rows([Reading("head", 1, None)]) == [0]
+
+def test_points_hold_the_rows_of_all_seeds() -> None:
+    scores = score_questions(EXAMPLES, GIVEN)
+    first, second, head = scores.readings
+    again = replace(second, readout=replace(second.readout, seed=1))
+    points = list(points_of("m", {"p": replace(scores, readings=[first, second, head, again])}, "other"))
+    assert [point.seeds for point in points] == [[0], [1, 3], [2]]
+    assert points[1].names == {"model": "m", "protocol": "p", "headline": False, "reading": "probe", "layer": 1}
 
 
 def test_to_disk_and_back(tmp_path: Path) -> None:

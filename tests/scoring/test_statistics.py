@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap, norm, t
 
-from stages.qa.scoring.bootstrap import bounds, cluster_sums, draw, ratios, standard_errors, units
+from stages.qa.scoring.bootstrap import bounds, draw, ratios, standard_errors, units
+
+
+def cluster_sums(values: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    """values (layers, questions) summed over the questions of each cluster, (layers, clusters)."""
+    return np.stack([values[:, clusters == cluster].sum(axis=1) for cluster in range(clusters.max() + 1)], axis=1)
 
 
 def simulated(rng: np.random.Generator, clusters: int, layers: int = 7) -> tuple[np.ndarray, np.ndarray]:

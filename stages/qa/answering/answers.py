@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 
 from stages.qa.files import map_tensors, read_json, refuses_damage, write_json, write_tensors
-from stages.qa.probing.readouts import Readout
+from stages.qa.readings import Reading as Reading
+from stages.qa.readings import read_readings as read_readings
 from stages.qa.scratch import filled
 
 
@@ -26,15 +26,6 @@ def null_probability(spans: Spans, reading: int) -> np.ndarray:
     """Probability of no answer against the best span, (questions,) float64; 0.5 where they score the same."""
     with np.errstate(over="ignore"):
         return 1 / (1 + np.exp(spans.score[reading].astype(np.float64) - spans.null_score[reading]))
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What gave a row of answers."""
-
-    kind: Literal["probe", "head", "gold"]  # head: the checkpoint's own; gold: the true spans, the protocol's ceiling
-    layer: int  # the last one for head and gold
-    readout: Readout | None  # of a probe
 
 
 @dataclass(frozen=True)
@@ -111,14 +102,6 @@ def save_answers(folder: Path, answers: Answers) -> None:
             written.add(place)
             write_json(folder / f"{place}.json", answers.final(row))
             write_json(folder / f"{place}_null_probability.json", answers.null_probabilities(row))
-
-
-def read_readings(header: dict[str, Any]) -> list[Reading]:
-    """The readings of a written header."""
-    return [
-        Reading(row["kind"], row["layer"], None if row["readout"] is None else Readout(**row["readout"]))
-        for row in header["readings"]
-    ]
 
 
 def _official_place(reading: Reading) -> str:

@@ -9,16 +9,7 @@ import numpy as np
 
 from stages.qa.errors import InputError, IntegrityError
 from stages.qa.files import read_json, read_tensors, refuses_damage, write_json, write_tensors, write_text
-
-
-@dataclass(frozen=True)
-class Readout:
-    """What tells one readout of a layer from another."""
-
-    optimizer: str
-    epoch: int | None  # 1 = after the first epoch; None: not trained in epochs
-    learning_rate: float | None
-    seed: int | None
+from stages.qa.readings import Readout as Readout
 
 
 @dataclass(frozen=True)

@@ -1,43 +1,124 @@
-"""How well the probability of no answer tells whether a question has one: ranking, calibration, thresholds.
+"""What F1 does not tell about the final curves: likelihood, and how well a reading knows what has no answer.
 
-The probability is the logistic function of null score less best span score: an order first of all, a probability only
-as far as its calibration shows.
+The probability of no answer is the logistic function of null score less best span score. It ranks questions (areas),
+is calibrated or not (reliability), and decides by a threshold, which is chosen on other questions (cross-fitting).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from scipy.stats import rankdata
+
+from stages.qa.config import Statistics
+from stages.qa.scoring.question_scores import POINT, QuestionScores, points_of
+
+# *_nll: nats, of the gold start and end; thresholds: probabilities of no answer; all other figures: percent
+NLL = [f"{group}{side}_nll" for group in ("", "HasAns_", "NoAns_") for side in ("start", "end")]
+ANSWERABILITY = ["auprc", "auprc_chance", "auroc", "ece"]
+CROSSFIT = ["crossfit_exact", "crossfit_f1", "crossfit_threshold_low", "crossfit_threshold_high"]
+QUALITY = [*POINT, "questions", "articles", *NLL, *ANSWERABILITY, *CROSSFIT]
+RELIABILITY = [*POINT, "null_probability", "no_answer_share", "questions"]
+
+
+def quality_rows(model: str, scored: Mapping[str, QuestionScores], headline: str, settings: Statistics) -> pd.DataFrame:
+    """A row of QUALITY for each protocol, reading and layer: means over the seeds, missing where no question counts.
+
+    `scored` maps protocols to scores.
+    """
+    rows = []
+    for point in points_of(model, scored, headline):
+        scores = point.scores
+        folds = folds_of(scores, settings.folds)
+        figures = pd.DataFrame([_figures(scores, row, folds, settings.calibration_bins) for row in point.seeds])
+        basis = {"questions": len(scores.ids), "articles": len(np.unique(scores.article))}
+        rows.append(point.names | basis | figures.mean(skipna=False).round(5).to_dict())
+    return pd.DataFrame(rows, columns=QUALITY)
+
+
+def reliability_rows(
+    model: str, scored: Mapping[str, QuestionScores], headline: str, settings: Statistics
+) -> pd.DataFrame:
+    """A row of RELIABILITY for each bin with questions of each protocol, reading and layer, from the first seed."""
+    rows = []
+    for point in points_of(model, scored, headline):
+        probability = point.scores.null_probability[point.seeds[0]]
+        bins = reliability(~point.scores.answerable, probability, bins=settings.calibration_bins)
+        for place, questions in enumerate(bins.questions.tolist()):
+            mean, share = round(float(bins.mean[place]), 5), round(float(bins.share[place]), 5)
+            rows.append(point.names | {"null_probability": mean, "no_answer_share": share, "questions": questions})
+    return pd.DataFrame(rows, columns=RELIABILITY)
+
+
+def folds_of(scores: QuestionScores, folds: int) -> np.ndarray:
+    """The fold of each question, (questions,): articles in turn; paragraphs if there are fewer articles than folds."""
+    _, articles = np.unique(scores.article, return_inverse=True)
+    _, paragraphs = np.unique(scores.paragraph, return_inverse=True)
+    clusters = paragraphs if articles.max() + 1 < folds else articles
+    return clusters % folds
+
+
+def _figures(scores: QuestionScores, row: int, folds: np.ndarray, bins: int) -> dict[str, float]:
+    """The NLL, ANSWERABILITY and CROSSFIT columns of one reading; NaN where no question counts."""
+    has_answer, no_answer = scores.answerable, scores.null_probability[row]
+    figures: dict[str, float] = {}
+    for group, chosen in ("", np.ones_like(has_answer)), ("HasAns_", has_answer), ("NoAns_", ~has_answer):
+        figures[f"{group}start_nll"] = _known_mean(scores.start_nll[row, chosen])
+        figures[f"{group}end_nll"] = _known_mean(scores.end_nll[row, chosen])
+    figures["auprc"] = 100 * average_precision(has_answer, -no_answer)
+    figures["auprc_chance"] = 100 * has_answer.mean()
+    figures["auroc"] = 100 * roc_area(has_answer, -no_answer)
+    figures["ece"] = 100 * reliability(~has_answer, no_answer, bins=bins).error
+    if len(np.unique(folds)) == 1:
+        return figures | dict.fromkeys(CROSSFIT, np.nan)
+    refused = (~has_answer).astype(float)
+    exact, _ = cross_fitted(scores.forced_exact[row], refused, no_answer, folds)
+    f1, thresholds = cross_fitted(scores.forced_f1[row], refused, no_answer, folds)
+    figures["crossfit_exact"] = 100 * exact.mean()
+    figures["crossfit_f1"] = 100 * f1.mean()
+    # The thresholds are those of F1. Outside 0 to 1, all questions are answered or all are refused.
+    figures["crossfit_threshold_low"] = float(np.clip(min(thresholds), 0, 1))
+    figures["crossfit_threshold_high"] = float(np.clip(max(thresholds), 0, 1))
+    return figures
+
+
+def _known_mean(values: np.ndarray) -> float:
+    """The mean of what is not NaN: a gold answer without a token has no likelihood."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else np.nan
 
 
 def average_precision(positive: np.ndarray, score: np.ndarray) -> float:
     """Area under the steps of the precision-recall curve, 0 to 1; NaN without a positive.
 
-    positive (n,) bool; score (n,): higher for positives. Questions of equal score enter together. By chance it is the
-    share of positives. It is what the official script calls pr_oracle_ap (for ties: Davis and Goadrich 2006).
+    positive (n,) bool; score (n,): higher for positives. Questions with equal scores enter together. By chance, it is
+    the share of positives. The official script calls it pr_oracle_ap (for ties: Davis and Goadrich 2006).
     """
     if not positive.any():
         return float("nan")
     order = np.argsort(-score, kind="stable")
     last = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)  # the last question of each score
-    found = np.cumsum(positive[order])[last]
-    return float(np.sum(np.diff(found, prepend=0) * found / (last + 1)) / positive.sum())
+    positives = np.cumsum(positive[order])[last]
+    precision = positives / (last + 1)
+    return float(np.sum(np.diff(positives, prepend=0) * precision) / positive.sum())
 
 
 def roc_area(positive: np.ndarray, score: np.ndarray) -> float:
     """Probability that a positive scores above a negative, ties half (Hanley and McNeil 1982), 0 to 1; 0.5 by chance.
 
-    Arguments as in `average_precision`; NaN if one kind is missing.
+    Arguments as in `average_precision`. NaN if there are no positives or no negatives.
     """
-    ours, theirs = int(positive.sum()), int((~positive).sum())
-    if not ours or not theirs:
+    positives, negatives = int(positive.sum()), int((~positive).sum())
+    if not positives or not negatives:
         return float("nan")
-    return float((rankdata(score)[positive].sum() - ours * (ours + 1) / 2) / (ours * theirs))
+    wins = rankdata(score)[positive].sum() - positives * (positives + 1) / 2
+    return float(wins / (positives * negatives))
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """Bins of equal width over a probability, empty ones left out; (bins,) each."""
+    """Bins of equal width over a probability, without the empty ones; (bins,) each."""
 
     mean: np.ndarray  # of the probability
     share: np.ndarray  # of the questions for which it came true
@@ -50,26 +131,27 @@ class Reliability:
 
 
 def reliability(true: np.ndarray, probability: np.ndarray, *, bins: int) -> Reliability:
-    """true (n,) bool: what `probability` (n,) foretold came true. A bin holds its upper edge, the first one 0 too."""
+    """Compare `probability` (n,) with what came true, (n,) bool. A bin holds its upper edge; the first also holds 0."""
     place = np.clip(np.ceil(probability * bins).astype(int) - 1, 0, bins - 1)
     questions = np.bincount(place, minlength=bins)
-    some = questions > 0
-    mean, share = (np.bincount(place, values, minlength=bins)[some] / questions[some] for values in (probability, true))
-    return Reliability(mean, share, questions[some])
+    used = questions > 0
+    mean = np.bincount(place, probability, minlength=bins)[used] / questions[used]
+    share = np.bincount(place, true, minlength=bins)[used] / questions[used]
+    return Reliability(mean, share, questions[used])
 
 
 def best_threshold(answered: np.ndarray, refused: np.ndarray, probability: np.ndarray) -> float:
-    """The threshold with the highest total; questions whose probability of no answer is above it are refused.
+    """The threshold with the highest total. Questions with a probability of no answer above it are refused.
 
-    answered, refused (n,): the score of each question if it is answered or refused. Between two probabilities the
-    middle is taken; -inf refuses all. Of equal totals the lowest threshold, as in the official script.
+    answered, refused (n,): the score of each question if it is answered or refused. The threshold is the middle between
+    two probabilities, or -inf to refuse all. Of equal totals the lowest threshold, as in the official script.
     """
     order = np.argsort(probability, kind="stable")
     ranked = probability[order]
     totals = np.append(0.0, np.cumsum((answered - refused)[order]))
     above = np.append(ranked, np.inf)
     below = np.append(-np.inf, ranked)
-    totals[above == below] = -np.inf  # no threshold parts equal probabilities
+    totals[above == below] = -np.inf  # no threshold lies between equal probabilities
     best = int(totals.argmax())
     if best in (0, len(ranked)):
         return float(below[best])
@@ -79,14 +161,15 @@ def best_threshold(answered: np.ndarray, refused: np.ndarray, probability: np.nd
 def cross_fitted(
     answered: np.ndarray, refused: np.ndarray, probability: np.ndarray, folds: np.ndarray
 ) -> tuple[np.ndarray, list[float]]:
-    """Scores (n,) under thresholds chosen on the other folds, and the thresholds in order of the folds.
+    """Scores (n,) at thresholds that are chosen on the other folds, and the thresholds in the order of the folds.
 
-    folds (n,): equal numbers mean the same fold. Cross-fitting, as by Stone (1974): no question has a say in the
-    threshold that it is scored under.
+    folds (n,): equal numbers mean the same fold. By cross-fitting (Stone 1974), no question helps to choose the
+    threshold at which it is scored.
     """
     scores, thresholds = np.empty(len(folds)), []
     for fold in np.unique(folds):
-        mine = folds == fold
-        thresholds.append(best_threshold(answered[~mine], refused[~mine], probability[~mine]))
-        scores[mine] = np.where(probability[mine] > thresholds[-1], refused[mine], answered[mine])
+        inside = folds == fold
+        threshold = best_threshold(answered[~inside], refused[~inside], probability[~inside])
+        scores[inside] = np.where(probability[inside] > threshold, refused[inside], answered[inside])
+        thresholds.append(threshold)
     return scores, thresholds

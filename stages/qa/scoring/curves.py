@@ -1,121 +1,101 @@
-"""Scores of every reading of a model: the points of its layer curves, and their summary."""
+"""The points of a model's curves: the official metric of every reading, and what is short enough to print of them."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from stages.qa.answering.answers import Answers
 from stages.qa.data.squad import Example
 from stages.qa.errors import InputError
-from stages.qa.files import write_json, write_text
+from stages.qa.files import read_json, refuses_damage
 from stages.qa.metric import official_metrics
+from stages.qa.models.manifest import MANIFEST
 from stages.qa.progress import Progress
+from stages.qa.readings import is_final, reading_columns
 
-SCORES = (
-    *("total", "exact", "f1"),
-    *("HasAns_total", "HasAns_exact", "HasAns_f1", "NoAns_total", "NoAns_exact", "NoAns_f1"),
-    *("forced_exact", "forced_f1", "best_exact", "best_exact_thresh", "best_f1", "best_f1_thresh"),
-)
-COLUMNS = ("model", "protocol", "reading", "epoch", "layer", "learning_rate", "seed", *SCORES)
-Point = dict[str, Any]  # one row under COLUMNS; None: does not apply
+# *_total: numbers of questions; *_thresh: probabilities of no answer; all other scores: percent
+SCORES = ["total", "exact", "f1", "HasAns_total", "HasAns_exact", "HasAns_f1", "NoAns_total", "NoAns_exact", "NoAns_f1"]
+SCORES += ["forced_exact", "forced_f1", "best_exact", "best_exact_thresh", "best_f1", "best_f1_thresh"]
+LAYERS = ["model", "protocol", "headline", "reading", "epoch", "layer", "learning_rate", "seed", "final", *SCORES]
+LOSS = ["model", "layer", "epoch", "loss"]
+SUMMARY = ["exact", "f1", "HasAns_f1", "NoAns_f1", "forced_f1"]
 
 
-def curve_points(model: str, examples: Sequence[Example], answers: Mapping[str, Answers]) -> list[Point]:
-    """The official metric of each reading under each protocol, in percent, and the one with an answer forced.
+def layer_rows(model: str, examples: Sequence[Example], answers: Mapping[str, Answers], headline: str) -> pd.DataFrame:
+    """A row of LAYERS for each reading under each protocol; `answers` maps protocols to answers.
 
-    forced_*: questions that have an answer, answered by the best span whatever the null score. best_*: the official
-    best threshold over the null probabilities. Raises InputError if the answers are not those of these questions.
+    final: the row belongs to the final curves (see `is_final`). forced_*: questions that have an answer, answered by
+    the best span whatever the null score. best_*: at the official best threshold over the probabilities of no answer.
+    Scores of a group without questions are missing. Raises InputError if the answers are not to these questions.
     """
-    answerable = [example for example in examples if example.answers]
-    points: list[Point] = []
+    ids = [example.id for example in examples]
+    rows = []
     with Progress("scoring", total=sum(len(a.readings) for a in answers.values()), unit="reading") as progress:
         for protocol, given in answers.items():
-            if given.ids != [example.id for example in examples]:
+            if given.ids != ids:
                 raise InputError(f"{model}: the answers are not those of this dev file; run predict again")
+            final = is_final(given.readings)
             for row, reading in enumerate(given.readings):
-                probabilities = given.null_probabilities(row)
-                scores: Point = official_metrics(examples, given.final(row))
-                every = given.forced(row)
-                # the best threshold is sought over all spans, refused or not, as the official script is used
-                best = official_metrics(examples, every, probabilities)
-                scores |= {name: best[name] for name in best if name.startswith("best_")}
-                if answerable:
-                    forced = official_metrics(answerable, {e.id: every[e.id] for e in answerable})
-                    scores |= {"forced_exact": forced["exact"], "forced_f1": forced["f1"]}
-                readout = reading.readout
-                point: Point = {
-                    "model": model,
-                    "protocol": protocol,
-                    "reading": reading.kind,
-                    "epoch": readout and readout.epoch,
-                    "layer": reading.layer,
-                    "learning_rate": readout and readout.learning_rate,
-                    "seed": readout and readout.seed,
-                }
-                points.append(point | {name: scores.get(name) for name in SCORES})
+                names = {"model": model, "protocol": protocol, "headline": protocol == headline, "final": final[row]}
+                rows.append(names | reading_columns(reading) | reading_scores(examples, given, row))
                 progress.advance()
-    return points
+    whole_numbers = ["epoch", "seed", "total", "HasAns_total", "NoAns_total"]
+    return pd.DataFrame(rows, columns=LAYERS).astype(dict.fromkeys(whole_numbers, "Int64"))  # whole, or missing
 
 
-def write_points(path: Path, points: Sequence[Point]) -> None:
-    """CSV under COLUMNS, numbers in full."""
-    write_rows(path, COLUMNS, points)
+def reading_scores(examples: Sequence[Example], answers: Answers, row: int) -> dict[str, float]:
+    """The SCORES of one reading, without those of a group that has no questions."""
+    scores = official_metrics(examples, answers.final(row))
+    # The best threshold is sought over all spans, refused or not, as the official script is used.
+    forced = official_metrics(examples, answers.forced(row), answers.null_probabilities(row))
+    scores |= {name: value for name, value in forced.items() if name.startswith("best_")}
+    if "HasAns_total" in forced:
+        scores |= {"forced_exact": forced["HasAns_exact"], "forced_f1": forced["HasAns_f1"]}
+    return scores
 
 
-def write_rows(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """CSV of rows that hold the columns' values."""
-    table = io.StringIO()
-    writer = csv.DictWriter(table, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, table.getvalue())
+def best_layer(points: pd.DataFrame) -> pd.Series:
+    """The row of the highest F1, then HasAns F1, then the shallowest layer. `points` are those of one curve."""
+    return points.sort_values(["f1", "HasAns_f1", "layer"], ascending=[False, False, True]).iloc[0]
 
 
-def write_losses(path: Path, model: str, losses: Path) -> None:
-    """The loss curve of the model's probes, with the model's name as first column."""
-    header, *rows = losses.read_text(encoding="utf-8").splitlines()
-    write_text(path, "".join(f"{line}\n" for line in [f"model,{header}", *(f"{model},{row}" for row in rows)]))
+def summary(layers: pd.DataFrame) -> dict[str, float | None]:
+    """What `dvc metrics show` prints: best layer, last layer and head of the final headline curve, its first seed.
 
-
-def write_summary(path: Path, points: Sequence[Point]) -> None:
-    """A flat JSON for `dvc metrics show`: best layer, last layer and head, last epoch of the first protocol."""
-    first = [point for point in points if point["protocol"] == points[0]["protocol"]]
-    probes = [point for point in first if point["reading"] == "probe"]
-    summary: dict[str, float | None] = {}
-    if probes:
-        variant = probes[-1]["epoch"], probes[0]["learning_rate"], probes[0]["seed"]
-        curve = [p for p in probes if (p["epoch"], p["learning_rate"], p["seed"]) == variant]
-        best = max(curve, key=lambda point: (point["f1"], point["HasAns_f1"] or 0))  # the shallowest of equals
-        summary = {"best_layer": best["layer"]} | _short("best", best) | _short("last", curve[-1])
-    for point in first:
-        if point["reading"] == "head":
-            summary |= _short("head", point)
-    write_json(path, summary)
-
-
-def write_question(
-    path: Path, model: str, id_: str | None, examples: Sequence[Example], answers: Mapping[str, Answers]
-) -> None:
-    """The original's Table 1: what each reading answered to one question; a file with a header only if `id_` is None.
-
-    Raises InputError if no question has that id.
+    `layers` has the columns LAYERS, and the rows of one model. Percent with two decimals.
     """
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)  # else \r ends a row
-    writer.writerow(["model", "protocol", "reading", "epoch", "layer", "answer", "null_probability"])
-    if id_ is not None and id_ not in {example.id for example in examples}:
-        raise InputError(f"question: no dev question has the id {id_!r}")
-    if id_ is not None:
-        for protocol, given in answers.items():
-            for row, reading in enumerate(given.readings):
-                epoch = reading.readout and reading.readout.epoch
-                text, probability = given.final(row)[id_], given.null_probabilities(row)[id_]
-                writer.writerow([model, protocol, reading.kind, epoch, reading.layer, text, probability])
-    write_text(path, table.getvalue())
+    points = layers[layers["headline"] & layers["final"]]
+    curve = points[points["reading"] == "probe"].drop_duplicates("layer")  # rows of the first seed come first
+    heads = points[points["reading"] == "head"]
+    result: dict[str, float | None] = {}
+    if not curve.empty:
+        best, last = best_layer(curve), curve.loc[curve["layer"].idxmax()]
+        result = {"best_layer": int(best["layer"])} | _short("best", best) | _short("last", last)
+    if not heads.empty:
+        result |= _short("head", heads.iloc[0])
+    return result
 
 
-def _short(prefix: str, point: Point) -> dict[str, float | None]:
-    names = ("exact", "f1", "HasAns_f1", "NoAns_f1", "forced_f1")
-    return {f"{prefix}_{name.lower()}": None if point[name] is None else round(point[name], 2) for name in names}
+def _short(prefix: str, point: pd.Series) -> dict[str, float | None]:
+    scores = {f"{prefix}_{name.lower()}": point[name] for name in SUMMARY}
+    return {name: None if pd.isna(score) else round(float(score), 2) for name, score in scores.items()}
+
+
+def loss_rows(model: str, losses: pd.DataFrame) -> pd.DataFrame:
+    """A row of LOSS for each layer and epoch: the training loss (nats) at the first learning rate, mean over the seeds.
+
+    `losses` has the columns layer, learning_rate, epoch and loss. It has no rows if the probes are a convex fit alone.
+    """
+    first = losses[losses["learning_rate"].isin(losses["learning_rate"].head(1))]
+    means = first.groupby(["layer", "epoch"], sort=False)["loss"].mean().round(6)
+    return means.reset_index().assign(model=model)[LOSS]
+
+
+@refuses_damage
+def describe_model(folder: Path) -> dict[str, Any]:
+    """Source and files (sizes and checksums) of a model, from its manifest, and the model_type of its configuration."""
+    manifest = read_json(folder / MANIFEST)
+    model_type = read_json(folder / "config.json").get("model_type", "")
+    return {"source": manifest["source"], "files": manifest["files"], "model_type": model_type}

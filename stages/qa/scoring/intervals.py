@@ -1,22 +1,24 @@
 """Intervals of the final curves of a model, and of paired differences between curves; all in percent.
 
-A curve's value is the mean over its seeds. Intervals are about the questions alone: another seed, another fine-tuning
-run or another training set would add to them.
+A point of a curve is the mean over the seeds. Intervals are about the questions alone: other seeds, another fine-tuning
+run or another training set would make them wider.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from math import isnan
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from stages.qa.config import Statistics
 from stages.qa.errors import InputError
-from stages.qa.scoring.bootstrap import Unit, bounds, cluster_sums, draw, units
+from stages.qa.scoring.bootstrap import Unit, bounds, draw, units
 from stages.qa.scoring.question_scores import QuestionScores
 
-# metric -> the array of QuestionScores it averages, and over which questions
+# metric -> the array of QuestionScores that it averages, and over which questions
 METRICS = {
     "exact": ("exact", "all"),
     "f1": ("f1", "all"),
@@ -24,87 +26,97 @@ METRICS = {
     "NoAns_f1": ("f1", "NoAns"),
     "forced_f1": ("forced_f1", "HasAns"),
 }
-_BOUNDS = ("estimate", "low", "high", "band_low", "band_high")
-_BASIS = ("questions", "clusters", "unit")
-INTERVALS = ("model", "protocol", "reading", "layer", "metric", *_BOUNDS, *_BASIS)
-DIFFERENCES = ("comparison", "model", "less", "protocol", "layer", "metric", *_BOUNDS, *_BASIS)
+BOUNDS = ["estimate", "low", "high", "band_low", "band_high"]
+BASIS = ["questions", "clusters", "unit"]
+INTERVALS = ["model", "protocol", "headline", "reading", "layer", "metric", *BOUNDS, *BASIS]
+DIFFERENCES = ["comparison", "model", "less", "protocol", "headline", "layer", "metric", *BOUNDS, *BASIS]
 STEP, FINETUNING = "layer less the one below", "fine-tuned less pretrained"
-Row = dict[str, str | int | float | None]
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One metric of one model's layers, summed over the questions of each cluster."""
+    """One metric of a model's layers, summed over the questions of each cluster."""
 
-    layers: list[int]
-    sums: np.ndarray  # (layers, clusters)
-    numbers: np.ndarray  # (clusters,) of questions
+    metric: str
+    unit: Unit  # of the clusters
+    sums: dict[int, np.ndarray]  # layer -> (clusters,) float64
+    questions: np.ndarray  # (clusters,) float64: number of questions
 
 
-def interval_rows(model: str, scored: Mapping[str, QuestionScores], settings: Statistics) -> list[Row]:
-    """A row under INTERVALS for every protocol, unit, reading, metric and layer; scored: protocol -> scores.
+def interval_rows(
+    model: str, scored: Mapping[str, QuestionScores], headline: str, settings: Statistics
+) -> pd.DataFrame:
+    """A row of INTERVALS for each protocol, reading, unit, metric and layer; `scored` maps protocols to scores.
 
-    Rows of the unit that figures show come first. No rows for a metric without questions.
+    A metric without questions has no rows.
     """
-    rows: list[Row] = []
+    rows = []
     for protocol, scores in scored.items():
-        for unit in units(len(np.unique(scores.article)), settings.unit):
-            for kind in dict.fromkeys(reading.kind for reading in scores.readings):
-                for metric in METRICS:
-                    curve = curve_of(scores, kind, metric, unit)
-                    names: Row = {"model": model, "protocol": protocol, "reading": kind, "metric": metric, "unit": unit}
-                    rows += _rows(names, curve, settings, lowest=0.0)
-    return rows
+        names: Row = {"model": model, "protocol": protocol, "headline": protocol == headline}
+        for kind in dict.fromkeys(reading.kind for reading in scores.readings):
+            for curve in curves_of(scores, kind, settings):
+                rows += _rows(names | {"reading": kind}, curve, settings, lowest=0.0)
+    return pd.DataFrame(rows, columns=INTERVALS)
+
+
+def step_rows(model: str, scored: Mapping[str, QuestionScores], headline: str, settings: Statistics) -> pd.DataFrame:
+    """A row of DIFFERENCES for each layer less the one below it, from the probes of each protocol."""
+    rows = []
+    for protocol, scores in scored.items():
+        names: Row = {"comparison": STEP, "model": model, "less": model}
+        names |= {"protocol": protocol, "headline": protocol == headline}
+        for curve in curves_of(scores, "probe", settings):
+            rows += _rows(names, less(curve, curve, down=1), settings, lowest=-100.0)
+    return pd.DataFrame(rows, columns=DIFFERENCES)
 
 
 def difference_rows(
-    scored: Mapping[str, Mapping[str, QuestionScores]], bases: Mapping[str, str], settings: Statistics
-) -> list[Row]:
-    """A row under DIFFERENCES for each layer less the one below it, and for each fine-tuned model less its base.
+    model: str,
+    scored: Mapping[str, QuestionScores],
+    base: str,
+    base_scored: Mapping[str, QuestionScores],
+    headline: str,
+    settings: Statistics,
+) -> pd.DataFrame:
+    """A row of DIFFERENCES for each layer of `model` less that of `base`, from the probes of each protocol.
 
-    scored: model -> protocol -> scores; bases: fine-tuned model -> pretrained one. Both sides of a difference are
-    resampled together. Layers that the base does not have are left out. InputError if two models answered different
-    questions.
+    Both sides of a difference are resampled together. Layers that the base does not have are left out. InputError if
+    the two models answered different questions.
     """
-    rows: list[Row] = []
-    for model, by_protocol in scored.items():
-        base = scored.get(bases.get(model, ""), {})
-        for protocol, scores in by_protocol.items():
-            if protocol in base and base[protocol].ids != scores.ids:
-                raise InputError(f"{model} and {bases[model]} answered different questions; run predict again")
-            for unit in units(len(np.unique(scores.article)), settings.unit):
-                for metric in METRICS:
-                    names: Row = {"model": model, "protocol": protocol, "metric": metric, "unit": unit}
-                    curve = curve_of(scores, "probe", metric, unit)
-                    steps = less(curve, curve, {layer: layer - 1 for layer in curve.layers})
-                    rows += _rows(names | {"comparison": STEP, "less": model}, steps, settings, lowest=-100.0)
-                    if protocol in base:
-                        other = curve_of(base[protocol], "probe", metric, unit)
-                        gains = less(curve, other, {layer: layer for layer in curve.layers})
-                        names |= {"comparison": FINETUNING, "less": bases[model]}
-                        rows += _rows(names, gains, settings, lowest=-100.0)
-    return rows
+    rows = []
+    for protocol, scores in scored.items():
+        if base_scored[protocol].ids != scores.ids:
+            raise InputError(f"{model} and {base} answered different questions; run predict again")
+        names: Row = {"comparison": FINETUNING, "model": model, "less": base}
+        names |= {"protocol": protocol, "headline": protocol == headline}
+        base_curves = curves_of(base_scored[protocol], "probe", settings)
+        for curve, base_curve in zip(curves_of(scores, "probe", settings), base_curves, strict=True):
+            rows += _rows(names, less(curve, base_curve), settings, lowest=-100.0)
+    return pd.DataFrame(rows, columns=DIFFERENCES)
 
 
-def curve_of(scores: QuestionScores, kind: str, metric: str, unit: Unit) -> Curve:
-    """`metric` (of METRICS) of the readings `kind` by layer, as a mean over the seeds."""
-    _, clusters = np.unique(getattr(scores, unit), return_inverse=True)
-    name, group = METRICS[metric]
-    chosen = {"all": np.ones_like(scores.answerable), "HasAns": scores.answerable, "NoAns": ~scores.answerable}[group]
-    rows: dict[int, list[int]] = {}
+def curves_of(scores: QuestionScores, kind: str, settings: Statistics) -> list[Curve]:
+    """The curves of the readings of one kind, for each unit of the bootstrap and each metric; means over the seeds."""
+    groups = {"all": np.ones_like(scores.answerable), "HasAns": scores.answerable, "NoAns": ~scores.answerable}
+    seeds: dict[int, list[int]] = {}  # layer -> rows of the readings
     for row, reading in enumerate(scores.readings):
         if reading.kind == kind:
-            rows.setdefault(reading.layer, []).append(row)
-    layers = sorted(rows)
-    values = np.array([getattr(scores, name)[rows[layer]].mean(axis=0) for layer in layers])
-    return Curve(layers, cluster_sums(values * chosen, clusters), np.bincount(clusters, chosen))
+            seeds.setdefault(reading.layer, []).append(row)
+    curves = []
+    for unit in units(len(np.unique(scores.article)), settings.unit):
+        _, clusters = np.unique(getattr(scores, unit), return_inverse=True)
+        for metric, (array, group) in METRICS.items():
+            values, chosen = getattr(scores, array), groups[group]
+            sums = {layer: np.bincount(clusters, values[seeds[layer]].mean(axis=0) * chosen) for layer in sorted(seeds)}
+            curves.append(Curve(metric, unit, sums, np.bincount(clusters, chosen)))
+    return curves
 
 
-def less(curve: Curve, other: Curve, pairs: Mapping[int, int]) -> Curve:
-    """The difference at each layer of `curve` whose partner (of `pairs`: layer -> layer of `other`) is there."""
-    layers = [layer for layer in curve.layers if pairs[layer] in other.layers]
-    mine, theirs = ([c.layers.index(x) for x in xs] for c, xs in ((curve, layers), (other, [pairs[x] for x in layers])))
-    return Curve(layers, curve.sums[mine] - other.sums[theirs], curve.numbers)
+def less(curve: Curve, other: Curve, *, down: int = 0) -> Curve:
+    """Each layer of `curve` less the layer `down` below it of `other`. Layers without a partner are left out."""
+    sums = {layer: curve.sums[layer] - other.sums[layer - down] for layer in curve.sums if layer - down in other.sums}
+    return replace(curve, sums=sums)
 
 
 @cache
@@ -112,16 +124,19 @@ def _draw(clusters: int, resamples: int, seed: int) -> np.ndarray:
     return draw(clusters, resamples=resamples, seed=seed)
 
 
-def _rows(names: Row, curve: Curve, settings: Statistics, *, lowest: float) -> Iterator[Row]:
-    """Rows in percent, cut to `lowest` to 100; none for a curve without questions or layers."""
-    clusters, questions = len(curve.numbers), int(curve.numbers.sum())
-    if not questions or not curve.layers:
-        return
+def _rows(names: Row, curve: Curve, settings: Statistics, *, lowest: float) -> list[Row]:
+    """A row for each layer, in percent, cut to `lowest` to 100; none for a curve without questions."""
+    clusters, questions = len(curve.questions), int(curve.questions.sum())
+    if not questions or not curve.sums:
+        return []
     counts = _draw(clusters, settings.resamples, settings.seed)
-    found = bounds(counts, curve.sums, curve.numbers, confidence=settings.confidence)
-    for place, layer in enumerate(curve.layers):
-        values = {name: 100 * float(getattr(found, name)[place]) for name in _BOUNDS}
-        cut = {
-            name: None if isnan(value) else round(min(max(value, lowest), 100.0), 4) for name, value in values.items()
-        }
-        yield names | {"layer": layer} | cut | {"questions": questions, "clusters": clusters}
+    result = bounds(counts, np.stack(list(curve.sums.values())), curve.questions, confidence=settings.confidence)
+    rows = []
+    for place, layer in enumerate(curve.sums):
+        row = names | {"layer": layer, "metric": curve.metric, "unit": curve.unit}
+        row |= {"questions": questions, "clusters": clusters}
+        for name in BOUNDS:
+            value = 100 * float(getattr(result, name)[place])
+            row[name] = None if isnan(value) else round(min(max(value, lowest), 100.0), 4)
+        rows.append(row)
+    return rows

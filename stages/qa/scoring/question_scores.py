@@ -1,36 +1,33 @@
-"""What each reading of the final curves answered to every question, and how right it was.
+"""What each final reading answers to every question, and how right it is: what intervals and pages are made from."""
 
-This is what pages and statistics read. Final: the last epoch, the first learning rate, every seed; and the
-checkpoint's own head.
-"""
-
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from stages.qa.answering.answers import Answers, Reading, null_probability, read_readings
+from stages.qa.answering.answers import Answers, null_probability
 from stages.qa.data.squad import Example
 from stages.qa.errors import IntegrityError
 from stages.qa.files import read_json, read_tensors, refuses_damage, write_json, write_tensors
 from stages.qa.metric import question_scores
-from stages.qa.scratch import filled
+from stages.qa.readings import Reading, is_final, read_readings
 
 
 @dataclass(frozen=True)
 class QuestionScores:
-    """Scores 0 to 1 of every question, not percent; arrays are (readings, questions) unless told otherwise."""
+    """Scores of every question, 0 to 1, not percent. Arrays are (readings, questions) where no other shape is given."""
 
     readings: list[Reading]
     ids: list[str]
-    texts: list[list[str]]  # the best span, also where no answer was given
+    texts: list[list[str]]  # of the best span, also where no answer is given
     chars: np.ndarray  # (readings, questions, 2) int32: where it stands in the context; (-1, -1): nowhere
-    answered: np.ndarray  # bool: whether the span was given as the answer, else no answer
+    answered: np.ndarray  # bool: the span is given as the answer; else no answer is
     null_probability: np.ndarray  # float64
-    exact: np.ndarray  # float64, of what was answered
+    exact: np.ndarray  # float64, of the answer that is given
     f1: np.ndarray
-    forced_exact: np.ndarray  # float64, of the span, answered or not
+    forced_exact: np.ndarray  # float64, of the span, whether given or not
     forced_f1: np.ndarray
     start_nll: np.ndarray  # float64, nats (see `likelihood`); NaN where no gold answer has a token
     end_nll: np.ndarray
@@ -40,73 +37,85 @@ class QuestionScores:
     windows: np.ndarray  # (questions,) int32: token windows of the question
 
 
-def score_questions(examples: Sequence[Example], answers: Answers) -> QuestionScores:
-    """Score the final readings of `answers` question by question, with the official metric's own scores."""
-    rows = final_rows(answers.readings)
-    spans, size = answers.spans, (len(rows), len(examples))
-    names = ("null_probability", "exact", "f1", "forced_exact", "forced_f1", "start_nll", "end_nll")
-    arrays = {name: filled(size, 0, np.float64) for name in names}
-    answered = filled(size, 0, np.bool_)
-    for place, row in enumerate(rows):
-        given, forced = (question_scores(examples, texts(row)) for texts in (answers.final, answers.forced))
-        arrays["exact"][place], arrays["f1"][place] = given.exact, given.f1
-        arrays["forced_exact"][place], arrays["forced_f1"][place] = forced.exact, forced.f1
-        arrays["null_probability"][place] = null_probability(spans, row)
-        arrays["start_nll"][place], arrays["end_nll"][place] = answers.nll[row].T
-        answered[place] = spans.null_score[row] - spans.score[row] <= answers.null_threshold
-    return QuestionScores(
-        readings=[answers.readings[row] for row in rows],
-        ids=answers.ids,
-        texts=[answers.texts[row] for row in rows],
-        chars=spans.chars[rows],
-        answered=answered,
-        answerable=np.array([bool(example.answers) for example in examples]),
-        article=np.array([example.article for example in examples], dtype=np.int32),
-        paragraph=np.array([example.paragraph for example in examples], dtype=np.int32),
-        windows=answers.windows,
-        **arrays,
-    )
+@dataclass(frozen=True)
+class Point:
+    """A point of a final curve: a kind of reading, and a layer."""
+
+    names: dict[str, Any]  # the columns POINT of a table
+    scores: QuestionScores  # of all readings of the model and protocol
+    seeds: list[int]  # the rows of `scores` that belong to the point, one for each seed
 
 
-def final_rows(readings: Sequence[Reading]) -> list[int]:
-    """Rows of the probes of the last epoch and first learning rate, and of the own head; gold spans are left out."""
-    probes = [reading.readout for reading in readings if reading.readout is not None]
-    last = max((probe.epoch for probe in probes if probe.epoch is not None), default=None)
-    rate = probes[0].learning_rate if probes else None
-    return [
-        row
-        for row, reading in enumerate(readings)
-        if reading.kind == "head"
-        or (reading.readout and (reading.readout.epoch, reading.readout.learning_rate) == (last, rate))
-    ]
-
-
+POINT = ["model", "protocol", "headline", "reading", "layer"]
 ARRAYS = (
     *("chars", "answered", "null_probability", "exact", "f1", "forced_exact", "forced_f1", "start_nll", "end_nll"),
     *("answerable", "article", "paragraph", "windows"),
 )
 
 
+def score_questions(examples: Sequence[Example], answers: Answers) -> QuestionScores:
+    """Score the final probes and heads of `answers` with the official metric's own scores of each question."""
+    final = is_final(answers.readings)
+    rows = [row for row, reading in enumerate(answers.readings) if final[row] and reading.kind != "gold"]
+    spans = answers.spans
+    given = [question_scores(examples, answers.final(row)) for row in rows]
+    forced = [question_scores(examples, answers.forced(row)) for row in rows]
+    size = len(rows), len(examples)  # an array of no rows needs it
+    return QuestionScores(
+        readings=[answers.readings[row] for row in rows],
+        ids=answers.ids,
+        texts=[answers.texts[row] for row in rows],
+        chars=spans.chars[rows],
+        answered=spans.null_score[rows] - spans.score[rows] <= answers.null_threshold,
+        null_probability=np.array([null_probability(spans, row) for row in rows]).reshape(size),
+        exact=np.array([scores.exact for scores in given]).reshape(size),
+        f1=np.array([scores.f1 for scores in given]).reshape(size),
+        forced_exact=np.array([scores.exact for scores in forced]).reshape(size),
+        forced_f1=np.array([scores.f1 for scores in forced]).reshape(size),
+        start_nll=answers.nll[rows][..., 0].astype(np.float64),
+        end_nll=answers.nll[rows][..., 1].astype(np.float64),
+        answerable=np.array([bool(example.answers) for example in examples]),
+        article=np.array([example.article for example in examples], dtype=np.int32),
+        paragraph=np.array([example.paragraph for example in examples], dtype=np.int32),
+        windows=answers.windows,
+    )
+
+
 def save_question_scores(folder: Path, scores: QuestionScores) -> None:
-    """Write questions.json (readings, ids, texts) and questions.safetensors (the arrays)."""
-    unique: dict[str, int] = {}
-    places = np.array([[unique.setdefault(text, len(unique)) for text in row] for row in scores.texts], dtype=np.int32)
-    tensors = {name: getattr(scores, name) for name in ARRAYS} | {"text": places}
-    write_tensors(folder / "questions.safetensors", tensors)
+    """Write questions.json (readings, ids, each text once) and questions.safetensors (the arrays)."""
+    numbers: dict[str, int] = {}  # text -> its place in the list of texts
+    places = np.zeros((len(scores.readings), len(scores.ids)), dtype=np.int32)
+    for row, texts in enumerate(scores.texts):
+        places[row] = [numbers.setdefault(text, len(numbers)) for text in texts]
+    tensors = {name: getattr(scores, name) for name in ARRAYS}
+    write_tensors(folder / "questions.safetensors", tensors | {"text": places})
     readings = [asdict(reading) for reading in scores.readings]
-    write_json(folder / "questions.json", {"readings": readings, "ids": scores.ids, "texts": list(unique)})
+    write_json(folder / "questions.json", {"readings": readings, "ids": scores.ids, "texts": list(numbers)})
+
+
+def points_of(model: str, scored: Mapping[str, QuestionScores], headline: str) -> Iterator[Point]:
+    """The points of the final curves of `model`; `scored` maps protocols to scores."""
+    for protocol, scores in scored.items():
+        rows: dict[tuple[str, int], list[int]] = {}
+        for row, reading in enumerate(scores.readings):
+            rows.setdefault((reading.kind, reading.layer), []).append(row)
+        for (kind, layer), seeds in rows.items():
+            names = {"model": model, "protocol": protocol, "headline": protocol == headline}
+            yield Point(names | {"reading": kind, "layer": layer}, scores, seeds)
 
 
 @refuses_damage
 def load_question_scores(folder: Path) -> QuestionScores:
-    """Read what `save_question_scores` wrote; IntegrityError names the file that is damaged."""
+    """Read what `save_question_scores` wrote. IntegrityError names the file that is damaged."""
     header = read_json(folder / "questions.json")
     tensors = read_tensors(folder / "questions.safetensors")
-    if missing := {*ARRAYS, "text"} - tensors.keys():
+    missing = {*ARRAYS, "text"} - tensors.keys()
+    if missing:
         raise IntegrityError(f"{folder}/questions.safetensors: no {min(missing)}; run the evaluate stage again")
+    unique = header["texts"]
     return QuestionScores(
-        read_readings(header),
+        readings=read_readings(header),
         ids=header["ids"],
-        texts=[[header["texts"][place] for place in row.tolist()] for row in tensors["text"]],
+        texts=[[unique[place] for place in places] for places in tensors["text"].tolist()],
         **{name: tensors[name] for name in ARRAYS},
     )

@@ -265,7 +265,7 @@ def test_the_command_prints_what_the_official_script_prints(tmp_path: Path) -> N
 
 
 def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["scoring", *arguments])
+    monkeypatch.setattr(sys, "argv", ["metric", *arguments])
     with pytest.raises(SystemExit) as caught:
         run(main)
     return int(caught.value.code or 0)
@@ -277,7 +277,7 @@ def test_the_command_writes_a_file_in_place_of_printing(
     case = GOLDEN[0]
     data, predictions, na = files(tmp_path, case)
     out = tmp_path / "out.json"
-    assert command(monkeypatch, data, predictions, "-n", na, "--out-file", str(out)) == 0
+    assert command(monkeypatch, data, predictions, "-v", "-n", na, "--out-file", str(out)) == 0
     assert out.read_text() == json.dumps(case["official"]["with_na_prob"])
     assert capsys.readouterr().out == ""
 
@@ -296,24 +296,20 @@ def test_the_command_names_the_file_at_fault_in_one_line(
         (b"{}", [data, predictions, "-n", str(bad)], f"{bad}: no number for 25 of 25 questions: '{first}'"),  # case 39
         (b"{}", [str(bad), predictions], f"{bad}: version: is missing"),
         (b"{}", [data, str(tmp_path / "absent")], f"{tmp_path / 'absent'}: cannot be read"),
-        (b"", [data, predictions, "-o", str(tmp_path)], f"{tmp_path}: cannot be written"),
+        (b"", [data, predictions, "-p", str(tmp_path)], "--out-image-dir: this command draws no"),
     ]
     for content, arguments, message in faults:
         bad.write_bytes(content)
-        if "-o" not in arguments:
-            arguments = [*arguments, "-o", str(out)]
-        assert command(monkeypatch, *arguments) == 2
+        assert command(monkeypatch, *arguments, "-o", str(out)) == 2
         shown = capsys.readouterr()
         assert shown.out == ""
         assert shown.err.startswith(f"error: {message}")
         assert shown.err.count("\n") == 1
         assert out.read_text() == "kept"
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "data.json",
-        "predictions.json",
-        "na.json",
-        *("bad.json", "out.json"),
-    }
+    assert command(monkeypatch, data, predictions, "-o", str(tmp_path)) == 4
+    assert str(tmp_path) in capsys.readouterr().err
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"data.json", "predictions.json", "na.json", "bad.json", "out.json"}
 
 
 def test_case_13_hidden_labels_are_no_score(tmp_path: Path) -> None:
