@@ -14,7 +14,12 @@ from stages import report
 from stages.qa.data.squad import Example, read_squad
 from stages.qa.files import write_json, write_table
 from stages.qa.readings import Reading, Readout
-from stages.qa.report import results
+from stages.qa.report.results import CONTROLS, SIMILARITY, TRANSFER
+from stages.qa.scoring.answerability import QUALITY, RELIABILITY
+from stages.qa.scoring.breakdown import BREAKDOWN
+from stages.qa.scoring.curves import LAYERS as LAYER_COLUMNS
+from stages.qa.scoring.curves import LOSS
+from stages.qa.scoring.intervals import DIFFERENCES, INTERVALS
 from stages.qa.scoring.question_scores import QuestionScores, save_question_scores
 from tests.report.example import gold_or_head, point
 
@@ -90,39 +95,39 @@ def write_study(folder: Path) -> None:
         curve += [gold_or_head("head", key, LAYERS, 80, 80)] if number == 0 else []
         headline = {name: name == PROTOCOLS[0] for name in PROTOCOLS}
         rows = [row | {"protocol": name, "headline": first} for name, first in headline.items() for row in curve]
-        write(folder, key, "evaluate/layers", rows, results.LAYERS)
+        write(folder, key, "evaluate/layers", rows, LAYER_COLUMNS)
         losses = [
             {"model": key, "layer": layer, "epoch": epoch, "loss": 3 / (1 + epoch)}
             for layer in range(LAYERS + 1)
             for epoch in (0.5, 1, 2)
         ]
-        write(folder, key, "evaluate/loss", losses, results.LOSSES)
-        write(folder, key, "evaluate/intervals", intervals(key), results.INTERVALS)
+        write(folder, key, "evaluate/loss", losses, LOSS)
+        write(folder, key, "evaluate/intervals", intervals(key), INTERVALS)
         steps = differences(key, key, "layer less the one below")[1:]
-        write(folder, key, "evaluate/steps", steps, results.DIFFERENCES)
+        write(folder, key, "evaluate/steps", steps, DIFFERENCES)
         points = [
             {"model": key, "protocol": PROTOCOLS[0], "headline": True, "reading": "probe", "layer": layer}
             for layer in range(LAYERS + 1)
         ]
-        quality = [row | {name: 10.0 + row["layer"] for name in results.QUALITY[5:]} for row in points]
-        write(folder, key, "evaluate/quality", quality, results.QUALITY)
+        quality = [row | dict.fromkeys(QUALITY[5:], 10.0 + row["layer"]) for row in points]
+        write(folder, key, "evaluate/quality", quality, QUALITY)
         bins = [
             row | {"null_probability": place, "no_answer_share": place / 2, "questions": 12}
             for row in points
             for place in (0.2, 0.8)
         ]
-        write(folder, key, "evaluate/reliability", bins, results.RELIABILITY)
+        write(folder, key, "evaluate/reliability", bins, RELIABILITY)
         groups = [
             row | {"breakdown": "question word", "group": word, "answerable": count, "forced_f1": 5.0 * row["layer"]}
             for row in points
             for word, count in (("what", 30), ("who", 25), ("why", 19))
         ]
-        write(folder, key, "evaluate/breakdown", groups, results.BREAKDOWN)
+        write(folder, key, "evaluate/breakdown", groups, BREAKDOWN)
         files = {"model.safetensors": {"bytes": 9, "sha256": "0" * 64}}
         record = {"source": f"path:{HOSTILE}", "files": files, "model_type": "bert"}
         write_json(folder / key / "evaluate/model.json", record)
         write_examination(folder, key)
-    write(folder, "tuned", "compare/differences", differences("tuned", "base", "tuned less base"), results.DIFFERENCES)
+    write(folder, "tuned", "compare/differences", differences("tuned", "base", "tuned less base"), DIFFERENCES)
     write_layer_pairs(folder, "tuned", "compare", "base")
 
 
@@ -135,7 +140,7 @@ def write_examination(folder: Path, key: str) -> None:
         for name, fall in falls.items()
         for layer in range(LAYERS + 1)
     ]
-    write(folder, key, "examine/controls", rows, results.CONTROLS)
+    write(folder, key, "examine/controls", rows, CONTROLS)
     write_layer_pairs(folder, key, "examine", key)
 
 
@@ -152,8 +157,8 @@ def write_layer_pairs(folder: Path, key: str, stage: str, other: str) -> None:
         | {"cka": 1 / (1 + abs(layer - partner))}
         for layer, partner in pairs
     ]
-    write(folder, key, f"{stage}/transfer", transfer, results.TRANSFER)
-    write(folder, key, f"{stage}/similarity", similarity, results.SIMILARITY)
+    write(folder, key, f"{stage}/transfer", transfer, TRANSFER)
+    write(folder, key, f"{stage}/similarity", similarity, SIMILARITY)
 
 
 def write(folder: Path, key: str, table: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:

@@ -8,7 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from stages.qa.report.results import LAYERS, POINT, SCORES, mean_over_seeds
+from stages.qa.report.results import mean_over_seeds
+from stages.qa.scoring.curves import LAYERS, SCORES
+from stages.qa.scoring.question_scores import POINT
 
 NAN = float("nan")
 

@@ -127,7 +127,12 @@ def panel_chart(
     columns = {panel: "panel", line: "line", x: "x", value: "value"}
     columns |= {name: name for name in ("low", "high") if name in rows}
     points = rows[list(columns)].rename(columns=columns).dropna(subset=["value"])
-    return {"x": x.replace("_", " "), "y": y, "lines": list(lines or points["line"].unique().tolist()), **records(points)}
+    return {
+        "x": x.replace("_", " "),
+        "y": y,
+        "lines": list(lines or points["line"].unique().tolist()),
+        **records(points),
+    }
 
 
 def calibration(reliability: pd.DataFrame) -> dict[str, Any]:
@@ -140,9 +145,7 @@ def calibration(reliability: pd.DataFrame) -> dict[str, Any]:
     parts.append(rows[rows["reading"] == "head"].assign(line="own head"))
     bins = pd.concat(parts).rename(columns={"null_probability": "probability of no answer"})
     share = "share without an answer"
-    return panel_chart(
-        bins, panel="model", line="line", x="probability of no answer", value="no_answer_share", y=share
-    )
+    return panel_chart(bins, panel="model", line="line", x="probability of no answer", value="no_answer_share", y=share)
 
 
 def maps(results: Results) -> dict[str, dict[str, Any]]:

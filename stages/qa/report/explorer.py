@@ -7,8 +7,9 @@ are counted in UTF-16 units, as JavaScript counts them.
 import base64
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from stages.qa.data.squad import Example
 from stages.qa.readings import Reading
 from stages.qa.scoring.breakdown import question_word
-from stages.qa.scoring.question_scores import QuestionScores
+from stages.qa.scoring.question_scores import QuestionScores, load_question_scores
 
 WORDS = ("what", "who", "when", "where", "which", "why", "how", "other")
 LIMIT = 8 * 2**20  # bytes of answers before deflation; further protocols are left out, and the page says which
@@ -32,34 +33,37 @@ class Packed:
     left_out: list[str]
 
 
-def pack(examples: Sequence[Example], scores: Mapping[tuple[str, str], QuestionScores]) -> Packed:
-    """Pack the scores of each (model, protocol); of several seeds, the first.
+def pack(examples: Sequence[Example], scores_dir: Path, models: Sequence[str], protocols: Sequence[str]) -> Packed:
+    """Pack the scores of SCORES_DIR/<model>/<protocol>; of several seeds, the first.
 
-    Sets are taken protocol by protocol in the order of `scores`. A set's cells are little-endian: start and length of
-    the span (both of the JSON's `span` type), then a byte each: null probability and forced F1 in percent, and flags.
+    Sets are taken protocol by protocol. A set's cells are little-endian: start and length of the span (both of the
+    JSON's `span` type), then a byte each: null probability and forced F1 in percent, and flags.
     """
     places = [_utf16_places(example.context) for example in examples]
     longest = max(len(example.context.encode("utf-16-le")) // 2 for example in examples)
     span_type = "uint16" if longest < 2**16 else "uint32"
-    cell_bytes = 2 * np.dtype(span_type).itemsize + 3
     blocks: list[bytes] = []
     sets: list[dict[str, Any]] = []
     left_out: list[str] = []
     used = 0
-    for protocol in dict.fromkeys(protocol for _, protocol in scores):
-        by_model = {model: part for (model, name), part in scores.items() if name == protocol}
-        rows = {model: first_seed(part.readings) for model, part in by_model.items()}
-        size = cell_bytes * sum(map(len, rows.values())) * len(examples)
+    for protocol in protocols:
+        parts: list[bytes] = []
+        headers: list[dict[str, Any]] = []
+        for model in models:
+            scores = load_question_scores(scores_dir / model / protocol)
+            rows = first_seed(scores.readings)
+            readings = [scores.readings[row] for row in rows]
+            layers = [reading.layer if reading.kind == "probe" else reading.kind for reading in readings]
+            texts = _other_texts(examples, scores, rows)
+            headers.append({"model": model, "protocol": protocol, "layers": layers, "texts": texts})
+            parts.append(_cells(scores, rows, places, span_type))
+        size = sum(map(len, parts))
         if sets and used + size > LIMIT:
             left_out.append(protocol)
             continue
         used += size
-        for model, part in by_model.items():
-            blocks.append(_cells(part, rows[model], places, span_type))
-            readings = [part.readings[row] for row in rows[model]]
-            layers = [reading.layer if reading.kind == "probe" else reading.kind for reading in readings]
-            texts = _other_texts(examples, part, rows[model])
-            sets.append({"model": model, "protocol": protocol, "layers": layers, "texts": texts})
+        blocks += parts
+        sets += headers
     header = _questions(examples, places) | {"span": span_type, "sets": sets}
     text = json.dumps(header, separators=(",", ":"), allow_nan=False)
     return Packed(deflate(text.encode()), deflate(b"".join(blocks)), left_out)
@@ -115,9 +119,7 @@ def _other_texts(examples: Sequence[Example], scores: QuestionScores, rows: Sequ
     return texts
 
 
-def _cells(
-    scores: QuestionScores, rows: Sequence[int], places: Sequence[np.ndarray | None], span_type: str
-) -> bytes:
+def _cells(scores: QuestionScores, rows: Sequence[int], places: Sequence[np.ndarray | None], span_type: str) -> bytes:
     """The block of one set."""
     chars = np.array(scores.chars[rows], dtype=np.int64)  # a copy
     for question, utf16 in enumerate(places):

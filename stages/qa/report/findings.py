@@ -12,7 +12,8 @@ import pandas as pd
 
 from stages.qa.config import Encoder, Finetuning
 from stages.qa.errors import InputError
-from stages.qa.report.results import best_layer, last_layer, no_answer_score, probes_of
+from stages.qa.report.results import last_layer, no_answer_score, probes_of
+from stages.qa.scoring.curves import best_layer
 
 NO_ANSWER, RANDOM, FIRST = 'always "no answer"', "random encoder", "layer 0"
 BEST, LAST, HEAD, CEILING = "best layer", "last layer", "own head", "decode ceiling"

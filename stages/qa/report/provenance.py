@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stages.qa.config import Finetuning
+from stages.qa.config import Params
 from stages.qa.data_sections import Dataset
 from stages.qa.models.manifest import checksum
-from stages.qa.report.findings import Lineage
+from stages.qa.report.findings import lineage
 from stages.qa.report.views import Table
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "safetensors", "numpy", "pandas", "dvc")
@@ -18,20 +18,19 @@ MISSING = (
 )
 
 
-def collect(
-    data_dir: Path,
-    dataset: Dataset,
-    records: Mapping[str, Mapping[str, Any]],
-    family: Lineage,
-    finetuned: Mapping[str, Finetuning],
-    requirements: Path,
+def sources(
+    params: Params, records: Mapping[str, Mapping[str, Any]], data_dir: Path, requirements: Path
 ) -> dict[str, Any]:
-    """Tables of the files of `data_dir` and of the models of `records` (of `Results`), and the pinned versions."""
+    """Tables of the files of `data_dir` and of the models, and the versions that `requirements` pins.
+
+    records: model -> source, files and model_type, as `Results` has them.
+    """
+    pins = dict(re.findall(r"^([\w-]+)==([\w.]+)", requirements.read_text(encoding="utf-8"), re.MULTILINE))
     return {
-        "files": file_table(data_dir, dataset),
-        "models": model_table(records, family, finetuned),
+        "files": file_table(data_dir, params.datasets[params.dataset]),
+        "models": model_table(records, params),
         "weights": weights_table(records),
-        "versions": pinned_versions(requirements),
+        "versions": {name: pins[name] for name in LIBRARIES if name in pins},
         "missing": MISSING,
     }
 
@@ -45,15 +44,14 @@ def file_table(folder: Path, dataset: Dataset) -> Table:
     return Table(["file", "source", "articles", "sha256"], rows, names=4)
 
 
-def model_table(
-    records: Mapping[str, Mapping[str, Any]], family: Lineage, finetuned: Mapping[str, Finetuning]
-) -> Table:
+def model_table(records: Mapping[str, Mapping[str, Any]], params: Params) -> Table:
     """The models: source (hub:name@commit, wheel:name==version, finetune:base, ...) and settings."""
+    family = lineage(list(records), params.encoders, params.finetuned)
     rows = []
     for key, record in records.items():
         settings = "as fetched"
-        if key in finetuned:
-            run = finetuned[key]
+        if key in params.finetuned:
+            run = params.finetuned[key]
             settings = (
                 f"from {run.base}: {run.num_train_epochs} epochs, batch {run.train_batch_size}"
                 f" × {run.gradient_accumulation_steps}, learning rate {run.learning_rate:g}, seed {run.seed}"
@@ -72,9 +70,3 @@ def weights_table(records: Mapping[str, Mapping[str, Any]]) -> Table:
             if name.endswith((".safetensors", ".bin")):
                 rows.append([key, name, f"{file['bytes']:,}", file["sha256"]])
     return Table(["model", "file", "bytes", "sha256"], rows, names=4)
-
-
-def pinned_versions(requirements: Path) -> dict[str, str]:
-    """Library (of LIBRARIES) -> version, as requirements.txt pins it."""
-    pins = dict(re.findall(r"^([\w-]+)==([\w.]+)", requirements.read_text(encoding="utf-8"), re.MULTILINE))
-    return {name: pins[name] for name in LIBRARIES if name in pins}

@@ -8,7 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from stages.qa.errors import InputError
-from stages.qa.report.results import POINT, SCORES, at_final_rate, mean_over_seeds
+from stages.qa.report.results import at_final_rate, mean_over_seeds
+from stages.qa.scoring.curves import SCORES
+from stages.qa.scoring.question_scores import POINT
 
 QUESTIONS = 6078  # of the dev split that the numbers are of (CS224N's)
 EPOCH = 3  # after which the published probes were read

@@ -9,20 +9,13 @@ import pandas as pd
 
 from stages.qa.errors import InputError
 from stages.qa.files import read_json, read_table
+from stages.qa.scoring.answerability import QUALITY, RELIABILITY
+from stages.qa.scoring.breakdown import BREAKDOWN
+from stages.qa.scoring.curves import LAYERS, LOSS, SCORES
+from stages.qa.scoring.intervals import DIFFERENCES, INTERVALS
+from stages.qa.scoring.question_scores import POINT
 
-POINT = ["model", "protocol", "headline", "reading", "layer"]  # of a final curve
-KEYS = ["model", "protocol", "reading", "epoch", "layer", "learning_rate", "seed"]
-SCORES = ["total", "exact", "f1", "HasAns_total", "HasAns_exact", "HasAns_f1", "NoAns_total", "NoAns_exact", "NoAns_f1"]
-SCORES += ["forced_exact", "forced_f1", "best_exact", "best_exact_thresh", "best_f1", "best_f1_thresh"]
-LAYERS = ["model", "protocol", "headline", "reading", "epoch", "layer", "learning_rate", "seed", "final", *SCORES]
-_BOUNDS = ["layer", "metric", "estimate", "low", "high", "band_low", "band_high", "questions", "clusters", "unit"]
-INTERVALS = ["model", "protocol", "headline", "reading", *_BOUNDS]
-DIFFERENCES = ["comparison", "model", "less", "protocol", "headline", *_BOUNDS]
-QUALITY = [*POINT, "questions", "articles", "start_nll", "end_nll", "auprc", "auprc_chance", "auroc", "ece"]
-QUALITY += ["crossfit_exact", "crossfit_f1"]
-RELIABILITY = [*POINT, "null_probability", "no_answer_share", "questions"]
-BREAKDOWN = [*POINT, "breakdown", "group", "questions", "answerable", "articles", "exact", "f1", "forced_f1"]
-LOSSES = ["model", "layer", "epoch", "loss"]
+KEYS = ["model", "protocol", "reading", "epoch", "layer", "learning_rate", "seed"]  # of a row of layers.csv
 CONTROLS = ["model", "control", "layer", "training_questions", "questions", "forced_f1", "nll"]
 CONTROLS += ["selectivity", "selectivity_nats"]
 TRANSFER = ["model", "probes_of", "probe_layer", "layer", "questions", "forced_f1", "nll"]
@@ -41,7 +34,7 @@ class Results:
     models: list[str]
     layers: pd.DataFrame  # columns LAYERS: every epoch, learning rate and seed
     curves: pd.DataFrame  # columns POINT and SCORES: the final points, mean over the seeds
-    losses: pd.DataFrame  # LOSSES
+    losses: pd.DataFrame  # LOSS
     intervals: pd.DataFrame  # INTERVALS
     steps: pd.DataFrame  # DIFFERENCES: each layer less the one below it
     differences: pd.DataFrame  # DIFFERENCES: each compared model less the other
@@ -79,7 +72,7 @@ def read_results(folder: Path, models: Sequence[str], compared: Mapping[str, str
         models=list(models),
         layers=layers,
         curves=mean_over_seeds(layers[layers["final"]], POINT, SCORES),
-        losses=_joined(read("evaluate", "loss", LOSSES), LOSSES),
+        losses=_joined(read("evaluate", "loss", LOSS), LOSS),
         intervals=_one_unit(_joined(read("evaluate", "intervals", INTERVALS), INTERVALS)),
         steps=_one_unit(_joined(read("evaluate", "steps", DIFFERENCES), DIFFERENCES)),
         differences=_one_unit(_joined(read("compare", "differences", DIFFERENCES, pairs), DIFFERENCES)),
@@ -123,11 +116,6 @@ def protocols_of(frame: pd.DataFrame) -> list[str]:
 def probes_of(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows of the probes."""
     return frame[frame["reading"] == "probe"]
-
-
-def best_layer(points: pd.DataFrame) -> pd.Series:
-    """The point of the highest F1, then HasAns F1, then the shallowest layer, of one curve's points."""
-    return points.sort_values(["f1", "HasAns_f1", "layer"], ascending=[False, False, True]).iloc[0]
 
 
 def last_layer(points: pd.DataFrame) -> pd.Series:

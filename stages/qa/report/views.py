@@ -1,17 +1,18 @@
 """What the templates of the report are filled with: tables of texts, lists, and the numbers of the charts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+from stages.qa.config import Params
 from stages.qa.data.squad import Example
 from stages.qa.report import charts, findings, published
 from stages.qa.report.claims import STATEMENTS, Claim, claims
-from stages.qa.report.findings import Lineage
-from stages.qa.report.results import Results, best_layer, last_layer, no_answer_score, probes_of, question_counts
+from stages.qa.report.results import Results, last_layer, no_answer_score, probes_of, question_counts
 from stages.qa.report.summary import headline
+from stages.qa.scoring.curves import best_layer
 
 MISSING = "–"
 RESULT_SCORES = {"exact": "exact", "f1": "F1", "HasAns_f1": "HasAns", "NoAns_f1": "NoAns", "forced_f1": "forced"}
@@ -36,22 +37,26 @@ class Table:
 
 
 def study_view(
-    results: Results,
-    family: Lineage,
-    published_rows: pd.DataFrame,
-    *,
-    ladder: Sequence[str],
-    confidence: float,
+    params: Params, results: Results, published_rows: pd.DataFrame, examples: Sequence[Example]
 ) -> dict[str, Any]:
-    """The values of all templates that the results alone decide. confidence: of the intervals, a share."""
-    curves, protocols = results.curves, results.protocols
+    """The values of all templates but for "provenance" and "explorer". The report prints most of `params`.
+
+    published_rows: of `read_published`. examples: of the dev file.
+    """
+    curves, protocols, confidence = results.curves, results.protocols, params.statistics.confidence
+    family = findings.lineage(results.models, params.encoders, params.finetuned)
     summary = headline(curves, family, results.intervals)
-    steps = findings.ladder(curves, ladder)
-    # a ladder starts from the original's protocol
-    comparison = published.compare(results.layers, published_rows, [*ladder, *protocols][0])
+    steps = findings.ladder(curves, params.ladder)
+    first = [*params.ladder, *protocols][0]  # a ladder starts from the original's protocol
+    comparison = published.compare(results.layers, published_rows, first)
     published_curves = published.as_curves(published_rows)
     published_bases = findings.pretrained_bases(list(published_curves["model"].unique()), {})
     return {
+        "study": params.study,
+        "dataset": params.dataset,
+        "settings": {"probe": params.probe, "convex": params.convex, "windows": params.windows},
+        "protocols": {name: params.protocols[name] for name in protocols},
+        "counts": dev_counts(examples),
         "headline": summary,
         "confidence": f"{100 * confidence:g}",
         "kinds": family.kinds,
@@ -74,7 +79,7 @@ def study_view(
         "moved": moved_table(results),
         "spread": spread_table(results.layers),
         "published": {
-            "protocol": [*ladder, *protocols][0],
+            "protocol": first,
             "epoch": published.EPOCH,
             "questions": published.QUESTIONS,
             "same_questions": int(results.layers["total"].iloc[0]) == published.QUESTIONS,
@@ -269,7 +274,7 @@ def published_tables(comparison: pd.DataFrame) -> list[dict[str, Any]]:
     return tables
 
 
-def dev_counts(examples: Sequence[Example]) -> Mapping[str, int]:
+def dev_counts(examples: Sequence[Example]) -> dict[str, int]:
     """What the dev file holds."""
     return {
         "questions": len(examples),
