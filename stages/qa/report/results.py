@@ -1,6 +1,6 @@
 """The tables of a study, read into frames: what every figure, table and chart of the report is made from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,35 +53,36 @@ class Results:
 
 
 def read_results(folder: Path, models: Sequence[str], compared: Mapping[str, str]) -> Results:
-    """Read FOLDER/<model>/{evaluate,examine,compare}/ of `models`; of `compared` (model -> other), compare/ too.
+    """Read FOLDER/<model>/{evaluate,examine,compare}/ of `models`; compare/ only of the keys of `compared`.
 
     Raises InputError naming the file if one is missing or malformed, a curve point occurs twice, a model has no probe,
     or the models were not all scored on the same number of questions.
     """
 
-    def read(stage: str, table: str, columns: Sequence[str], keys: Sequence[str] = models) -> list[pd.DataFrame]:
-        return [read_table(folder / key / stage / f"{table}.csv", columns) for key in keys]
+    def read(table: str, columns: Sequence[str], keys: Iterable[str] = models) -> pd.DataFrame:
+        frames = [_read_table(folder / key / f"{table}.csv", columns, key) for key in keys]
+        filled = [frame for frame in frames if len(frame)]  # a frame without rows has no types
+        return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=list(columns))
 
-    layers = _joined(read("evaluate", "layers", LAYERS), LAYERS).astype({"layer": int})
+    layers = read("evaluate/layers", LAYERS)
     for model in models:
         _check_points(folder / model / "evaluate/layers.csv", layers[layers["model"] == model], layers)
-    pairs = list(compared)
-    transfer = read("examine", "transfer", TRANSFER) + read("compare", "transfer", TRANSFER, pairs)
-    similarity = read("examine", "similarity", SIMILARITY) + read("compare", "similarity", SIMILARITY, pairs)
+    transfer = [read("examine/transfer", TRANSFER), read("compare/transfer", TRANSFER, compared)]
+    similarity = [read("examine/similarity", SIMILARITY), read("compare/similarity", SIMILARITY, compared)]
     return Results(
         models=list(models),
         layers=layers,
         curves=mean_over_seeds(layers[layers["final"]], POINT, SCORES),
-        losses=_joined(read("evaluate", "loss", LOSS), LOSS),
-        intervals=_one_unit(_joined(read("evaluate", "intervals", INTERVALS), INTERVALS)),
-        steps=_one_unit(_joined(read("evaluate", "steps", DIFFERENCES), DIFFERENCES)),
-        differences=_one_unit(_joined(read("compare", "differences", DIFFERENCES, pairs), DIFFERENCES)),
-        quality=_joined(read("evaluate", "quality", QUALITY), QUALITY),
-        reliability=_joined(read("evaluate", "reliability", RELIABILITY), RELIABILITY),
-        breakdown=_joined(read("evaluate", "breakdown", BREAKDOWN), BREAKDOWN),
-        controls=_joined(read("examine", "controls", CONTROLS), CONTROLS),
-        transfer=_joined(transfer, TRANSFER),
-        similarity=_joined(similarity, SIMILARITY),
+        losses=read("evaluate/loss", LOSS),
+        intervals=_one_unit(read("evaluate/intervals", INTERVALS)),
+        steps=_one_unit(read("evaluate/steps", DIFFERENCES)),
+        differences=_one_unit(read("compare/differences", DIFFERENCES, compared)),
+        quality=read("evaluate/quality", QUALITY),
+        reliability=read("evaluate/reliability", RELIABILITY),
+        breakdown=read("evaluate/breakdown", BREAKDOWN),
+        controls=read("examine/controls", CONTROLS),
+        transfer=pd.concat(transfer if compared else transfer[:1], ignore_index=True),
+        similarity=pd.concat(similarity if compared else similarity[:1], ignore_index=True),
         records={key: read_record(folder / key / "evaluate/model.json") for key in models},
     )
 
@@ -135,10 +136,11 @@ def question_counts(layers: pd.DataFrame) -> str:
     return f"{total:,} questions: {total - no_answer:,} HasAns, {no_answer:,} NoAns"
 
 
-def _joined(frames: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
-    """All rows; a frame without rows says nothing about the types of its columns."""
-    filled = [frame for frame in frames if len(frame)]
-    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=list(columns))
+def _read_table(path: Path, columns: Sequence[str], model: str) -> pd.DataFrame:
+    frame = read_table(path, columns)
+    if other := [name for name in frame["model"].fillna("").unique() if name != model]:
+        raise InputError(f"{path}: column model says {other[0]!r}, the folder {model!r}")
+    return frame
 
 
 def _one_unit(frame: pd.DataFrame) -> pd.DataFrame:
