@@ -1,20 +1,27 @@
-"""A small study with texts that must stay texts, for the tests of the page: no stage but the page's is run."""
+"""A small study with texts that must stay texts, for the tests of the report: no other stage is run."""
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from ruamel.yaml import YAML
 
-from stages import page
-from stages.qa.answering.answers import Reading
+from stages import report
 from stages.qa.data.squad import Example, read_squad
-from stages.qa.files import write_json
-from stages.qa.probing.readouts import Readout
+from stages.qa.files import write_json, write_table
+from stages.qa.readings import Reading, Readout
+from stages.qa.report.results import CONTROLS, SIMILARITY, TRANSFER
+from stages.qa.scoring.answerability import QUALITY, RELIABILITY
+from stages.qa.scoring.breakdown import BREAKDOWN
+from stages.qa.scoring.curves import LAYERS as LAYER_COLUMNS
+from stages.qa.scoring.curves import LOSS
+from stages.qa.scoring.intervals import DIFFERENCES, INTERVALS
 from stages.qa.scoring.question_scores import QuestionScores, save_question_scores
-from tests.report.test_findings import other, point
+from tests.report.example import gold_or_head, point
 
 ROOT = Path(__file__).parents[1]
 HOSTILE = "<script>window.struck = 1</script><img src=x onerror='window.struck = 2'>"
@@ -27,16 +34,16 @@ QUESTIONS = (
 )
 MODELS = {"tuned": "fine-tuned", "base": "pretrained", "noise": "random weights"}
 LAYERS = 3  # and the embeddings
-PROTOCOLS = ("one", "two")
+PROTOCOLS = ("one", "two")  # the headline first
+UNIT = {"questions": 3, "clusters": 2, "unit": "article"}
 
 
 def write_squad(path: Path) -> None:
     """The questions in SQuAD's form."""
-    answers = [[] if a is None else [{"text": a, "answer_start": CONTEXT.index(a)}] for _, a in QUESTIONS]
-    qas = [
-        {"id": f"q{i}", "question": question, "answers": given, "is_impossible": not given}
-        for i, ((question, _), given) in enumerate(zip(QUESTIONS, answers, strict=True))
-    ]
+    qas = []
+    for number, (question, answer) in enumerate(QUESTIONS):
+        answers = [] if answer is None else [{"text": answer, "answer_start": CONTEXT.index(answer)}]
+        qas.append({"id": f"q{number}", "question": question, "answers": answers, "is_impossible": not answers})
     data = [{"title": f"Title {HOSTILE}", "paragraphs": [{"context": CONTEXT, "qas": qas}]}]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"version": "v2.0", "data": data}), encoding="utf-8")
@@ -76,65 +83,136 @@ def scores(examples: list[Example], since: int, head: bool) -> QuestionScores:
     )
 
 
+def write_study(folder: Path) -> None:
+    """The tables of the study, as evaluate, examine and compare write them."""
+    for number, key in enumerate(MODELS):
+        curve = [
+            point(key, layer, (15 * epoch - 12 * number) * layer, 90 - 5 * layer, epoch=epoch, seed=seed)
+            for epoch in (1, 2)
+            for layer in range(LAYERS + 1)
+            for seed in (1, 2)
+        ]
+        curve += [gold_or_head("head", key, LAYERS, 80, 80)] if number == 0 else []
+        headline = {name: name == PROTOCOLS[0] for name in PROTOCOLS}
+        rows = [row | {"protocol": name, "headline": first} for name, first in headline.items() for row in curve]
+        write(folder, key, "evaluate/layers", rows, LAYER_COLUMNS)
+        losses = [
+            {"model": key, "layer": layer, "epoch": epoch, "loss": 3 / (1 + epoch)}
+            for layer in range(LAYERS + 1)
+            for epoch in (0.5, 1, 2)
+        ]
+        write(folder, key, "evaluate/loss", losses, LOSS)
+        write(folder, key, "evaluate/intervals", intervals(key), INTERVALS)
+        steps = differences(key, key, "layer less the one below")[1:]
+        write(folder, key, "evaluate/steps", steps, DIFFERENCES)
+        points = [
+            {"model": key, "protocol": PROTOCOLS[0], "headline": True, "reading": "probe", "layer": layer}
+            for layer in range(LAYERS + 1)
+        ]
+        quality = [row | dict.fromkeys(QUALITY[5:], 10.0 + row["layer"]) for row in points]
+        write(folder, key, "evaluate/quality", quality, QUALITY)
+        bins = [
+            row | {"null_probability": place, "no_answer_share": place / 2, "questions": 12}
+            for row in points
+            for place in (0.2, 0.8)
+        ]
+        write(folder, key, "evaluate/reliability", bins, RELIABILITY)
+        groups = [
+            row | {"breakdown": "question word", "group": word, "answerable": count, "forced_f1": 5.0 * row["layer"]}
+            for row in points
+            for word, count in (("what", 30), ("who", 25), ("why", 19))
+        ]
+        write(folder, key, "evaluate/breakdown", groups, BREAKDOWN)
+        files = {"model.safetensors": {"bytes": 9, "sha256": "0" * 64}}
+        record = {"source": f"path:{HOSTILE}", "files": files, "model_type": "bert"}
+        write_json(folder / key / "evaluate/model.json", record)
+        write_examination(folder, key)
+    write(folder, "tuned", "compare/differences", differences("tuned", "base", "tuned less base"), DIFFERENCES)
+    write_layer_pairs(folder, "tuned", "compare", "base")
+
+
+def write_examination(folder: Path, key: str) -> None:
+    """Controls, and the layers of one model against one another."""
+    sizes = {"training_questions": 33, "questions": 12}
+    falls = {"task": 0.0, "random_spans": 10.0, "shuffled_question": 20.0, "no_question": 30.0, "position_only": 35.0}
+    rows = [
+        {"model": key, "control": name, "layer": layer, **sizes, "forced_f1": 40.0 + layer - fall, "selectivity": fall}
+        for name, fall in falls.items()
+        for layer in range(LAYERS + 1)
+    ]
+    write(folder, key, "examine/controls", rows, CONTROLS)
+    write_layer_pairs(folder, key, "examine", key)
+
+
+def write_layer_pairs(folder: Path, key: str, stage: str, other: str) -> None:
+    """Transfer and similarity of every layer of one model with every layer of another."""
+    pairs = [(layer, partner) for layer in range(LAYERS + 1) for partner in range(LAYERS + 1)]
+    transfer = [
+        {"model": key, "probes_of": other, "probe_layer": partner, "layer": layer, "questions": 12}
+        | {"forced_f1": 20.0 + 10 * partner + layer, "nll": 2.0}
+        for layer, partner in pairs
+    ]
+    similarity = [
+        {"model": key, "layer": layer, "other": other, "other_layer": partner, "tokens": 99}
+        | {"cka": 1 / (1 + abs(layer - partner))}
+        for layer, partner in pairs
+    ]
+    write(folder, key, f"{stage}/transfer", transfer, TRANSFER)
+    write(folder, key, f"{stage}/similarity", similarity, SIMILARITY)
+
+
+def write(folder: Path, key: str, table: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """One table; columns that the rows lack are empty."""
+    write_table(folder / key / f"{table}.csv", pd.DataFrame(rows, columns=list(columns)))
+
+
+def intervals(key: str) -> list[dict[str, Any]]:
+    """Of every point, each 4 points wide, and a band of 8."""
+    bounds = {"estimate": 12.0, "low": 10.0, "high": 14.0, "band_low": 8.0, "band_high": 16.0}
+    return [
+        {"model": key, "protocol": name, "headline": name == PROTOCOLS[0], "reading": "probe", "layer": layer}
+        | {"metric": metric, **bounds, **UNIT}
+        for name in PROTOCOLS
+        for layer in range(LAYERS + 1)
+        for metric in ("f1", "forced_f1")
+    ]
+
+
+def differences(key: str, less: str, comparison: str) -> list[dict[str, Any]]:
+    """Of forced F1 under the headline protocol: layer l differs by l points, give or take 1.5."""
+    return [
+        {"comparison": comparison, "model": key, "less": less, "protocol": PROTOCOLS[0], "headline": True}
+        | {"layer": layer, "metric": "forced_f1", "estimate": layer, "low": layer - 1, "high": layer + 1}
+        | {"band_low": layer - 1.5, "band_high": layer + 1.5, **UNIT}
+        for layer in range(LAYERS + 1)
+    ]
+
+
 def build(root: Path) -> Path:
-    """Write the study under `root` and its page; returns the page's path."""
+    """Write the study and its report under `root`; returns the path of the page."""
     params = YAML(typ="safe").load(ROOT / "params.yaml")
     encoder = params["encoders"]["minilm"]
-    params |= {"compared": {}, "study": "small", "probed": list(MODELS), "ladder": list(PROTOCOLS)}
+    params |= {"compared": {"tuned": "base"}, "study": "small", "probed": list(MODELS), "ladder": list(PROTOCOLS)}
     params["statistics"]["confidence"] = 0.9
-    params["encoders"] = {"base": encoder, "noise": encoder | {"weights": "random", "seed": 3}}
+    params["encoders"] = {"base": encoder, "noise": encoder | {"random_weights_of": "base", "seed": 3}}
     params["finetuned"] = {"tuned": params["finetuned"]["minilm-finetuned"] | {"base": "base"}}
     params["datasets"]["sample"]["dev"]["source"] = f"dev {HOSTILE}"
     protocol = params["protocols"]["corrected"]
     params |= {"protocols": {"one": protocol, "two": protocol | {"answer_text": "wordpieces"}}, "headline": "one"}
     root.mkdir(parents=True, exist_ok=True)
     YAML().dump(params, root / "params.yaml")
-    for name in ("train.json", "held_out.json", "dev.json"):
+    for name in ("train.json", "dev.json"):
         write_squad(root / "squad" / name)
+    write_study(root / "metrics")
     examples = read_squad(root / "squad/dev.json", purpose="score")
-    metrics = root / "metrics"
-    for i, key in enumerate(MODELS):
-        for folder in ("layers", "loss"):
-            (metrics / folder).mkdir(parents=True, exist_ok=True)
-        rows = [
-            point(key, layer, (15 * epoch - 12 * i) * layer, 90 - 5 * layer, protocol=name, epoch=epoch, seed=seed)
-            for name in PROTOCOLS
-            for epoch in (1, 2)
-            for layer in range(LAYERS + 1)
-            for seed in (1, 2)
-        ]
-        rows += [other("head", key, LAYERS, 80, 80, protocol=name) for name in PROTOCOLS if i == 0]
-        pd.DataFrame(rows).to_csv(metrics / f"layers/{key}.csv", index=False)
-        losses = [[key, layer, 0.1, 1, epoch, 3 / (1 + epoch)] for layer in range(LAYERS + 1) for epoch in (0.5, 1, 2)]
-        names = ["model", "layer", "learning_rate", "seed", "epoch", "loss"]
-        pd.DataFrame(losses, columns=names).to_csv(metrics / f"loss/{key}.csv", index=False)
-        files = {"model.safetensors": {"bytes": 9, "sha256": "0" * 64}}
-        write_json(metrics / f"models/{key}.json", {"source": f"path:{HOSTILE}", "files": files, "model_type": "bert"})
+    for number, key in enumerate(MODELS):
         for name in PROTOCOLS:
-            save_question_scores(root / f"scores/{key}/{name}", scores(examples, i + 1, head=i == 0))
-        (metrics / "intervals").mkdir(exist_ok=True)
-        own = intervals().query("model == @key")
-        own.assign(unit="article", estimate=12.0, questions=3, clusters=2).to_csv(
-            metrics / f"intervals/{key}.csv", index=False
-        )
+            save_question_scores(root / f"scores/{key}/{name}", scores(examples, number + 1, head=number == 0))
     before = Path.cwd()
     os.chdir(root)
     try:
         inputs = Path("metrics"), Path("scores"), Path("squad"), ROOT / "studies/published", ROOT / "requirements.txt"
-        page.main(*inputs, Path("report.html"), Path("CARD.md"))
+        report.main(*inputs, Path("plots"))
     finally:
         os.chdir(before)
-    return root / "report.html"
-
-
-def intervals() -> pd.DataFrame:
-    """Intervals of every point, each 4 points wide, and a band of 8."""
-    rows = [
-        [key, name, "probe", layer, metric, 10.0, 14.0, 8.0, 16.0]
-        for key in MODELS
-        for name in PROTOCOLS
-        for layer in range(LAYERS + 1)
-        for metric in ("f1", "forced_f1")
-    ]
-    columns = ["model", "protocol", "reading", "layer", "metric", "low", "high", "band_low", "band_high"]
-    return pd.DataFrame(rows, columns=columns)
+    return root / "plots/report.html"

@@ -11,8 +11,9 @@ from stages.qa.report import claims as statements
 from stages.qa.report import findings, pages, published, tables
 
 FOLDER = Path(__file__).parents[2] / "studies" / "published"
-LAYERS = published.read_published(FOLDER / "layer_results.csv", layers=True)
-HEADS = published.read_published(FOLDER / "finetuned_results.csv", layers=False)
+PUBLISHED = published.read_published(FOLDER)
+LAYERS = PUBLISHED[PUBLISHED["reading"] == "probe"]
+HEADS = PUBLISHED[PUBLISHED["reading"] == "head"]
 NAN = float("nan")
 
 

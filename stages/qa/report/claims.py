@@ -10,8 +10,7 @@ from itertools import pairwise
 
 import pandas as pd
 
-from stages.qa.report.findings import final_points
-from stages.qa.report.tables import protocols_of
+from stages.qa.report.results import probes_of, protocols_of
 
 RISE = 5.0  # points of F1 from the first to the last layer
 RANKS = 0.7  # rank correlation of F1 with depth (Spearman)
@@ -22,43 +21,46 @@ CHANGE = 1.0  # points of F1: less is no gain and no loss
 
 @dataclass(frozen=True)
 class Claim:
-    """One statement about one model under one protocol."""
+    """One statement of the original report about one model under one protocol."""
 
     statement: str
     model: str
     protocol: str
-    holds: bool | None  # None: there is nothing to judge it by; numbers says why
+    holds: bool | None  # None: it cannot be judged; numbers says why
     numbers: str
 
     @property
     def verdict(self) -> str:
         """In words."""
-        return "not run" if self.holds is None else "holds" if self.holds else "does not hold"
+        if self.holds is None:
+            return "not run"
+        return "holds" if self.holds else "does not hold"
 
 
-def claims(frame: pd.DataFrame, finetuned: Mapping[str, str]) -> list[Claim]:
+def claims(curves: pd.DataFrame, finetuned: Mapping[str, str]) -> list[Claim]:
     """Every statement of STATEMENTS on every fine-tuned model (or on its pretrained base), under every protocol.
 
-    finetuned: fine-tuned model -> pretrained base. Layer 0 does not count: the original had none. Thirds are those of
-    layers 1 to L, rounded. A statement about layers of three thirds is not judged with fewer than three layers.
+    curves: frame of `Results`. finetuned: fine-tuned model -> pretrained base. Layer 0 does not count: the original had
+    none. Thirds are those of layers 1 to L, rounded. A statement about layers of three thirds is not judged with fewer
+    than three layers.
     """
-    points = final_points(frame[(frame["reading"] == "probe") & (frame["layer"] > 0)])
-    found = []
+    points = probes_of(curves[curves["layer"] > 0])
+    claims = []
     for statement, (_, about_base, judge) in STATEMENTS.items():
         for model in dict.fromkeys(finetuned.values() if about_base else finetuned):
-            for protocol in protocols_of(frame):
+            for protocol in protocols_of(curves):
                 curve = points[(points["model"] == model) & (points["protocol"] == protocol)].sort_values("layer")
-                shown = curve[["f1", "HasAns_f1", "NoAns_f1"]]
+                holds: bool | None = None
                 if curve.empty:
-                    holds, numbers = None, "not probed"
+                    numbers = "not probed"
                 elif len(curve) < 3 and not about_base:
-                    holds, numbers = None, "fewer than three layers"
-                elif shown.isna().any(axis=None):
-                    holds, numbers = None, "no questions of one kind"
+                    numbers = "fewer than three layers"
+                elif curve[["f1", "HasAns_f1", "NoAns_f1"]].isna().any(axis=None):
+                    numbers = "no questions of one kind"
                 else:
                     holds, numbers = judge(curve)
-                found.append(Claim(statement, model, protocol, holds, numbers))
-    return found
+                claims.append(Claim(statement, model, protocol, holds, numbers))
+    return claims
 
 
 def _rises(curve: pd.DataFrame) -> tuple[bool, str]:

@@ -7,18 +7,19 @@ are counted in UTF-16 units, as JavaScript counts them.
 import base64
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from stages.qa.answering.answers import Reading
 from stages.qa.data.squad import Example
+from stages.qa.readings import Reading
 from stages.qa.scoring.breakdown import question_word
-from stages.qa.scoring.question_scores import QuestionScores
+from stages.qa.scoring.question_scores import QuestionScores, load_question_scores
 
-WORDS = ("what", "who", "when", "where", "which", "why", "how")
+WORDS = ("what", "who", "when", "where", "which", "why", "how", "other")
 LIMIT = 8 * 2**20  # bytes of answers before deflation; further protocols are left out, and the page says which
 ANSWERED, EXACT, FORCED_EXACT = 1, 2, 4  # bits of a cell's flags
 
@@ -32,36 +33,38 @@ class Packed:
     left_out: list[str]
 
 
-def pack(examples: Sequence[Example], scores: Mapping[tuple[str, str], QuestionScores]) -> Packed:
-    """Pack the scores of each (model, protocol); of several seeds, the first.
+def pack(examples: Sequence[Example], scores_dir: Path, models: Sequence[str], protocols: Sequence[str]) -> Packed:
+    """Pack the scores of SCORES_DIR/<model>/<protocol>; of several seeds, the first.
 
-    Sets are taken protocol by protocol in the order of `scores`. A set's cells are little-endian: start and length of
-    the span (both of the JSON's `span` type), then a byte each: null probability and forced F1 in percent, and flags.
+    Sets are taken protocol by protocol. A set's cells are little-endian: start and length of the span (both of the
+    JSON's `span` type), then a byte each: null probability and forced F1 in percent, and flags.
     """
-    widths = [_utf16_places(example.context) for example in examples]
+    places = [_utf16_places(example.context) for example in examples]
     longest = max(len(example.context.encode("utf-16-le")) // 2 for example in examples)
     span_type = "uint16" if longest < 2**16 else "uint32"
-    cell_bytes = 2 * np.dtype(span_type).itemsize + 3
-    protocols = list(dict.fromkeys(protocol for _, protocol in scores))
     blocks: list[bytes] = []
     sets: list[dict[str, Any]] = []
     left_out: list[str] = []
     used = 0
     for protocol in protocols:
-        own = {model: given for (model, name), given in scores.items() if name == protocol}
-        rows = {model: first_seed(given.readings) for model, given in own.items()}
-        size = cell_bytes * sum(map(len, rows.values())) * len(examples)
+        parts: list[bytes] = []
+        headers: list[dict[str, Any]] = []
+        for model in models:
+            scores = load_question_scores(scores_dir / model / protocol)
+            rows = first_seed(scores.readings)
+            readings = [scores.readings[row] for row in rows]
+            layers = [reading.layer if reading.kind == "probe" else reading.kind for reading in readings]
+            texts = _other_texts(examples, scores, rows)
+            headers.append({"model": model, "protocol": protocol, "layers": layers, "texts": texts})
+            parts.append(_cells(scores, rows, places, span_type))
+        size = sum(map(len, parts))
         if sets and used + size > LIMIT:
             left_out.append(protocol)
             continue
         used += size
-        for model, given in own.items():
-            block, texts = _cells(examples, given, rows[model], widths, span_type)
-            blocks.append(block)
-            readings = [given.readings[row] for row in rows[model]]
-            layers = [reading.layer if reading.kind == "probe" else reading.kind for reading in readings]
-            sets.append({"model": model, "protocol": protocol, "layers": layers, "texts": texts})
-    header = _questions(examples, widths) | {"span": span_type, "sets": sets}
+        blocks += parts
+        sets += headers
+    header = _questions(examples, places) | {"span": span_type, "sets": sets}
     text = json.dumps(header, separators=(",", ":"), allow_nan=False)
     return Packed(deflate(text.encode()), deflate(b"".join(blocks)), left_out)
 
@@ -79,55 +82,56 @@ def first_seed(readings: Sequence[Reading]) -> list[int]:
     return [rows[key] for key in sorted(rows)]
 
 
-def _questions(examples: Sequence[Example], widths: Sequence[np.ndarray | None]) -> dict[str, Any]:
+def _questions(examples: Sequence[Example], places: Sequence[np.ndarray | None]) -> dict[str, Any]:
     """Columns of the questions; a gold answer is [start, length], or its text where the context has another there."""
     contexts: dict[str, int] = {}
     titles: dict[str, int] = {}
     columns: dict[str, list[Any]] = {name: [] for name in ("ids", "questions", "context", "title", "word", "golds")}
-    for example, places in zip(examples, widths, strict=True):
+    for question, example in enumerate(examples):
         golds: list[Any] = []
         for answer in dict.fromkeys(example.answers):
-            end = answer.start + len(answer.text)
-            if example.context[answer.start : end] == answer.text and answer.text:
-                start, end = (answer.start, end) if places is None else places[[answer.start, end]].tolist()
-                golds.append([start, end - start])
-            else:
+            start, end = answer.start, answer.start + len(answer.text)
+            if not answer.text or example.context[start:end] != answer.text:
                 golds.append(answer.text)
-        word = question_word(example)
+                continue
+            if (utf16 := places[question]) is not None:
+                start, end = int(utf16[start]), int(utf16[end])
+            golds.append([start, end - start])
         columns["ids"].append(example.id)
         columns["questions"].append(example.question)
         columns["context"].append(contexts.setdefault(example.context, len(contexts)))
         columns["title"].append(titles.setdefault(example.title.replace("_", " "), len(titles)))
-        columns["word"].append((*WORDS, "other").index(word))
+        columns["word"].append(WORDS.index(question_word(example)))
         columns["golds"].append(golds)
-    return columns | {"contexts": list(contexts), "titles": list(titles), "words": [*WORDS, "other"]}
+    return columns | {"contexts": list(contexts), "titles": list(titles), "words": WORDS}
 
 
-def _cells(
-    examples: Sequence[Example],
-    scores: QuestionScores,
-    rows: Sequence[int],
-    widths: Sequence[np.ndarray | None],
-    span_type: str,
-) -> tuple[bytes, list[Any]]:
-    """The block of one set, and [cell, text] of each answer that is not the slice of its context, but for case."""
-    chars = np.array(scores.chars[rows], dtype=np.int64)  # a copy
+def _other_texts(examples: Sequence[Example], scores: QuestionScores, rows: Sequence[int]) -> list[Any]:
+    """[cell, text] of each answer that is not the slice of its context, but for case."""
     texts = []
-    for at, row in enumerate(rows):
+    for place, row in enumerate(rows):
         for question, example in enumerate(examples):
-            start, end = chars[at, question].tolist()
-            shown = example.context[start:end] if start >= 0 else ""
-            if (text := scores.texts[row][question]).casefold() != shown.casefold():
-                texts.append([at * len(examples) + question, text])
-    for question, places in enumerate(widths):
-        if places is not None:
-            chars[:, question] = np.where(chars[:, question] >= 0, places[chars[:, question]], -1)
+            start, end = scores.chars[row, question].tolist()
+            slice_ = example.context[start:end] if start >= 0 else ""
+            text = scores.texts[row][question]
+            if text.casefold() != slice_.casefold():
+                texts.append([place * len(examples) + question, text])
+    return texts
+
+
+def _cells(scores: QuestionScores, rows: Sequence[int], places: Sequence[np.ndarray | None], span_type: str) -> bytes:
+    """The block of one set."""
+    chars = np.array(scores.chars[rows], dtype=np.int64)  # a copy
+    for question, utf16 in enumerate(places):
+        if utf16 is not None:
+            chars[:, question] = np.where(chars[:, question] >= 0, utf16[chars[:, question]], -1)
     start, end = np.maximum(chars[..., 0], 0), np.maximum(chars[..., 1], 0)
     flags = ANSWERED * scores.answered[rows] + EXACT * (scores.exact[rows] == 1)
     flags = flags + FORCED_EXACT * (scores.forced_exact[rows] == 1)
-    spans = [part.astype(f"<{np.dtype(span_type).str[1:]}") for part in (start, end - start)]
-    percents = [np.rint(100 * part[rows]).astype(np.uint8) for part in (scores.null_probability, scores.forced_f1)]
-    return b"".join(part.tobytes() for part in [*spans, *percents, flags.astype(np.uint8)]), texts
+    span = np.dtype(span_type).newbyteorder("<")
+    parts = [start.astype(span), (end - start).astype(span)]
+    parts += [np.rint(100 * part[rows]).astype(np.uint8) for part in (scores.null_probability, scores.forced_f1)]
+    return b"".join(part.tobytes() for part in [*parts, flags.astype(np.uint8)])
 
 
 def _utf16_places(text: str) -> np.ndarray | None:

@@ -1,25 +1,51 @@
-"""What the curves are held to, and what each switch of the protocol does to them.
+"""How the models are related, what their curves are measured against, and what each switch of the protocol changes.
 
-Frames are score frames of `tables`; every figure is that after the last epoch, at the first learning rate, as a mean
-over the seeds, in percent.
+`curves` is the frame of `results.Results`: the final points, mean over the seeds, in percent.
 """
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import pandas as pd
 
-from stages.qa.config import Encoder
+from stages.qa.config import Encoder, Finetuning
 from stages.qa.errors import InputError
-from stages.qa.report.tables import best_layer, first_rate, last_epoch, mean_over_seeds, no_answer_score
+from stages.qa.report.results import last_layer, no_answer_score, probes_of
+from stages.qa.scoring.curves import best_layer
 
 NO_ANSWER, RANDOM, FIRST = 'always "no answer"', "random encoder", "layer 0"
 BEST, LAST, HEAD, CEILING = "best layer", "last layer", "own head", "decode ceiling"
-REFERENCES = (NO_ANSWER, RANDOM, FIRST, BEST, LAST, HEAD, CEILING)  # from the floor to the ceiling
 REFERENCE_SCORES = ["exact", "f1", "HasAns_f1"]
+REFERENCES = ["model", "protocol", "reference", "layer", *REFERENCE_SCORES]
 STEP_SCORES = ["f1", "HasAns_f1", "NoAns_f1", "forced_f1"]
+LADDER = ["model", "at", "step", *STEP_SCORES]
 TOTAL = "total"
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """The models of a study, in order, and how they are related."""
+
+    kinds: dict[str, str]  # model -> "fine-tuned", "pretrained" or "random weights"
+    bases: dict[str, str]  # fine-tuned model -> the pretrained one at its root
+    twins: dict[str, str]  # pretrained model -> the random one of its architecture
+    seeds: dict[str, int]  # random model -> seed of its weights
+
+
+def lineage(models: Sequence[str], encoders: Mapping[str, Encoder], finetuned: Mapping[str, Finetuning]) -> Lineage:
+    """The lineage of `models`, from the sections of params.yaml. Of several random twins, the first counts."""
+    bases = pretrained_bases(models, {key: run.base for key, run in finetuned.items()})
+    seeds = {key: encoder.seed for key, encoder in encoders.items() if encoder.seed is not None}
+    twins: dict[str, str] = {}
+    for key, encoder in encoders.items():
+        if encoder.random_weights_of is not None:
+            twins.setdefault(encoder.random_weights_of, key)
+    kinds = dict.fromkeys(models, "pretrained")
+    kinds |= {model: "random weights" for model in models if model in seeds}
+    kinds |= {model: "fine-tuned" for model in models if model in bases}
+    return Lineage(kinds, bases, twins, seeds)
 
 
 def pretrained_bases(models: Sequence[str], finetuned: Mapping[str, str]) -> dict[str, str]:
@@ -28,86 +54,65 @@ def pretrained_bases(models: Sequence[str], finetuned: Mapping[str, str]) -> dic
     finetuned: those trained here -> base (which may be fine-tuned itself). Of `models`, the published checkpoints
     OWNER--BASE-squad2 count as fine-tuned from BASE.
     """
-    found = dict(finetuned)
+    bases = dict(finetuned)
     for model in models:
         if match := re.fullmatch(r".+?--(.+)-squad2", model):
-            found.setdefault(model, match[1])
+            bases.setdefault(model, match[1])
 
     def root(model: str) -> str:
-        return root(found[model]) if model in found else model
+        return root(bases[model]) if model in bases else model
 
-    return {model: root(base) for model, base in found.items()}
-
-
-def random_twins(encoders: Mapping[str, Encoder]) -> dict[str, str]:
-    """Pretrained encoder -> the first encoder with the same sources and random weights."""
-    twins: dict[str, str] = {}
-    for key, encoder in encoders.items():
-        for other, candidate in encoders.items():
-            if (encoder.weights, candidate.weights) == (
-                "pretrained",
-                "random",
-            ) and encoder.sources == candidate.sources:
-                twins.setdefault(key, other)
-    return twins
+    return {model: root(base) for model, base in bases.items()}
 
 
-def references(frame: pd.DataFrame, bases: Mapping[str, str], twins: Mapping[str, str]) -> pd.DataFrame:
-    """Columns model, protocol, reference (of REFERENCES), layer, exact, f1, HasAns_f1: what a curve is to be held to.
+def references(curves: pd.DataFrame, bases: Mapping[str, str], twins: Mapping[str, str]) -> pd.DataFrame:
+    """Rows under REFERENCES, from the floor to the ceiling: what to measure each model's curve against.
 
     bases: fine-tuned model -> pretrained one. twins: pretrained one -> random encoder, of which the best layer is
     taken. A reference that was not run has no row.
     """
-    points = final_points(frame)
-    floor: dict[str, float] = dict.fromkeys(("exact", "f1"), no_answer_score(frame))
-    floor |= {"layer": float("nan"), "HasAns_f1": 0.0 if frame["HasAns_f1"].notna().any() else float("nan")}
+    score = no_answer_score(curves)
+    has_answers = curves["HasAns_f1"].notna().any()
+    floor = {"layer": None, "exact": score, "f1": score, "HasAns_f1": 0.0 if has_answers else None}
     rows: list[dict[str, object]] = []
-    for (model, protocol), own in points.groupby(["model", "protocol"], sort=False):
-        probes, twin = own[own["reading"] == "probe"], twins.get(bases.get(model, model))
-        random = points[(points["model"] == twin) & (points["protocol"] == protocol) & (points["reading"] == "probe")]
-        found: dict[str, Mapping[str, float] | pd.Series] = {NO_ANSWER: floor}
-        found |= {RANDOM: best_layer(random)} if len(random) else {}
+    for (model, protocol), points in curves.groupby(["model", "protocol"], sort=False):
+        probes = probes_of(points)
+        twin = twins.get(bases.get(model, model))
+        twin_probes = probes_of(curves[(curves["model"] == twin) & (curves["protocol"] == protocol)])
+        scores: dict[str, Mapping[str, object] | pd.Series] = {NO_ANSWER: floor}
+        if len(twin_probes):
+            scores[RANDOM] = best_layer(twin_probes)
+        if (probes["layer"] == 0).any():
+            scores[FIRST] = probes[probes["layer"] == 0].iloc[0]
         if len(probes):
-            found |= {BEST: best_layer(probes), LAST: probes.loc[probes["layer"].idxmax()]}
-        for name, rest in (
-            (FIRST, probes[probes["layer"] == 0]),
-            (HEAD, own[own["reading"] == "head"]),
-            (CEILING, own[own["reading"] == "gold"]),
-        ):
-            found |= {name: rest.iloc[0]} if len(rest) else {}
-        for name in REFERENCES:
-            if name in found:
-                values = {column: found[name][column] for column in ["layer", *REFERENCE_SCORES]}
-                rows.append({"model": model, "protocol": protocol, "reference": name, **values})
-    return pd.DataFrame(rows, columns=["model", "protocol", "reference", "layer", *REFERENCE_SCORES])
+            scores[BEST] = best_layer(probes)
+            scores[LAST] = last_layer(probes)
+        for name, reading in ((HEAD, "head"), (CEILING, "gold")):
+            if (points["reading"] == reading).any():
+                scores[name] = points[points["reading"] == reading].iloc[0]
+        for name, point in scores.items():
+            values = {column: point[column] for column in ("layer", *REFERENCE_SCORES)}
+            rows.append({"model": model, "protocol": protocol, "reference": name, **values})
+    return pd.DataFrame(rows, columns=REFERENCES).astype(dict.fromkeys(["layer", *REFERENCE_SCORES], "float64"))
 
 
-def ladder(frame: pd.DataFrame, protocols: Sequence[str]) -> pd.DataFrame:
-    """Columns model, at ("last layer", "best layer"), step, STEP_SCORES: by how many points each step changes them.
+def ladder(curves: pd.DataFrame, protocols: Sequence[str]) -> pd.DataFrame:
+    """Rows under LADDER: by how many points each step changes the scores of the last layer and of the best one.
 
     A step is "ONE → NEXT" of `protocols`; the last row of each model and layer is TOTAL, the sum of its steps. The best
-    layer is that of each protocol. No rows for fewer than two protocols. InputError if a probed model lacks one.
+    layer is that of each protocol. No rows for fewer than two protocols. InputError if a model lacks one.
     """
-    points = final_points(frame[frame["reading"] == "probe"])
     rows: list[dict[str, object]] = []
     if len(protocols) > 1:
-        for model, curves in points.groupby("model", sort=False):
-            by_protocol = dict(list(curves.groupby("protocol")))
+        for model, points in probes_of(curves).groupby("model", sort=False):
+            by_protocol = dict(list(points.groupby("protocol")))
             if missing := [name for name in protocols if name not in by_protocol]:
                 raise InputError(f"ladder: {model} has no scores under {missing[0]}; run the evaluate stage again")
-            for at in (LAST, BEST):
-                scores = [_at(by_protocol[name], at)[STEP_SCORES].astype(float) for name in protocols]
-                steps = [f"{one} → {other}" for one, other in pairwise(protocols)]
-                changes = [after - before for before, after in pairwise(scores)]
-                for step, change in zip([*steps, TOTAL], [*changes, scores[-1] - scores[0]], strict=True):
-                    rows.append({"model": model, "at": at, "step": step, **change})
-    return pd.DataFrame(rows, columns=["model", "at", "step", *STEP_SCORES])
-
-
-def final_points(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row per model, protocol, reading and layer: last epoch, first learning rate, mean over the seeds."""
-    return mean_over_seeds(first_rate(last_epoch(frame)))
-
-
-def _at(points: pd.DataFrame, layer: str) -> pd.Series:
-    return best_layer(points) if layer == BEST else points.loc[points["layer"].idxmax()]
+            for at, choose in ((LAST, last_layer), (BEST, best_layer)):
+                scores = {name: choose(by_protocol[name])[STEP_SCORES].astype(float) for name in protocols}
+                for one, following in pairwise(protocols):
+                    change = scores[following] - scores[one]
+                    rows.append({"model": model, "at": at, "step": f"{one} → {following}", **change})
+                total = scores[protocols[-1]] - scores[protocols[0]]
+                rows.append({"model": model, "at": at, "step": TOTAL, **total})
+    return pd.DataFrame(rows, columns=LADDER)

@@ -1,47 +1,53 @@
-"""One HTML file with everything in it: templates, style, scripts, the chart library and the data.
+"""Fill the templates. The page is one HTML file with everything in it: style, scripts, chart library and data.
 
 The page asks no host for anything, and its content security policy forbids it to: only scripts with its hashes run.
 """
 
 import base64
 import hashlib
-import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
 import vl_convert
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
+
+from stages.qa.report.views import Table
 
 SCRIPTS = ("state.js", "charts.js", "explorer.js", "page.js")
 CHARTS = "window.vegaEmbed=vegaEmbed;window.vega=vega;"
 
 
 def render(template: str, values: Mapping[str, Any]) -> str:
-    """`template` of the folder templates, filled with `values`; texts are escaped."""
-    loader = PackageLoader("stages.qa.report", "templates")
+    """`template` of the folder templates, filled with `values`. Texts are escaped in HTML; in Markdown, filters do."""
     environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("stages.qa.report", "templates"),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    environment.filters |= {"percent": _percent, "signed": _signed}
+    environment.filters |= {"inert": inert, "markdown": markdown}
     return environment.get_template(template).render(values)
 
 
 def page(values: Mapping[str, Any]) -> str:
-    """The report: page.html with `values`, the style, the scripts and their hashes."""
+    """The report: report.html with `values`, the style, the scripts and their hashes."""
     folder = files("stages.qa.report") / "templates"
-    own = "".join((folder / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    project_script = "".join((folder / name).read_text(encoding="utf-8") for name in SCRIPTS)
     # each in a function of its own: their names are many, and some are the same
     scripts = {"charts_script": charts_script()}
-    scripts["own_script"] = f'(() => {{\n"use strict";\n{own}}})();'
+    scripts["project_script"] = f'(() => {{\n"use strict";\n{project_script}}})();'
     if any("</script" in text.lower() or "<!--" in text for text in scripts.values()):
         raise ValueError("a script would end its own element")
     hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts.values()]
     style = (folder / "page.css").read_text(encoding="utf-8")
     trusted = {name: Markup(text) for name, text in scripts.items()} | {"style": Markup(style)}  # our own files
-    return render("page.html", {**values, **trusted, "hashes": hashes})
+    return render("report.html", {**values, **trusted, "hashes": hashes})
 
 
 def plots_template() -> str:
@@ -57,9 +63,25 @@ def charts_script() -> str:
     return f"(() => {{{vl_convert.javascript_bundle(CHARTS)}}})();"
 
 
-def _percent(value: float | None, digits: int = 1) -> str:
-    return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+def inert(text: str) -> str:
+    """`text` as plain words in Markdown: no markup, HTML, link, line break or invisible character."""
+    text = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in " ".join(text.split()))
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    # a colon before a space neither starts a link nor ends the name of an emoji
+    return re.sub(r"[\\`*_\[\]|~$@]|:(?=\S)|(?<=www)\.", r"\\\g<0>", text, flags=re.IGNORECASE)
 
 
-def _signed(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:+.2f}"
+def markdown(table: Table) -> str:
+    """An aligned Markdown table of inert texts, names flush left and numbers flush right."""
+    rows = [[inert(cell) for cell in row] for row in (table.head, *table.rows)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(table.head))]
+    rule = ["-" * (width - 1) + "-:"[column >= table.names] for column, width in enumerate(widths)]
+    return "\n".join(_markdown_row(row, widths, table.names) for row in (rows[0], rule, *rows[1:]))
+
+
+def _markdown_row(cells: Sequence[str], widths: Sequence[int], names: int) -> str:
+    padded = [
+        cell.ljust(widths[column]) if column < names else cell.rjust(widths[column])
+        for column, cell in enumerate(cells)
+    ]
+    return f"| {' | '.join(padded)} |"

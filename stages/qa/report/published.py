@@ -8,7 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from stages.qa.errors import InputError
-from stages.qa.report.tables import KEYS, SCORES, first_rate, mean_over_seeds
+from stages.qa.report.results import at_final_rate, mean_over_seeds
+from stages.qa.scoring.curves import SCORES
+from stages.qa.scoring.question_scores import POINT
 
 QUESTIONS = 6078  # of the dev split that the numbers are of (CS224N's)
 EPOCH = 3  # after which the published probes were read
@@ -20,53 +22,51 @@ def key_of(model_prefix: str) -> str:
     return model_prefix.replace("/", "--").replace(".", "_")
 
 
-def read_tables(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The two published tables: of the probes, and of the models' own heads."""
-    probes = read_published(folder / "layer_results.csv", layers=True)
-    return probes, read_published(folder / "finetuned_results.csv", layers=False)
+def read_published(folder: Path) -> pd.DataFrame:
+    """The two published tables, one after the other: model_prefix, model, reading, layer (missing: head), METRICS.
+
+    Raises InputError if one is missing or malformed.
+    """
+    probes = _read(folder / "layer_results.csv", ["model_prefix", "layer"]).assign(reading="probe")
+    heads = _read(folder / "finetuned_results.csv", ["model_prefix"]).assign(reading="head")
+    rows = pd.concat([probes, heads], ignore_index=True)
+    rows["model"] = rows["model_prefix"].map(key_of)
+    return rows[["model_prefix", "model", "reading", "layer", *METRICS]]
 
 
-def read_published(path: Path, *, layers: bool) -> pd.DataFrame:
-    """A published table: model_prefix, layer (if `layers`), METRICS. InputError if it is missing or malformed."""
-    columns = ["model_prefix", *(["layer"] if layers else []), *METRICS]
-    types = {name: "str" if name == "model_prefix" else "float64" for name in columns}
-    try:
-        frame = pd.read_csv(path, usecols=columns, dtype=types, encoding="utf-8")[columns]
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not the published table ({error}); restore it from the repository") from error
-    if frame.isna().any(axis=None) or frame.duplicated(columns[: 1 + layers]).any():
-        raise InputError(f"{path}: a cell is empty or a row occurs twice; restore it from the repository")
-    return frame.astype({"layer": int}) if layers else frame
-
-
-def compare(
-    frame: pd.DataFrame, published_layers: pd.DataFrame, published_heads: pd.DataFrame, protocol: str
-) -> pd.DataFrame:
-    """One row per published row: model_prefix, model, reading, layer (NaN: own head), status, then for each of METRICS
+def compare(layers: pd.DataFrame, published: pd.DataFrame, protocol: str) -> pd.DataFrame:
+    """One row per published row: model_prefix, model, reading, layer, status, then for each of METRICS
     <metric>_published, <metric>_ours and <metric>_difference (ours less published).
 
-    Ours: under `protocol`, after epoch EPOCH (or of a fit without epochs), first learning rate, mean over the seeds.
-    status: "run", or "not run" with NaN for ours and the difference.
+    layers: frame of `Results`. Ours: under `protocol`, after epoch EPOCH (or of a fit without epochs), at the final
+    learning rate, mean over the seeds. status: "run", or "not run" without ours and the difference.
     """
-    ours = frame[(frame["protocol"] == protocol) & (frame["epoch"].isna() | (frame["epoch"] == EPOCH))]
-    ours = mean_over_seeds(first_rate(ours))
-    parts = []
-    for reading, table in (("probe", published_layers), ("head", published_heads)):
-        keys = ["model", "layer"] if reading == "probe" else ["model"]
-        scores = ours[ours["reading"] == reading].set_index(keys)[METRICS]
-        part = table.assign(model=table["model_prefix"].map(key_of), reading=reading)
-        parts.append(part.join(scores, on=keys, lsuffix="_published", rsuffix="_ours"))
-    rows = pd.concat(parts, ignore_index=True)
+    ours = at_final_rate(layers[layers["protocol"] == protocol])
+    ours = ours[ours["epoch"].isna() | (ours["epoch"] == EPOCH)]
+    ours = mean_over_seeds(ours, ["model", "reading", "layer"], METRICS).astype({"layer": "float64"})
+    ours.loc[ours["reading"] == "head", "layer"] = float("nan")  # the published heads have none
+    keys = ["model", "reading", "layer"]
+    rows = published.merge(ours, on=keys, how="left", suffixes=("_published", "_ours"))
     rows["status"] = rows["f1_ours"].isna().map({True: "not run", False: "run"})
-    columns = ["model_prefix", "model", "reading", "layer", "status"]
+    columns = ["model_prefix", *keys, "status"]
     for name in METRICS:
         rows[f"{name}_difference"] = rows[f"{name}_ours"] - rows[f"{name}_published"]
-        columns += [f"{name}_{which}" for which in ("published", "ours", "difference")]
+        columns += [f"{name}_published", f"{name}_ours", f"{name}_difference"]
     return rows[columns]
 
 
-def as_scores(published_layers: pd.DataFrame) -> pd.DataFrame:
-    """The published probes as a score frame under a protocol called "published", for the same checks as ours."""
-    frame = published_layers.drop(columns="model_prefix").reindex(columns=KEYS + SCORES)
-    models = published_layers["model_prefix"].map(key_of)
-    return frame.assign(model=models, protocol="published", reading="probe", layer=published_layers["layer"])
+def as_curves(published: pd.DataFrame) -> pd.DataFrame:
+    """The published probes as curves under a protocol called "published", to judge the claims on them too."""
+    probes = published[published["reading"] == "probe"]
+    return probes.reindex(columns=POINT + SCORES).assign(protocol="published", headline=True)
+
+
+def _read(path: Path, keys: list[str]) -> pd.DataFrame:
+    types = {name: "str" if name == "model_prefix" else "float64" for name in (*keys, *METRICS)}
+    try:
+        frame = pd.read_csv(path, usecols=list(types), dtype=types, encoding="utf-8")[list(types)]
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not the published table ({error}); restore it from the repository") from error
+    if frame.isna().any(axis=None) or frame.duplicated(keys).any():
+        raise InputError(f"{path}: a cell is empty or a row occurs twice; restore it from the repository")
+    return frame

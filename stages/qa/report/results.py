@@ -1,6 +1,6 @@
 """The tables of a study, read into frames: what every figure, table and chart of the report is made from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,20 +9,13 @@ import pandas as pd
 
 from stages.qa.errors import InputError
 from stages.qa.files import read_json, read_table
+from stages.qa.scoring.answerability import QUALITY, RELIABILITY
+from stages.qa.scoring.breakdown import BREAKDOWN
+from stages.qa.scoring.curves import LAYERS, LOSS, SCORES
+from stages.qa.scoring.intervals import DIFFERENCES, INTERVALS
+from stages.qa.scoring.question_scores import POINT
 
-POINT = ["model", "protocol", "headline", "reading", "layer"]  # of a final curve
-KEYS = ["model", "protocol", "reading", "epoch", "layer", "learning_rate", "seed"]
-SCORES = ["total", "exact", "f1", "HasAns_total", "HasAns_exact", "HasAns_f1", "NoAns_total", "NoAns_exact", "NoAns_f1"]
-SCORES += ["forced_exact", "forced_f1", "best_exact", "best_exact_thresh", "best_f1", "best_f1_thresh"]
-LAYERS = ["model", "protocol", "headline", "reading", "epoch", "layer", "learning_rate", "seed", "final", *SCORES]
-_BOUNDS = ["layer", "metric", "estimate", "low", "high", "band_low", "band_high", "questions", "clusters", "unit"]
-INTERVALS = ["model", "protocol", "headline", "reading", *_BOUNDS]
-DIFFERENCES = ["comparison", "model", "less", "protocol", "headline", *_BOUNDS]
-QUALITY = [*POINT, "questions", "articles", "start_nll", "end_nll", "auprc", "auprc_chance", "auroc", "ece"]
-QUALITY += ["crossfit_exact", "crossfit_f1"]
-RELIABILITY = [*POINT, "null_probability", "no_answer_share", "questions"]
-BREAKDOWN = [*POINT, "breakdown", "group", "questions", "answerable", "articles", "exact", "f1", "forced_f1"]
-LOSSES = ["model", "layer", "epoch", "loss"]
+KEYS = ["model", "protocol", "reading", "epoch", "layer", "learning_rate", "seed"]  # of a row of layers.csv
 CONTROLS = ["model", "control", "layer", "training_questions", "questions", "forced_f1", "nll"]
 CONTROLS += ["selectivity", "selectivity_nats"]
 TRANSFER = ["model", "probes_of", "probe_layer", "layer", "questions", "forced_f1", "nll"]
@@ -41,7 +34,7 @@ class Results:
     models: list[str]
     layers: pd.DataFrame  # columns LAYERS: every epoch, learning rate and seed
     curves: pd.DataFrame  # columns POINT and SCORES: the final points, mean over the seeds
-    losses: pd.DataFrame  # LOSSES
+    losses: pd.DataFrame  # LOSS
     intervals: pd.DataFrame  # INTERVALS
     steps: pd.DataFrame  # DIFFERENCES: each layer less the one below it
     differences: pd.DataFrame  # DIFFERENCES: each compared model less the other
@@ -60,35 +53,36 @@ class Results:
 
 
 def read_results(folder: Path, models: Sequence[str], compared: Mapping[str, str]) -> Results:
-    """Read FOLDER/<model>/{evaluate,examine,compare}/ of `models`; of `compared` (model -> other), compare/ too.
+    """Read FOLDER/<model>/{evaluate,examine,compare}/ of `models`; compare/ only of the keys of `compared`.
 
     Raises InputError naming the file if one is missing or malformed, a curve point occurs twice, a model has no probe,
     or the models were not all scored on the same number of questions.
     """
 
-    def read(stage: str, table: str, columns: Sequence[str], keys: Sequence[str] = models) -> list[pd.DataFrame]:
-        return [read_table(folder / key / stage / f"{table}.csv", columns) for key in keys]
+    def read(table: str, columns: Sequence[str], keys: Iterable[str] = models) -> pd.DataFrame:
+        frames = [_read_table(folder / key / f"{table}.csv", columns, key) for key in keys]
+        filled = [frame for frame in frames if len(frame)]  # a frame without rows has no types
+        return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=list(columns))
 
-    layers = _joined(read("evaluate", "layers", LAYERS), LAYERS).astype({"layer": int})
+    layers = read("evaluate/layers", LAYERS)
     for model in models:
         _check_points(folder / model / "evaluate/layers.csv", layers[layers["model"] == model], layers)
-    pairs = list(compared)
-    transfer = read("examine", "transfer", TRANSFER) + read("compare", "transfer", TRANSFER, pairs)
-    similarity = read("examine", "similarity", SIMILARITY) + read("compare", "similarity", SIMILARITY, pairs)
+    transfer = [read("examine/transfer", TRANSFER), read("compare/transfer", TRANSFER, compared)]
+    similarity = [read("examine/similarity", SIMILARITY), read("compare/similarity", SIMILARITY, compared)]
     return Results(
         models=list(models),
         layers=layers,
         curves=mean_over_seeds(layers[layers["final"]], POINT, SCORES),
-        losses=_joined(read("evaluate", "loss", LOSSES), LOSSES),
-        intervals=_one_unit(_joined(read("evaluate", "intervals", INTERVALS), INTERVALS)),
-        steps=_one_unit(_joined(read("evaluate", "steps", DIFFERENCES), DIFFERENCES)),
-        differences=_one_unit(_joined(read("compare", "differences", DIFFERENCES, pairs), DIFFERENCES)),
-        quality=_joined(read("evaluate", "quality", QUALITY), QUALITY),
-        reliability=_joined(read("evaluate", "reliability", RELIABILITY), RELIABILITY),
-        breakdown=_joined(read("evaluate", "breakdown", BREAKDOWN), BREAKDOWN),
-        controls=_joined(read("examine", "controls", CONTROLS), CONTROLS),
-        transfer=_joined(transfer, TRANSFER),
-        similarity=_joined(similarity, SIMILARITY),
+        losses=read("evaluate/loss", LOSS),
+        intervals=_one_unit(read("evaluate/intervals", INTERVALS)),
+        steps=_one_unit(read("evaluate/steps", DIFFERENCES)),
+        differences=_one_unit(read("compare/differences", DIFFERENCES, compared)),
+        quality=read("evaluate/quality", QUALITY),
+        reliability=read("evaluate/reliability", RELIABILITY),
+        breakdown=read("evaluate/breakdown", BREAKDOWN),
+        controls=read("examine/controls", CONTROLS),
+        transfer=pd.concat(transfer if compared else transfer[:1], ignore_index=True),
+        similarity=pd.concat(similarity if compared else similarity[:1], ignore_index=True),
         records={key: read_record(folder / key / "evaluate/model.json") for key in models},
     )
 
@@ -125,11 +119,6 @@ def probes_of(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[frame["reading"] == "probe"]
 
 
-def best_layer(points: pd.DataFrame) -> pd.Series:
-    """The point of the highest F1, then HasAns F1, then the shallowest layer, of one curve's points."""
-    return points.sort_values(["f1", "HasAns_f1", "layer"], ascending=[False, False, True]).iloc[0]
-
-
 def last_layer(points: pd.DataFrame) -> pd.Series:
     """The point of the deepest layer, of one curve's points."""
     return points.loc[points["layer"].idxmax()]
@@ -147,10 +136,11 @@ def question_counts(layers: pd.DataFrame) -> str:
     return f"{total:,} questions: {total - no_answer:,} HasAns, {no_answer:,} NoAns"
 
 
-def _joined(frames: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
-    """All rows; a frame without rows says nothing about the types of its columns."""
-    filled = [frame for frame in frames if len(frame)]
-    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=list(columns))
+def _read_table(path: Path, columns: Sequence[str], model: str) -> pd.DataFrame:
+    frame = read_table(path, columns)
+    if other := [name for name in frame["model"].fillna("").unique() if name != model]:
+        raise InputError(f"{path}: column model says {other[0]!r}, the folder {model!r}")
+    return frame
 
 
 def _one_unit(frame: pd.DataFrame) -> pd.DataFrame:

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from stages.qa.report.findings import final_points
-from stages.qa.report.lineage import Lineage
-from stages.qa.report.tables import no_answer_score, protocols_of
+from stages.qa.report.findings import Lineage
+from stages.qa.report.results import no_answer_score, probes_of
 
 
 @dataclass(frozen=True)
@@ -16,42 +15,41 @@ class Headline:
 
     answer: str
     notes: list[str]
-    metric: str  # column of the score frame that the answer is about
+    metric: str  # column of the curves that the answer is about
 
 
-def headline(frame: pd.DataFrame, family: Lineage, intervals: pd.DataFrame | None) -> Headline:
-    """Fine-tuned against pretrained, under the first protocol, at the layer where each is highest.
+def headline(curves: pd.DataFrame, family: Lineage, intervals: pd.DataFrame) -> Headline:
+    """Fine-tuned against pretrained, under the headline protocol, at the layer where each is highest.
 
-    With an answer forced where there are questions with answers, else over all. Without such a pair, the first model
-    alone. intervals: see `page_data.INTERVALS`.
+    The scores are those with an answer forced where there are questions with answers, else those over all questions.
+    Without a pair of models, the answer is about the first model alone. `curves`, `intervals`: frames of `Results`.
     """
-    points = final_points(frame[frame["reading"] == "probe"])
-    points = points[points["protocol"] == protocols_of(frame)[0]]
+    points = probes_of(curves[curves["headline"]])
     forced = bool(points["forced_f1"].notna().all())
     metric = "forced_f1" if forced else "f1"
     condition = " with an answer forced" if forced else ""
-    curves = {model: rows.sort_values("layer") for model, rows in points.groupby("model", sort=False)}
-    pairs = [(model, family.bases[model]) for model in curves if family.bases.get(model) in curves]
-    model, base = pairs[0] if pairs else (next(iter(curves)), None)
-    tuned = _peak(curves[model], metric)
-    own = f"{model} peaks at {tuned[metric]:.1f}{_interval(intervals, tuned, metric)}"
-    own += f" at layer {_of(tuned, curves[model])}"
+    by_model = {model: rows.sort_values("layer") for model, rows in points.groupby("model", sort=False)}
+    pairs = [(model, family.bases[model]) for model in by_model if family.bases.get(model) in by_model]
+    model, base = pairs[0] if pairs else (next(iter(by_model)), None)
+    curve = by_model[model]
+    peak = _peak(curve, metric)
+    model_text = f"{model} peaks at {peak[metric]:.1f}{_interval(intervals, peak, metric)}"
+    model_text += f" at layer {peak['layer']:g} of {curve['layer'].max():g}"
+    notes = [_depth(model, curve, metric)]
     if base is None:
-        answer = f"F1 of {own}{condition}."
+        answer = f"F1 of {model_text}{condition}."
     else:
-        other = _peak(curves[base], metric)
-        gap = tuned[metric] - other[metric]
-        rest = f"pretrained {base} at {other[metric]:.1f}{_interval(intervals, other, metric)}"
-        rest += f" at layer {other['layer']:g}"
-        if (twin := family.twins.get(base)) in curves:
-            rest += f", random weights at {_peak(curves[twin], metric)[metric]:.1f}"
+        base_peak = _peak(by_model[base], metric)
+        base_text = f"pretrained {base} at {base_peak[metric]:.1f}{_interval(intervals, base_peak, metric)}"
+        base_text += f" at layer {base_peak['layer']:g}"
+        if (twin := family.twins.get(base)) in by_model:
+            base_text += f", random weights at {by_model[twin][metric].max():.1f}"
+        gap = peak[metric] - base_peak[metric]
         verb = f"adds {gap:.1f} points of F1" if gap >= 0 else f"takes {-gap:.1f} points of F1 away"
-        answer = f"Fine-tuning {verb}{condition}: {own}, {rest}."
-    notes = [_depth(model, curves[model], metric)]
-    if base is not None:
-        low, high = curves[base][metric].min(), curves[base][metric].max()
+        answer = f"Fine-tuning {verb}{condition}: {model_text}, {base_text}."
+        low, high = by_model[base][metric].min(), by_model[base][metric].max()
         notes.append(f"The curve of {base} spans {high - low:.1f} points, from {low:.1f} to {high:.1f}.")
-    notes.append(_overall(curves, model, base, no_answer_score(frame)))
+    notes.append(_overall(by_model, model, base, no_answer_score(curves)))
     if len(pairs) > 1:
         notes.append(f"{len(pairs)} pairs of a fine-tuned and a pretrained model were run; this is the first.")
     return Headline(answer, notes, metric)
@@ -61,12 +59,8 @@ def _peak(curve: pd.DataFrame, metric: str) -> pd.Series:
     return curve.loc[curve[metric].idxmax()]  # the shallowest of equals
 
 
-def _of(point: pd.Series, curve: pd.DataFrame) -> str:
-    return f"{point['layer']:g} of {curve['layer'].max():g}"
-
-
 def _depth(model: str, curve: pd.DataFrame, metric: str) -> str:
-    """Where the curve climbs most, from one layer to the next."""
+    """Where the curve rises most, from one layer to the next."""
     steps = curve[metric].diff()
     if len(curve) < 2 or steps.max() <= 0:
         return f"{model} does not rise from any layer to the next."
@@ -78,16 +72,16 @@ def _depth(model: str, curve: pd.DataFrame, metric: str) -> str:
     )
 
 
-def _overall(curves: Mapping[str, pd.DataFrame], model: str, base: str | None, floor: float) -> str:
-    best = curves[model]["f1"].max()
-    against = "" if base is None else f" against {curves[base]['f1'].max():.1f} of {base}"
+def _overall(by_model: Mapping[str, pd.DataFrame], model: str, base: str | None, floor: float) -> str:
+    best = by_model[model]["f1"].max()
+    against = "" if base is None else f" against {by_model[base]['f1'].max():.1f} of {base}"
     return f'Over all questions: {best:.1f}{against}; always answering "no answer" scores {floor:.1f}.'
 
 
-def _interval(intervals: pd.DataFrame | None, point: pd.Series, metric: str) -> str:
-    if intervals is None:
-        return ""
-    at = intervals[(intervals["reading"] == "probe") & (intervals["metric"] == metric)]
+def _interval(intervals: pd.DataFrame, point: pd.Series, metric: str) -> str:
+    """The interval of a probe's point in brackets; "" if there is none."""
+    rows = probes_of(intervals)
+    rows = rows[rows["metric"] == metric]
     for name in ("model", "protocol", "layer"):
-        at = at[at[name] == point[name]]
-    return f" ({at['low'].iloc[0]:.1f} to {at['high'].iloc[0]:.1f})" if len(at) else ""
+        rows = rows[rows[name] == point[name]]
+    return f" ({rows['low'].iloc[0]:.1f} to {rows['high'].iloc[0]:.1f})" if len(rows) else ""

@@ -25,13 +25,13 @@ const curveName = (row) => (choices.protocol === "*" ? `${row.model}, ${row.prot
 function rangeOf(row) {
   if (choices.range === "none") return null;
   if (choices.range === "seeds") return [row[`${metric()}_min`], row[`${metric()}_max`]];
-  if (choices.epoch !== "last" || !intervals) return null;
+  if (choices.epoch !== "last") return null;
   const at = intervalIndex.get([row.model, row.protocol, row.reading, row.layer, metric()].join("\n"));
   if (!at) return null;
   const pair = choices.range === "band" ? [at.band_low, at.band_high] : [at.low, at.high];
   return pair[0] == null ? null : pair;
 }
-const intervalIndex = new Map((intervals ?? []).map((row) => [[row.model, row.protocol, row.reading, row.layer, row.metric].join("\n"), row]));
+const intervalIndex = new Map(intervals.map((row) => [[row.model, row.protocol, row.reading, row.layer, row.metric].join("\n"), row]));
 
 function config() {
   const ink = colour("--ink"), soft = colour("--soft"), line = colour("--line");
@@ -140,8 +140,8 @@ function drawCurves() {
   const what = `${SCORES[choices.score]} of ${SPLITS[choices.split]}`;
   const range = { none: "", seeds: " Range: lowest to highest seed.", interval: ` Range: ${level} interval of each point.`,
     band: ` Range: ${level} band of the whole curve.` }[choices.range];
-  const none = intervals ? (choices.epoch === "last" ? "" : " Intervals are those of the last epoch.") : " No intervals in this study.";
-  $("#curves-caption").textContent = `${what}; ${choices.epoch === "last" ? "last epoch" : `epoch ${choices.epoch}`}. Point at a layer for its numbers.${range}${none}`;
+  const note = choices.epoch === "last" ? "" : " Intervals are those of the last epoch.";
+  $("#curves-caption").textContent = `${what}; ${choices.epoch === "last" ? "last epoch" : `epoch ${choices.epoch}`}. Point at a layer for its numbers.${range}${note}`;
   if (!points.length && !ownHeads.length) return draw("curves", null);
   return draw("curves", { data: { values: points }, width, height: Math.min(330, Math.max(240, innerHeight * (width < 480 ? 0.29 : 0.34))), layer },
     `${what} by layer: ` + names.join(", "));
@@ -168,47 +168,52 @@ function drawHeat() {
   $("#map-caption").textContent = `${SCORES[choices.score]} of ${SPLITS[choices.split]} (%), as chosen above.`;
 }
 
-function drawLoss() {
-  const rows = records(data.losses);
-  const host = $("#loss-chart");
-  if (!rows.length) {
-    host.textContent = "No probe was trained by gradient steps.";
-    return null;
+// Small multiples: a panel for each `panel`, a line for each `line`; a band where rows have a low and a high. Without a
+// title, the y axes are of different units.
+function drawPanels(id) {
+  const { x, y, lines, ...table } = data.panels[id];
+  const host = $(`#${id}-chart`), rows = records(table);
+  if (!host) return null;
+  if (!rows.length) return draw(host.id, null);
+  const names = lines.map(String), count = (name) => new Set(rows.map((row) => row[name])).size;
+  const columns = Math.max(1, Math.min(count("panel"), Math.floor(host.clientWidth / 300)));
+  const ordered = typeof lines[0] === "number"; // such as layers: colours from dark to pale
+  const at = (i) => (isDark() ? 1 : 0.9) * (isDark() ? 0.3 + 0.7 * i / lines.length : 1 - i / lines.length);
+  const looks = names.map((_, i) => (ordered ? { ...look(0), color: `rgb(${shade(at(i)).join(",")})` } : look(i)));
+  const scale = (name) => ({ domain: names, range: looks.map((line) => line[name]) });
+  const legend = { title: null, orient: "bottom", symbolOpacity: 1, columns: Math.max(1, Math.floor(host.clientWidth / (ordered ? 70 : 190))) };
+  const series = { field: "line", type: "nominal" };
+  const [color, shape, strokeDash] = ["color", "shape", "dash"].map((name) => ({ ...series, scale: scale(name), legend }));
+  const place = { x: { field: "x", type: "quantitative", title: x, axis: { tickMinStep: x === "layer" ? 1 : 0, format: "~r", labelOverlap: true } },
+    y: { field: "value", type: "quantitative", title: y || null, scale: { zero: false, nice: true } }, color };
+  const tooltip = [["title", "title"], ["line", "line"], ["x", x], ["text", y || "value"]].map(([field, title]) => ({ field, title }));
+  const layer = [{ mark: { type: "line", strokeWidth: ordered ? 1.4 : 1.8 }, encoding: { ...place, ...(ordered ? {} : { strokeDash }) } }];
+  if (rows.some((row) => row.low != null)) {
+    layer.unshift({ transform: [{ filter: "datum.low != null" }], mark: { type: "area", opacity: 0.18 }, encoding: { ...place, y: { ...place.y, field: "low" }, y2: { field: "high" } } });
   }
-  const models = data.models.filter((model) => rows.some((row) => row.model === model));
-  const columns = Math.max(1, Math.min(models.length, Math.floor(host.clientWidth / 300)));
-  const layer = { field: "layer", type: "quantitative", title: "layer", scale: { scheme: { name: "viridis", extent: isDark() ? [0.3, 1] : [0.9, 0] }, domain: [0, maxLayer] },
-    legend: { format: "d", tickMinStep: 1, gradientLength: 120 } };
-  const text = (row) => ({ ...row, title: row.model, text: row.loss.toFixed(3) });
-  return draw("loss-chart", {
-    data: { values: rows.map(text) }, columns, autosize: { type: "pad" },
-    facet: { field: "model", type: "nominal", sort: models, title: null },
-    spec: { width: Math.max(160, host.clientWidth / columns - 90), height: 170, mark: { type: "line", strokeWidth: 1.6 }, encoding: {
-      x: { field: "epoch", type: "quantitative", title: "epoch", axis: { tickMinStep: 1, format: "~r" } },
-      y: { field: "loss", type: "quantitative", title: "loss (nats)", scale: { zero: false } },
-      color: layer, detail: { field: "layer" },
-      tooltip: [{ field: "title", title: "title" }, { field: "layer", title: "layer" }, { field: "epoch", title: "epoch" }, { field: "text", title: "loss" }] } },
-  }, "Training loss of the probes by epoch, a panel for each model");
+  layer.push({ mark: { type: "point", filled: true, size: 38, opacity: ordered ? 0 : 1 }, encoding: { ...place, ...(ordered ? {} : { shape }), tooltip } });
+  return draw(host.id, {
+    data: { values: rows.map((row) => ({ ...row, line: String(row.line), title: row.panel, text: row.value.toFixed(2) })) },
+    columns, autosize: { type: "pad" }, facet: { field: "panel", type: "nominal", sort: [...new Set(rows.map((row) => row.panel))], title: null },
+    spec: { width: Math.max(150, host.clientWidth / columns - 70), height: 170, layer }, resolve: { scale: { y: y ? "shared" : "independent" } },
+  }, `${y} by ${x}: ${names.join(", ")}`);
 }
 
-function drawPublished() {
-  const rows = records(data.published);
-  const models = [...new Set(rows.map((row) => row.model_prefix))];
-  const looks = models.map((_, i) => look(i));
-  const long = rows.flatMap((row) => [["published", row.f1_published], ["ours", row.f1_ours]].filter(([, f1]) => f1 != null)
-    .map(([which, f1]) => ({ model: row.model_prefix, layer: row.layer, which, f1, text: percent(f1, 2), title: row.model_prefix })));
-  const width = $("#published-chart").clientWidth;
-  const color = { field: "model", type: "nominal", scale: { domain: models, range: looks.map((l) => l.color) },
-    legend: { title: null, orient: width > 800 ? "right" : "bottom", columns: 1 } };
-  const shape = { field: "model", type: "nominal", scale: { domain: models, range: looks.map((l) => l.shape) }, legend: color.legend };
-  const shared = { x: { field: "layer", type: "quantitative", title: "layer", axis: { format: "d", tickMinStep: 1 } },
-    y: { field: "f1", type: "quantitative", title: "F1 (%)", scale: { zero: false } }, color };
-  return draw("published-chart", { data: { values: long }, width, height: width > 800 ? 280 : 420, layer: [
-    { mark: { type: "line", strokeWidth: 2 }, encoding: { ...shared, strokeDash: { field: "which", type: "nominal",
-      scale: { domain: ["published", "ours"], range: [[1, 0], [5, 3]] }, legend: null } } },
-    { mark: { type: "point", filled: true, size: 55, opacity: 1 }, encoding: { ...shared, shape,
-      tooltip: [{ field: "title", title: "title" }, { field: "layer", title: "layer" }, { field: "which", title: "numbers" }, { field: "text", title: "F1" }] } },
-  ] }, "Published F1 by layer");
+// Layer against layer: a panel for each pair of models.
+function drawMaps(id) {
+  const host = $(`#${id}-chart`), rows = records(data.maps[id]);
+  const panels = [...new Set(rows.map((row) => row.panel))];
+  const columns = Math.max(1, Math.min(panels.length, Math.floor(host.clientWidth / 270)));
+  const axis = { labelOverlap: true, labelAngle: 0 };
+  return draw(host.id, {
+    data: { values: rows.map((row) => ({ ...row, title: row.panel, text: row.value.toFixed(2) })) },
+    columns, autosize: { type: "pad" }, facet: { field: "panel", type: "nominal", sort: panels, title: null },
+    spec: { width: 190, height: 190, mark: { type: "rect" }, encoding: {
+      x: { field: "layer", type: "ordinal", title: "layer", axis },
+      y: { field: "other_layer", type: "ordinal", sort: "descending", title: id === "transfer" ? "layer of the probes" : "layer", axis },
+      color: { field: "value", type: "quantitative", scale: { scheme: "viridis", domainMin: 0 }, legend: { title: null, gradientLength: 120 } },
+      tooltip: [["title", "title"], ["layer", "layer"], ["other_layer", "other layer"], ["text", "value"]].map(([field, title]) => ({ field, title })) } },
+  }, `${id}, layer by layer: ${panels.join(", ")}`);
 }
 
 function drawLadder() {

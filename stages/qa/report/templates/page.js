@@ -7,7 +7,7 @@ function redraw() {
 
 function drawAll() {
   swatches();
-  return Promise.all([redraw(), drawLoss(), drawPublished()]);
+  return Promise.all([redraw(), ...Object.keys(data.panels).map(drawPanels), ...Object.keys(data.maps).map(drawMaps)]);
 }
 
 function swatches() {
@@ -31,9 +31,8 @@ function startChoices() {
   options(form.protocol, [...data.protocols.map((name) => [name, name]), ...(data.protocols.length > 1 ? [["*", "all (dashes)"]] : [])]);
   options(form.epoch, [["last", "last"], ...epochs.map((epoch) => [String(epoch), String(epoch)])]);
   options(form.range, [["none", "none"], ...(data.seeds > 1 ? [["seeds", "seeds, lowest to highest"]] : []),
-    ...(intervals ? [["interval", `${level} interval`], ["band", `${level} band`]] : [])]);
-  if (intervals) choices.range = form.range.value = "interval";
-  else if (data.seeds < 2) form.range.title = "No intervals in this study";
+    ["interval", `${level} interval`], ["band", `${level} band`]]);
+  choices.range = form.range.value = "interval";
   choices.split = form.split.value = data.start === "forced_f1" ? "forced_" : "";
   choices.models = data.models.slice(0, 8);
   for (const model of data.models) {

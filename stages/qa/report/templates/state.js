@@ -4,7 +4,7 @@ const $ = (selector, within = document) => within.querySelector(selector);
 const data = JSON.parse($("#charts-data").textContent);
 const records = ({ columns, rows }) => rows.map((row) => Object.fromEntries(columns.map((name, i) => [name, row[i]])));
 const curves = records(data.curves);
-const intervals = data.intervals ? records(data.intervals) : null;
+const intervals = records(data.intervals);
 const level = `${data.confidence} %`; // of the intervals
 const maxLayer = Math.max(...curves.map((row) => row.layer));
 

@@ -1,0 +1,285 @@
+"""What the templates of the report are filled with: tables of texts, lists, and the numbers of the charts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from stages.qa.config import Params
+from stages.qa.data.squad import Example
+from stages.qa.report import charts, findings, published
+from stages.qa.report.claims import STATEMENTS, Claim, claims
+from stages.qa.report.results import Results, last_layer, no_answer_score, probes_of, question_counts
+from stages.qa.report.summary import headline
+from stages.qa.scoring.curves import best_layer
+
+MISSING = "–"
+RESULT_SCORES = {"exact": "exact", "f1": "F1", "HasAns_f1": "HasAns", "NoAns_f1": "NoAns", "forced_f1": "forced"}
+CHANGES = {"f1": "F1", "HasAns_f1": "HasAns", "NoAns_f1": "NoAns", "forced_f1": "forced"}
+PUBLISHED = {"exact": "exact", "f1": "F1", "HasAns_exact": "HasAns exact", "HasAns_f1": "HasAns F1"}
+PUBLISHED |= {"NoAns_exact": "NoAns exact", "NoAns_f1": "NoAns F1"}
+CARD_SCORES = {"f1": "F1", "exact": "exact match", "HasAns_f1": "F1 on HasAns", "NoAns_f1": "F1 on NoAns"}
+CARD_SCORES |= {"forced_f1": "F1 on HasAns, an answer forced"}
+QUALITY = {"start_nll": "start, nats", "end_nll": "end, nats", "auprc": "AUPRC", "auroc": "AUROC"}
+QUALITY |= {"ece": "calibration error", "crossfit_f1": "F1, cross-fitted"}
+CONTROLS = ("shuffled_question", "no_question", "random_spans", "position_only")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of texts. The first `names` columns are names, the others numbers."""
+
+    head: list[str]
+    rows: list[list[str]]
+    names: int = 1
+    caption: str = ""
+
+
+def study_view(
+    params: Params, results: Results, published_rows: pd.DataFrame, examples: Sequence[Example]
+) -> dict[str, Any]:
+    """The values of all templates but for "provenance" and "explorer". The report prints most of `params`.
+
+    published_rows: of `read_published`. examples: of the dev file.
+    """
+    curves, protocols, confidence = results.curves, results.protocols, params.statistics.confidence
+    family = findings.lineage(results.models, params.encoders, params.finetuned)
+    summary = headline(curves, family, results.intervals)
+    steps = findings.ladder(curves, params.ladder)
+    first = [*params.ladder, *protocols][0]  # a ladder starts from the original's protocol
+    comparison = published.compare(results.layers, published_rows, first)
+    published_curves = published.as_curves(published_rows)
+    published_bases = findings.pretrained_bases(list(published_curves["model"].unique()), {})
+    return {
+        "study": params.study,
+        "dataset": params.dataset,
+        "settings": {"probe": params.probe, "convex": params.convex, "windows": params.windows},
+        "protocols": {name: params.protocols[name] for name in protocols},
+        "counts": dev_counts(examples),
+        "headline": summary,
+        "confidence": f"{100 * confidence:g}",
+        "kinds": family.kinds,
+        "question_counts": question_counts(results.layers),
+        "no_answer": percent(no_answer_score(results.layers)),
+        "seeds": int(results.layers["seed"].nunique()),
+        "peaks": peaks(curves),
+        "card_scores": card_scores(curves),
+        "card_score_names": CARD_SCORES,
+        "results": [result_table(curves, protocol) for protocol in protocols],
+        "references": reference_tables(findings.references(curves, family.bases, family.twins), protocols),
+        "ladder": ladder_tables(steps),
+        "claims": claim_groups(claims(curves, family.bases)),
+        "differences": difference_tables(results),
+        "difference_basis": difference_basis(results),
+        "controls": control_table(results.controls),
+        "control_questions": int(results.controls["questions"].iloc[0]),
+        "control_training_questions": int(results.controls["training_questions"].iloc[0]),
+        "quality": quality_table(results.quality),
+        "moved": moved_table(results),
+        "spread": spread_table(results.layers),
+        "published": {
+            "protocol": first,
+            "epoch": published.EPOCH,
+            "questions": published.QUESTIONS,
+            "same_questions": int(results.layers["total"].iloc[0]) == published.QUESTIONS,
+            "rows": len(comparison),
+            "run": int((comparison["status"] == "run").sum()),
+            "tables": published_tables(comparison),
+            "claims": claim_groups(claims(published_curves, published_bases)),
+        },
+        "charts": charts.chart_data(results, steps, comparison, family.kinds, summary.metric, confidence),
+    }
+
+
+def percent(value: float, digits: int = 2) -> str:
+    """`digits` decimals; MISSING for a missing value."""
+    return MISSING if pd.isna(value) else f"{value:.{digits}f}"
+
+
+def signed(value: float) -> str:
+    """Two decimals and the sign; MISSING for a missing value."""
+    return MISSING if pd.isna(value) else f"{value:+.2f}"
+
+
+def layer_text(layer: float) -> str:
+    """The number of a layer; MISSING where none was chosen."""
+    return MISSING if pd.isna(layer) else f"{layer:g}"
+
+
+def card_scores(curves: pd.DataFrame) -> list[dict[str, Any]]:
+    """For each model under the headline protocol: its last layer, and the scores that are not missing there."""
+    models = []
+    for model, points in probes_of(curves[curves["headline"]]).groupby("model", sort=False):
+        last = last_layer(points)
+        scores = {name: round(float(last[name]), 2) for name in CARD_SCORES if pd.notna(last[name])}
+        models.append({"model": str(model), "layer": int(last["layer"]), "scores": scores})
+    return models
+
+
+def peaks(curves: pd.DataFrame) -> list[dict[str, str]]:
+    """For each model under the headline protocol: its highest forced F1 and F1, and the layers where they are."""
+    rows = []
+    for model, points in probes_of(curves[curves["headline"]]).groupby("model", sort=False):
+        best = best_layer(points)
+        row = {"model": str(model), "f1": percent(best["f1"], 1), "layer": layer_text(best["layer"])}
+        row |= {"forced_f1": MISSING, "forced_layer": MISSING}
+        if points["forced_f1"].notna().any():
+            peak = points.loc[points["forced_f1"].idxmax()]
+            row |= {"forced_f1": percent(peak["forced_f1"], 1), "forced_layer": layer_text(peak["layer"])}
+        rows.append(row)
+    return rows
+
+
+def result_table(curves: pd.DataFrame, protocol: str) -> Table:
+    """A row per model: its best layer, its last layer, its own QA head."""
+    names = list(RESULT_SCORES.values())
+    rows = []
+    for model, points in curves[curves["protocol"] == protocol].groupby("model", sort=False):
+        probes, heads = probes_of(points), points[points["reading"] == "head"]
+        cells = [str(model)]
+        for point in (best_layer(probes), last_layer(probes)):
+            cells += [layer_text(point["layer"]), *(percent(point[name]) for name in RESULT_SCORES)]
+        rows.append([*cells, percent(heads["f1"].mean())])
+    return Table(["model", "best layer", *names, "last layer", *names, "head"], rows, caption=f"Protocol {protocol}")
+
+
+def reference_tables(references: pd.DataFrame, protocols: Sequence[str]) -> list[Table]:
+    """A table per protocol, a row per model and reference."""
+    tables = []
+    for protocol in protocols:
+        rows = []
+        for row in references[references["protocol"] == protocol].to_dict("records"):
+            scores = [percent(row[name]) for name in findings.REFERENCE_SCORES]
+            rows.append([row["model"], row["reference"], layer_text(row["layer"]), *scores])
+        head = ["model", "reference", "layer", "exact", "F1", "HasAns"]
+        tables.append(Table(head, rows, names=2, caption=f"Protocol {protocol}"))
+    return tables
+
+
+def ladder_tables(steps: pd.DataFrame) -> list[Table]:
+    """A table per model, a row per step and layer: by how many points the scores change."""
+    tables = []
+    for model, part in steps.groupby("model", sort=False):
+        rows = [[row["step"], row["at"], *(signed(row[name]) for name in CHANGES)] for row in part.to_dict("records")]
+        tables.append(Table(["step", "at", *CHANGES.values()], rows, names=2, caption=str(model)))
+    return tables
+
+
+def claim_groups(judged: Sequence[Claim]) -> list[dict[str, Any]]:
+    """For each statement: when it holds, and its claims."""
+    return [
+        {
+            "statement": statement,
+            "condition": condition,
+            "claims": [claim for claim in judged if claim.statement == statement],
+        }
+        for statement, (condition, _, _) in STATEMENTS.items()
+    ]
+
+
+def difference_tables(results: Results) -> list[Table]:
+    """A table per comparison: the layers whose band leaves out 0, and by how many points they differ."""
+    tables = []
+    for frame in (results.steps, results.differences):
+        for comparison, part in frame.groupby("comparison", sort=False):
+            rows = []
+            for (model, less, protocol), points in part.groupby(["model", "less", "protocol"], sort=False):
+                cells = [clear_layers(points[points["metric"] == metric]) for metric in CHANGES]
+                rows.append([model, MISSING if less == model else less, protocol, *cells])
+            head = ["model", "less", "protocol", *CHANGES.values()]
+            tables.append(Table(head, rows, names=len(head), caption=str(comparison)))
+    return tables
+
+
+def clear_layers(points: pd.DataFrame) -> str:
+    """ "LAYER: POINTS" of the layers whose band leaves out 0."""
+    if points["band_low"].isna().all():
+        return MISSING
+    clear = points[(points["band_low"] > 0) | (points["band_high"] < 0)].sort_values("layer")
+    return "; ".join(f"{row['layer']:g}: {row['estimate']:+.1f}" for _, row in clear.iterrows()) or "none"
+
+
+def difference_basis(results: Results) -> str:
+    """What the bands of the differences rest on, in words."""
+    rows = pd.concat([results.steps, results.differences])
+    if rows.empty:
+        return "nothing"
+    return f"{rows['questions'].max():,} questions in {rows['clusters'].iloc[0]:,} {rows['unit'].iloc[0]}s"
+
+
+def control_table(controls: pd.DataFrame) -> Table:
+    """A row per model and layer: forced F1 of the task, and its selectivity against each control."""
+    rows = []
+    for (model, layer), part in controls.groupby(["model", "layer"], sort=False):
+        scores = part.set_index("control")
+        selectivity = [percent(scores.loc[name, "selectivity"]) for name in CONTROLS]
+        rows.append([model, layer_text(layer), percent(scores.loc["task", "forced_f1"]), *selectivity])
+    return Table(["model", "layer", "forced F1", *(name.replace("_", " ") for name in CONTROLS)], rows)
+
+
+def quality_table(quality: pd.DataFrame) -> Table:
+    """A row per model, reading and layer under the headline protocol."""
+    rows = []
+    for row in quality[quality["headline"]].to_dict("records"):
+        layer = layer_text(row["layer"]) if row["reading"] == "probe" else "head"
+        rows.append([row["model"], layer, *(percent(row[name]) for name in QUALITY)])
+    return Table(["model", "layer", *QUALITY.values()], rows)
+
+
+def moved_table(results: Results) -> Table:
+    """A row per compared model and layer: how near the other model's layer is, and what its probe reads here."""
+    pairs = results.transfer[results.transfer["model"] != results.transfer["probes_of"]]
+    pairs = pairs[pairs["layer"] == pairs["probe_layer"]].rename(columns={"probes_of": "other"})
+    pairs = pairs.assign(other_layer=pairs["layer"])
+    pairs = pairs.merge(results.similarity, on=["model", "other", "layer", "other_layer"])
+    rows = [
+        [row["model"], row["other"], layer_text(row["layer"]), percent(row["cka"]), percent(row["forced_f1"])]
+        for row in pairs.to_dict("records")
+    ]
+    return Table(["model", "against", "layer", "CKA", "forced F1"], rows, names=2)
+
+
+def spread_table(layers: pd.DataFrame) -> Table:
+    """Lowest to highest score over the seeds at each learning rate, after the last epoch; no rows for a single fit."""
+    probes = probes_of(layers[layers["seed"].notna()])
+    rows = []
+    if len(probes[["learning_rate", "seed"]].drop_duplicates()) > 1:
+        last = probes.groupby(["model", "protocol"])["epoch"].transform("max")
+        probes = probes[probes["epoch"] == last]
+        for keys, part in probes.groupby(["model", "protocol", "layer", "learning_rate"], sort=False):
+            model, protocol, layer, rate = keys
+            ranges = [f"{percent(part[name].min())} to {percent(part[name].max())}" for name in ("f1", "forced_f1")]
+            rows.append([model, protocol, layer_text(layer), f"{rate:g}", str(len(part)), *ranges])
+    return Table(["model", "protocol", "layer", "learning rate", "seeds", "F1", "forced F1"], rows, names=2)
+
+
+def published_tables(comparison: pd.DataFrame) -> list[dict[str, Any]]:
+    """A table per published model, and whether any of its rows was run here; ours only where one was."""
+    tables = []
+    for model, part in comparison.groupby("model_prefix", sort=False):
+        run = bool((part["status"] == "run").any())
+        head = ["layer"]
+        for name in PUBLISHED.values():
+            head += [name, "ours", "diff."] if run else [name]
+        rows = []
+        for row in part.to_dict("records"):
+            cells = ["head" if row["reading"] == "head" else layer_text(row["layer"])]
+            for name in PUBLISHED:
+                cells.append(percent(row[f"{name}_published"]))
+                if run:
+                    cells += [percent(row[f"{name}_ours"]), signed(row[f"{name}_difference"])]
+            rows.append(cells)
+        tables.append({"run": run, "table": Table(head, rows, caption=str(model))})
+    return tables
+
+
+def dev_counts(examples: Sequence[Example]) -> dict[str, int]:
+    """What the dev file holds."""
+    return {
+        "questions": len(examples),
+        "HasAns": sum(bool(example.answers) for example in examples),
+        "NoAns": sum(not example.answers for example in examples),
+        "articles": len({example.article for example in examples}),
+        "paragraphs": len({example.paragraph for example in examples}),
+    }

@@ -1,0 +1,151 @@
+"""The tables of a study are read back; what is wrong with them is named."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from stages.qa.errors import InputError, IntegrityError
+from stages.qa.files import write_json
+from stages.qa.report.charts import split_rows
+from stages.qa.report.results import Results, at_final_rate, no_answer_score, protocols_of, read_results
+from stages.qa.scoring.curves import LAYERS, LOSS
+from tests.page_example import MODELS, differences, write, write_study
+from tests.report.example import NAN, curves, gold_or_head, point
+
+POINTS = [
+    point("base", 0, 0, 100),
+    point("base", 0, 0, 100, seed=2),
+    point("base", 1, 50, 80),
+    point("base", 1, 30, 90, seed=2),
+    point("base", 0, 99, 99, epoch=1),  # better, but not the last epoch
+    point("base", 1, 98, 98, learning_rate=0.2),  # better, but not the first learning rate
+    gold_or_head("head", "base", 1, 55, 80),
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_study(tmp_path)
+    return tmp_path
+
+
+def read(folder: Path) -> Results:
+    return read_results(folder, list(MODELS), {"tuned": "base"})
+
+
+def test_models_come_in_the_order_of_the_study(folder: Path) -> None:
+    results = read_results(folder, ["noise", "tuned"], {})
+    assert results.models == ["noise", "tuned"]
+    for frame in (results.layers, results.curves, results.losses, results.quality, results.controls):
+        assert list(frame["model"].unique()) == ["noise", "tuned"]
+    assert results.differences.empty
+    assert set(results.transfer["probes_of"]) == {"noise", "tuned"}
+    assert results.layers["final"].dtype == bool
+    assert results.protocols == ["one", "two"]
+
+
+def test_curves_are_the_mean_of_the_final_points(folder: Path) -> None:
+    write(folder, "base", "evaluate/layers", POINTS, LAYERS)
+    results = read(folder)
+    base = results.curves[results.curves["model"] == "base"]
+    assert base[["reading", "layer", "HasAns_f1", "f1"]].to_numpy().tolist() == [
+        ["probe", 0, 0, 60],
+        ["probe", 1, 40, 67],
+        ["head", 1, 55, 70],
+    ]
+    every_epoch = at_final_rate(results.layers[results.layers["model"] == "base"])
+    assert sorted(every_epoch["HasAns_f1"]) == [0, 0, 30, 50, 55, 99]
+
+
+def test_the_headline_comes_first() -> None:
+    frame = pd.DataFrame({"protocol": ["a", "b", "c", "b"], "headline": [False, True, False, True]})
+    assert protocols_of(frame) == ["b", "a", "c"]
+
+
+def test_articles_are_shown_where_there_are_rows_of_them(folder: Path) -> None:
+    rows = differences("tuned", "base", "tuned less base")
+    columns = list(rows[0])
+    paragraphs = [row | {"unit": "paragraph"} for row in rows]
+    write(folder, "tuned", "compare/differences", paragraphs + rows, columns)
+    assert set(read(folder).differences["unit"]) == {"article"}
+    write(folder, "tuned", "compare/differences", paragraphs, columns)
+    assert set(read(folder).differences["unit"]) == {"paragraph"}
+
+
+def test_split_rows() -> None:
+    rows = split_rows(curves(POINTS))
+    assert list(rows.columns) == ["model", "protocol", "layer", "split", "f1", "exact"]
+    assert len(rows) == 2 * 4  # layers and splits: no heads, seeds or epochs
+    layer = rows[rows["layer"] == 1].set_index("split")
+    assert layer["f1"].to_dict() == {"all": 67.0, "HasAns": 40.0, "NoAns": 85.0, "forced": 45.0}
+    assert layer["exact"].to_dict() == {"all": 59.0, "HasAns": 20.0, "NoAns": 85.0, "forced": 40.0}
+
+
+def test_a_split_without_questions_is_left_out() -> None:
+    none = {"total": 4, "NoAns_total": NAN, "NoAns_f1": NAN, "NoAns_exact": NAN, "f1": 30.0, "exact": 20.0}
+    frame = curves([point("a", 0, 30, 0, **none)])
+    assert list(split_rows(frame)["split"]) == ["all", "HasAns", "forced"]
+    assert no_answer_score(frame) == 0
+
+
+def test_a_model_may_be_called_null_and_may_have_no_losses(folder: Path) -> None:
+    (folder / "tuned").rename(folder / "null")
+    for file in (folder / "null").rglob("*.csv"):
+        file.write_text(file.read_text().replace("tuned", "null"))
+    write(folder, "null", "evaluate/loss", [], LOSS)
+    results = read_results(folder, ["null", "base"], {"null": "base"})
+    assert list(results.layers["model"].unique()) == ["null", "base"]
+    assert list(results.losses["model"].unique()) == ["base"]
+
+
+A = point("tuned", 0, 0, 100)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([A | {"model": "other"}], "column model says 'other', the folder 'tuned'"),
+        ([A | {"f1": "high"}], "f1|high"),
+        ([A | {"f1": NAN}], "f1 is empty"),
+        ([A | {"protocol": ""}], "protocol is empty"),
+        ([A | {"layer": NAN}], "layer is empty"),
+        ([A | {"reading": "guess"}], "reading 'guess' is none of probe, head"),
+        ([gold_or_head("head", "tuned", 0, 0, 100)], "no row .* with reading 'probe'"),
+        ([], "no row .* with reading 'probe'"),
+        ([A, A | {"layer": 3}, A | {"layer": 3, "f1": 1.0}], r"two rows for one curve point \(layer 3\)"),
+        ([A, A | {"layer": 1, "NoAns_total": 5}], "total or NoAns_total differs"),
+    ],
+)
+def test_faults_name_the_file(folder: Path, rows: list[dict[str, Any]], message: str) -> None:
+    write(folder, "tuned", "evaluate/layers", rows, LAYERS)
+    with pytest.raises(InputError, match=message) as caught:
+        read(folder)
+    assert str(folder / "tuned/evaluate/layers.csv") in str(caught.value)
+
+
+def test_models_that_were_scored_on_other_questions(folder: Path) -> None:
+    write(folder, "base", "evaluate/layers", [point("base", 0, 0, 100, total=11)], LAYERS)
+    with pytest.raises(InputError, match=r"base/evaluate/layers.csv: total or NoAns_total differs"):
+        read(folder)
+
+
+@pytest.mark.parametrize("table", ["evaluate/intervals", "examine/controls", "compare/differences"])
+def test_a_missing_file_or_column_is_named(folder: Path, table: str) -> None:
+    path = folder / "tuned" / f"{table}.csv"
+    path.write_text("model,layer\ntuned,0\n")
+    with pytest.raises(InputError, match=rf"tuned/{table}\.csv: .*column"):
+        read(folder)
+    path.unlink()
+    with pytest.raises(InputError, match=rf"tuned/{table}\.csv: .*No such file"):
+        read(folder)
+
+
+def test_a_faulty_record_is_named(folder: Path) -> None:
+    write_json(folder / "base/evaluate/model.json", {"source": "s", "files": {}})
+    with pytest.raises(InputError, match=r"base/evaluate/model\.json: no source, files or model_type"):
+        read(folder)
+    (folder / "base/evaluate/model.json").write_text("{")
+    with pytest.raises(IntegrityError, match=r"base/evaluate/model\.json"):
+        read(folder)
