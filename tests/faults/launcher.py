@@ -96,17 +96,14 @@ class Launcher:
 
 
 def _serve(folder: Path) -> None:
-    import transformers  # noqa: F401
+    import huggingface_hub  # noqa: F401
+    import matplotlib.pyplot  # noqa: F401
+    import pandas  # noqa: F401
+    import scipy.optimize  # noqa: F401
     from transformers import AutoModel, AutoModelForQuestionAnswering, AutoTokenizer, Trainer  # noqa: F401
 
-    from stages.qa import stored  # noqa: F401
-    from stages.qa.answering import answering  # noqa: F401
-    from stages.qa.checks import examination  # noqa: F401
-    from stages.qa.finetuning import training as finetuning  # noqa: F401
-    from stages.qa.metric import curves, question_scores  # noqa: F401
-    from stages.qa.probing import convex, probes  # noqa: F401
-    from stages.qa.report import figures, pages  # noqa: F401
-    from stages.qa.sources import fetch as fetching  # noqa: F401
+    from stages.qa.encoding import features  # noqa: F401
+    from stages.qa.finetuning import training  # noqa: F401
 
     for line in sys.stdin:
         job = json.loads(line)

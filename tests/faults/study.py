@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from stages.qa.models.manifest import checksum
 from tests.faults.launcher import ROOT, Hook, Launcher, Outcome, Running
 
-LEFTOVER = re.compile(r"^\..*\.(partial|old|lock|packed)$|\.incomplete$|^\.?tmp")
+LEFTOVER = re.compile(r"^\..*\.(partial\d*|lock|packed)$|\.incomplete$|^\.?tmp")
 
 
 def few(data: dict[str, Any], questions: int) -> dict[str, Any]:

