@@ -45,8 +45,6 @@ def test_gold_spans_and_earlier_epochs_are_left_out() -> None:
     assert score_questions(EXAMPLES, replace(GIVEN, readings=[early, last, head])).readings == [last, head]
     gold = Reading("gold", 1, None)
     assert score_questions(EXAMPLES, replace(GIVEN, readings=[gold, last, head])).readings == [last, head]
-    nothing = score_questions(EXAMPLES, replace(GIVEN, readings=[gold, gold, gold]))
-    assert nothing.f1.shape == nothing.start_nll.shape == nothing.answered.shape == (0, 4)
 
 
 def test_points_hold_the_rows_of_all_seeds() -> None:

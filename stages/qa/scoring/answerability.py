@@ -4,7 +4,6 @@ The probability of no answer is the logistic function of null score less best sp
 is calibrated or not (reliability), and decides by a threshold, which is chosen on other questions (cross-fitting).
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +11,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from stages.qa.config import Statistics
-from stages.qa.scoring.question_scores import POINT, QuestionScores, points_of
+from stages.qa.scoring.question_scores import POINT, QuestionScores, Scored, points_of
 
 # *_nll: nats, of the gold start and end; thresholds: probabilities of no answer; all other figures: percent
 NLL = [f"{group}{side}_nll" for group in ("", "HasAns_", "NoAns_") for side in ("start", "end")]
@@ -22,11 +21,8 @@ QUALITY = [*POINT, "questions", "articles", *NLL, *ANSWERABILITY, *CROSSFIT]
 RELIABILITY = [*POINT, "null_probability", "no_answer_share", "questions"]
 
 
-def quality_rows(model: str, scored: Mapping[str, QuestionScores], headline: str, settings: Statistics) -> pd.DataFrame:
-    """A row of QUALITY for each protocol, reading and layer: means over the seeds, missing where no question counts.
-
-    `scored` maps protocols to scores.
-    """
+def quality_rows(model: str, scored: Scored, headline: str, settings: Statistics) -> pd.DataFrame:
+    """A row of QUALITY for each protocol, reading and layer: means over the seeds, missing where no question counts."""
     rows = []
     for point in points_of(model, scored, headline):
         scores = point.scores
@@ -37,9 +33,7 @@ def quality_rows(model: str, scored: Mapping[str, QuestionScores], headline: str
     return pd.DataFrame(rows, columns=QUALITY)
 
 
-def reliability_rows(
-    model: str, scored: Mapping[str, QuestionScores], headline: str, settings: Statistics
-) -> pd.DataFrame:
+def reliability_rows(model: str, scored: Scored, headline: str, settings: Statistics) -> pd.DataFrame:
     """A row of RELIABILITY for each bin with questions of each protocol, reading and layer, from the first seed."""
     rows = []
     for point in points_of(model, scored, headline):

@@ -2,7 +2,7 @@
 
 import re
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
@@ -11,7 +11,7 @@ import pandas as pd
 
 from stages.qa.data.squad import Example
 from stages.qa.metric import normalise, token_f1
-from stages.qa.scoring.question_scores import POINT, QuestionScores, points_of
+from stages.qa.scoring.question_scores import POINT, QuestionScores, Scored, points_of
 
 BREAKDOWN = [*POINT, "breakdown", "group", "questions", "answerable", "articles", "exact", "f1", "forced_f1"]
 NO_ANSWER = "no answer"
@@ -28,19 +28,17 @@ ALIKE = {"whom": "who", "whose": "who"}
 OVERLAP = 0.5  # mean F1 between the annotators' answers from which they count as overlapping
 
 
-def breakdown_rows(
-    model: str, examples: Sequence[Example], scored: Mapping[str, QuestionScores], headline: str
-) -> pd.DataFrame:
+def breakdown_rows(model: str, examples: Sequence[Example], scored: Scored, headline: str) -> pd.DataFrame:
     """A row of BREAKDOWN for each protocol, reading, layer and group with questions; percent, means over the seeds.
 
-    `scored` maps protocols to scores. forced_f1 is over the group's questions that have an answer; missing if none has.
+    forced_f1 is that of the group's questions that have an answer; it is missing if none has.
     """
     groups = {protocol: groups_of(examples, scores.windows) for protocol, scores in scored.items()}
     rows = []
     for point in points_of(model, scored, headline):
         for breakdown, labels in groups[point.names["protocol"]].items():
             for group in GROUPS[breakdown]:
-                chosen = np.array(labels) == group
+                chosen = labels == group
                 if chosen.any():
                     names = point.names | {"breakdown": breakdown, "group": group}
                     rows.append(names | _group_scores(point.scores, point.seeds, chosen))
@@ -65,9 +63,9 @@ def _percent(values: np.ndarray, chosen: np.ndarray) -> float | None:
     return round(100 * float(values.mean(axis=0)[chosen].mean()), 4) if chosen.any() else None
 
 
-def groups_of(examples: Sequence[Example], windows: np.ndarray) -> dict[str, list[str]]:
+def groups_of(examples: Sequence[Example], windows: np.ndarray) -> dict[str, np.ndarray]:
     """Breakdown -> the group of each question (of GROUPS). windows (questions,): token windows of the question."""
-    return {
+    groups = {
         "question word": [question_word(example) for example in examples],
         "answer length": [answer_length(example) for example in examples],
         "paragraph length": [paragraph_length(example) for example in examples],
@@ -75,6 +73,7 @@ def groups_of(examples: Sequence[Example], windows: np.ndarray) -> dict[str, lis
         "answer position": [answer_position(example) for example in examples],
         "annotators": [annotators(example) for example in examples],
     }
+    return {breakdown: np.array(labels) for breakdown, labels in groups.items()}
 
 
 def question_word(example: Example) -> str:

@@ -4,7 +4,6 @@ A point of a curve is the mean over the seeds. Intervals are about the questions
 run or another training set would make them wider.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from math import isnan
@@ -16,7 +15,7 @@ import pandas as pd
 from stages.qa.config import Statistics
 from stages.qa.errors import InputError
 from stages.qa.scoring.bootstrap import Unit, bounds, draw, units
-from stages.qa.scoring.question_scores import QuestionScores
+from stages.qa.scoring.question_scores import QuestionScores, Scored, seeds_of
 
 # metric -> the array of QuestionScores that it averages, and over which questions
 METRICS = {
@@ -44,13 +43,8 @@ class Curve:
     questions: np.ndarray  # (clusters,) float64: number of questions
 
 
-def interval_rows(
-    model: str, scored: Mapping[str, QuestionScores], headline: str, settings: Statistics
-) -> pd.DataFrame:
-    """A row of INTERVALS for each protocol, reading, unit, metric and layer; `scored` maps protocols to scores.
-
-    A metric without questions has no rows.
-    """
+def interval_rows(model: str, scored: Scored, headline: str, settings: Statistics) -> pd.DataFrame:
+    """A row of INTERVALS for each protocol, reading, unit, metric and layer. A metric without questions has no rows."""
     rows = []
     for protocol, scores in scored.items():
         names: Row = {"model": model, "protocol": protocol, "headline": protocol == headline}
@@ -60,26 +54,23 @@ def interval_rows(
     return pd.DataFrame(rows, columns=INTERVALS)
 
 
-def step_rows(model: str, scored: Mapping[str, QuestionScores], headline: str, settings: Statistics) -> pd.DataFrame:
-    """A row of DIFFERENCES for each layer less the one below it, from the probes of each protocol."""
-    rows = []
-    for protocol, scores in scored.items():
-        names: Row = {"comparison": STEP, "model": model, "less": model}
-        names |= {"protocol": protocol, "headline": protocol == headline}
-        for curve in curves_of(scores, "probe", settings):
-            rows += _rows(names, less(curve, curve, down=1), settings, lowest=-100.0)
-    return pd.DataFrame(rows, columns=DIFFERENCES)
+def step_rows(model: str, scored: Scored, headline: str, settings: Statistics) -> pd.DataFrame:
+    """A row of DIFFERENCES for each layer of the probes less the layer below it."""
+    return difference_rows(model, scored, model, scored, headline, settings, comparison=STEP, down=1)
 
 
 def difference_rows(
     model: str,
-    scored: Mapping[str, QuestionScores],
+    scored: Scored,
     base: str,
-    base_scored: Mapping[str, QuestionScores],
+    base_scored: Scored,
     headline: str,
     settings: Statistics,
+    *,
+    comparison: str = FINETUNING,
+    down: int = 0,
 ) -> pd.DataFrame:
-    """A row of DIFFERENCES for each layer of `model` less that of `base`, from the probes of each protocol.
+    """A row of DIFFERENCES for each layer of the probes of `model` less the layer `down` below it of `base`.
 
     Both sides of a difference are resampled together. Layers that the base does not have are left out. InputError if
     the two models answered different questions.
@@ -88,32 +79,29 @@ def difference_rows(
     for protocol, scores in scored.items():
         if base_scored[protocol].ids != scores.ids:
             raise InputError(f"{model} and {base} answered different questions; run predict again")
-        names: Row = {"comparison": FINETUNING, "model": model, "less": base}
+        names: Row = {"comparison": comparison, "model": model, "less": base}
         names |= {"protocol": protocol, "headline": protocol == headline}
         base_curves = curves_of(base_scored[protocol], "probe", settings)
         for curve, base_curve in zip(curves_of(scores, "probe", settings), base_curves, strict=True):
-            rows += _rows(names, less(curve, base_curve), settings, lowest=-100.0)
+            rows += _rows(names, less(curve, base_curve, down), settings, lowest=-100.0)
     return pd.DataFrame(rows, columns=DIFFERENCES)
 
 
 def curves_of(scores: QuestionScores, kind: str, settings: Statistics) -> list[Curve]:
     """The curves of the readings of one kind, for each unit of the bootstrap and each metric; means over the seeds."""
     groups = {"all": np.ones_like(scores.answerable), "HasAns": scores.answerable, "NoAns": ~scores.answerable}
-    seeds: dict[int, list[int]] = {}  # layer -> rows of the readings
-    for row, reading in enumerate(scores.readings):
-        if reading.kind == kind:
-            seeds.setdefault(reading.layer, []).append(row)
+    seeds = {layer: rows for (reading, layer), rows in sorted(seeds_of(scores).items()) if reading == kind}
     curves = []
     for unit in units(len(np.unique(scores.article)), settings.unit):
         _, clusters = np.unique(getattr(scores, unit), return_inverse=True)
         for metric, (array, group) in METRICS.items():
             values, chosen = getattr(scores, array), groups[group]
-            sums = {layer: np.bincount(clusters, values[seeds[layer]].mean(axis=0) * chosen) for layer in sorted(seeds)}
+            sums = {layer: np.bincount(clusters, values[rows].mean(axis=0) * chosen) for layer, rows in seeds.items()}
             curves.append(Curve(metric, unit, sums, np.bincount(clusters, chosen)))
     return curves
 
 
-def less(curve: Curve, other: Curve, *, down: int = 0) -> Curve:
+def less(curve: Curve, other: Curve, down: int) -> Curve:
     """Each layer of `curve` less the layer `down` below it of `other`. Layers without a partner are left out."""
     sums = {layer: curve.sums[layer] - other.sums[layer - down] for layer in curve.sums if layer - down in other.sums}
     return replace(curve, sums=sums)

@@ -1,7 +1,7 @@
 """What each final reading answers to every question, and how right it is: what intervals and pages are made from."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,10 @@ class QuestionScores:
     windows: np.ndarray  # (questions,) int32: token windows of the question
 
 
+ARRAYS = [field.name for field in fields(QuestionScores) if field.type is np.ndarray]
+Scored = Mapping[str, QuestionScores]  # protocol -> scores
+
+
 @dataclass(frozen=True)
 class Point:
     """A point of a final curve: a kind of reading, and a layer."""
@@ -47,10 +51,6 @@ class Point:
 
 
 POINT = ["model", "protocol", "headline", "reading", "layer"]
-ARRAYS = (
-    *("chars", "answered", "null_probability", "exact", "f1", "forced_exact", "forced_f1", "start_nll", "end_nll"),
-    *("answerable", "article", "paragraph", "windows"),
-)
 
 
 def score_questions(examples: Sequence[Example], answers: Answers) -> QuestionScores:
@@ -60,18 +60,17 @@ def score_questions(examples: Sequence[Example], answers: Answers) -> QuestionSc
     spans = answers.spans
     given = [question_scores(examples, answers.final(row)) for row in rows]
     forced = [question_scores(examples, answers.forced(row)) for row in rows]
-    size = len(rows), len(examples)  # an array of no rows needs it
     return QuestionScores(
         readings=[answers.readings[row] for row in rows],
         ids=answers.ids,
         texts=[answers.texts[row] for row in rows],
         chars=spans.chars[rows],
         answered=spans.null_score[rows] - spans.score[rows] <= answers.null_threshold,
-        null_probability=np.array([null_probability(spans, row) for row in rows]).reshape(size),
-        exact=np.array([scores.exact for scores in given]).reshape(size),
-        f1=np.array([scores.f1 for scores in given]).reshape(size),
-        forced_exact=np.array([scores.exact for scores in forced]).reshape(size),
-        forced_f1=np.array([scores.f1 for scores in forced]).reshape(size),
+        null_probability=np.array([null_probability(spans, row) for row in rows]),
+        exact=np.array([scores.exact for scores in given]),
+        f1=np.array([scores.f1 for scores in given]),
+        forced_exact=np.array([scores.exact for scores in forced]),
+        forced_f1=np.array([scores.f1 for scores in forced]),
         start_nll=answers.nll[rows][..., 0].astype(np.float64),
         end_nll=answers.nll[rows][..., 1].astype(np.float64),
         answerable=np.array([bool(example.answers) for example in examples]),
@@ -93,13 +92,18 @@ def save_question_scores(folder: Path, scores: QuestionScores) -> None:
     write_json(folder / "questions.json", {"readings": readings, "ids": scores.ids, "texts": list(numbers)})
 
 
-def points_of(model: str, scored: Mapping[str, QuestionScores], headline: str) -> Iterator[Point]:
-    """The points of the final curves of `model`; `scored` maps protocols to scores."""
+def seeds_of(scores: QuestionScores) -> dict[tuple[str, int], list[int]]:
+    """Kind of reading and layer -> the rows of `scores` that belong to it, one for each seed."""
+    seeds: dict[tuple[str, int], list[int]] = {}
+    for row, reading in enumerate(scores.readings):
+        seeds.setdefault((reading.kind, reading.layer), []).append(row)
+    return seeds
+
+
+def points_of(model: str, scored: Scored, headline: str) -> Iterator[Point]:
+    """The points of the final curves of `model` under each protocol."""
     for protocol, scores in scored.items():
-        rows: dict[tuple[str, int], list[int]] = {}
-        for row, reading in enumerate(scores.readings):
-            rows.setdefault((reading.kind, reading.layer), []).append(row)
-        for (kind, layer), seeds in rows.items():
+        for (kind, layer), seeds in seeds_of(scores).items():
             names = {"model": model, "protocol": protocol, "headline": protocol == headline}
             yield Point(names | {"reading": kind, "layer": layer}, scores, seeds)
 
