@@ -12,9 +12,9 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.text import Text
+from stages.qa.report.figures import study_figures
 
 from stages.qa.config import load_params
-from stages.qa.report.figures import study_figures
 from stages.qa.report.results import Results, read_results
 from stages.qa.report.style import WHOLE_CURVE, entitle, say, small_multiples
 
