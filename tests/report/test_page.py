@@ -11,20 +11,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from huggingface_hub import ModelCard
 
+from stages import report
 from stages.qa.data.squad import read_squad
-from stages.qa.errors import IntegrityError
-from stages.qa.files import write_json
-from stages.qa.report import explorer, page_data
-from stages.qa.report import html as html_page
-from stages.qa.report.descriptions import describe_model
-from stages.qa.report.lineage import Lineage
-from stages.qa.report.provenance import pinned_versions
+from stages.qa.report import charts, explorer
+from stages.qa.report import html as templates
+from stages.qa.report.findings import Lineage
 from stages.qa.report.summary import headline
+from stages.qa.report.views import Table
+from stages.qa.scoring.question_scores import save_question_scores
 from tests.page_example import (
     CONTEXT,
     HOSTILE,
     LAYERS,
+    MODELS,
     PROTOCOLS,
     QUESTIONS,
     ROOT,
@@ -33,7 +34,7 @@ from tests.page_example import (
     scores,
     write_squad,
 )
-from tests.report.test_findings import point
+from tests.report.example import curves, point
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +80,7 @@ def test_the_policy_names_the_scripts_that_run(html: Path) -> None:
 
 def test_same_input_same_bytes(html: Path, tmp_path: Path) -> None:
     again = build(tmp_path)
-    for name in ("report.html", "CARD.md"):
+    for name in ("report.html", "report.md", "CARD.md", "layers.csv", "loss.csv", "breakdown.png"):
         assert (again.parent / name).read_bytes() == (html.parent / name).read_bytes(), name
 
 
@@ -87,7 +88,8 @@ def test_packed_answers_are_those_of_the_scores(tmp_path: Path) -> None:
     write_squad(tmp_path / "dev.json")
     examples = read_squad(tmp_path / "dev.json", purpose="score")
     given = scores(examples, 2, head=True)
-    packed = explorer.pack(examples, {("m", PROTOCOLS[0]): given})
+    save_question_scores(tmp_path / "m" / PROTOCOLS[0], given)
+    packed = explorer.pack(examples, tmp_path, ["m"], PROTOCOLS[:1])
     header = json.loads(zlib.decompress(base64.b64decode(packed.texts)))
     cells = zlib.decompress(base64.b64decode(packed.cells))
     readings, questions = LAYERS + 2, len(QUESTIONS)
@@ -120,20 +122,24 @@ def test_protocols_beyond_the_limit_are_left_out_and_named(tmp_path: Path, monke
     examples = read_squad(tmp_path / "dev.json", purpose="score")
     given = scores(examples, 2, head=False)
     monkeypatch.setattr(explorer, "LIMIT", 1)
-    packed = explorer.pack(examples, {("m", name): given for name in PROTOCOLS})
+    for name in PROTOCOLS:
+        save_question_scores(tmp_path / "m" / name, given)
+    packed = explorer.pack(examples, tmp_path, ["m"], PROTOCOLS)
     assert packed.left_out == [PROTOCOLS[1]]
 
 
 FAMILY = Lineage({"tuned": "fine-tuned", "base": "pretrained"}, {"tuned": "base"}, {"base": "noise"}, {"noise": 0})
-SCORES = pd.DataFrame(
+POINTS = (
     [point("tuned", layer, 10 * layer, 90) for layer in range(4)]
     + [point("base", layer, has, 90) for layer, has in enumerate([1, 5, 3, 2])]
     + [point("noise", layer, 2, 90) for layer in range(4)]
 )
+CURVES = curves(POINTS)
+NO_INTERVALS = pd.DataFrame(intervals("tuned")).iloc[:0]
 
 
 def test_headline() -> None:
-    said = headline(SCORES, FAMILY, None)  # forced F1 is HasAns F1 and 5
+    said = headline(CURVES, FAMILY, NO_INTERVALS)  # forced F1 is HasAns F1 and 5
     assert said.answer == (
         "Fine-tuning adds 25.0 points of F1 with an answer forced: tuned peaks at 35.0 at layer 3 of 3, "
         "pretrained base at 10.0 at layer 1, random weights at 7.0."
@@ -146,45 +152,117 @@ def test_headline() -> None:
 
 
 def test_headline_with_intervals_without_a_pair_and_the_wrong_way_round() -> None:
-    said = headline(SCORES.assign(protocol="one"), FAMILY, intervals())
+    said = headline(CURVES.assign(protocol="one"), FAMILY, pd.DataFrame(intervals("tuned")))
     assert "tuned peaks at 35.0 (10.0 to 14.0) at layer 3" in said.answer
-    alone = headline(SCORES, Lineage({}, {}, {}, {}), None)
+    alone = headline(CURVES, Lineage({}, {}, {}, {}), NO_INTERVALS)
     assert alone.answer == "F1 of tuned peaks at 35.0 at layer 3 of 3 with an answer forced."
-    worse = headline(SCORES, Lineage({}, {"base": "tuned"}, {}, {}), None)
+    worse = headline(CURVES, Lineage({}, {"base": "tuned"}, {}, {}), NO_INTERVALS)
     assert worse.answer.startswith("Fine-tuning takes 25.0 points of F1 away")
-    unforced = headline(SCORES.assign(forced_f1=float("nan")), FAMILY, None)
+    unforced = headline(CURVES.assign(forced_f1=float("nan")), FAMILY, NO_INTERVALS)
     assert unforced.metric == "f1"
     assert "forced" not in unforced.answer
 
 
 def test_rows_of_the_charts() -> None:
-    two = pd.concat([SCORES, SCORES.assign(seed=2, f1=SCORES["f1"] + 2)])
-    rows = page_data.curve_rows(two)
+    layers = pd.DataFrame(POINTS)
+    rows = charts.curve_rows(pd.concat([layers, layers.assign(seed=2, f1=layers["f1"] + 2)]))
     first = dict(zip(rows["columns"], rows["rows"][0], strict=True))
     assert (first["f1"], first["f1_min"], first["f1_max"]) == (55, 54, 56)
     assert len(rows["rows"]) == 12
     json.dumps(rows, allow_nan=False)
 
 
-def test_descriptions_and_pins(tmp_path: Path) -> None:
-    write_json(tmp_path / "config.json", {"model_type": "bert"})
-    write_json(tmp_path / "manifest.json", {"files": {}})
-    with pytest.raises(IntegrityError, match="not a manifest"):
-        describe_model(tmp_path)
-    write_json(tmp_path / "manifest.json", {"files": {"a": {"bytes": 1, "sha256": "0"}}, "source": "s"})
-    assert describe_model(tmp_path)["model_type"] == "bert"
-    versions = pinned_versions(ROOT / "requirements.txt")
-    assert re.fullmatch(r"[\d.]+", versions["torch"])
+def test_every_chart_has_its_rows(html: Path) -> None:
+    text = html.read_text(encoding="utf-8")
+    data = json.loads(re.search(r'id="charts-data">(.*?)</script>', text, re.DOTALL)[1])
+    points = {
+        name: [dict(zip(c["columns"], row, strict=True)) for row in c["rows"]] for name, c in data["panels"].items()
+    }
+    assert set(points) == {"differences", "quality", "calibration", "controls", "published", "loss", "by-question-word"}
+    for name, rows in points.items():
+        assert rows, name
+        assert {str(line) for line in data["panels"][name]["lines"]} >= {str(row["line"]) for row in rows}, name
+    assert {row["panel"] for row in points["differences"]} == {
+        "layer less the one below: HasAns, answer forced",
+        "tuned less base: HasAns, answer forced",
+    }
+    assert [row["low"] for row in points["differences"] if row["panel"].startswith("tuned")] == [-1.5, -0.5, 0.5, 1.5]
+    assert {row["line"] for row in points["by-question-word"]} == {"what", "who"}  # 19 questions are too few
+    assert data["panels"]["loss"]["lines"] == list(range(LAYERS + 1))
+    for name in ("transfer", "similarity"):
+        rows = data["maps"][name]["rows"]
+        assert len(rows) == 4 * (LAYERS + 1) ** 2  # three models by themselves and one pair
+        assert len({row[0] for row in rows}) == 4
+
+
+def test_the_short_report(html: Path) -> None:
+    text = html.with_name("report.md").read_text(encoding="utf-8")
+    assert "Fine-tuning adds 36.0 points of F1 with an answer forced" in text
+    for title in ("Results", "References", "Ladder", "Statements", "Differences", "Controls", "Beside the published"):
+        assert f"\n## {title}" in text, title
+    assert all(f"| {model}" in text for model in MODELS)
+    assert "90 % band" in text
+    assert "\n\n\n" not in text
+
+
+def test_the_card_is_one_of_the_hub(html: Path) -> None:
+    text = html.with_name("CARD.md").read_text(encoding="utf-8")
+    card = ModelCard(text).data
+    assert HOSTILE not in text
+    results = {(result.metric_name, result.metric_type): result.metric_value for result in card.eval_results}
+    assert results["F1, probe on layer 3", "f1"] == 52.2  # of the last model
+    assert results["exact match, probe on layer 3", "exact_match"] == 48.6
+    assert "weights drawn with seed 3" in text
+    assert text.count("0" * 64) == len(MODELS)
+
+
+def test_figures_in_another_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    html = build(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    inputs = Path("metrics"), Path("scores"), Path("squad"), ROOT / "studies/published", ROOT / "requirements.txt"
+    report.main(*inputs, Path("again"), report.Format.svg)
+    figures = {file.stem for file in html.parent.glob("*.png")}
+    assert figures == {file.stem for file in Path("again").glob("*.svg")} >= {"f1_by_layer", "controls"}
+    assert not list(Path("again").glob("*.png"))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a|b", r"a\|b"),
+        ("back\\|slash", r"back\\\|slash"),
+        ("two\nlines\r\nand\u2028more\ttabs", "two lines and more tabs"),
+        ("<script>&amp;", "&lt;script&gt;&amp;amp;"),
+        ("*bold* _it_ `code` ~~gone~~ $x$", r"\*bold\* \_it\_ \`code\` \~\~gone\~\~ \$x\$"),
+        ("![i](https://x.y)", r"!\[i\](https\://x.y)"),
+        (":smile: layers 1-2: 3", r"\:smile: layers 1-2: 3"),
+        ("WWW.x.org", r"WWW\.x.org"),
+        ("\u202eright\x00\u200b", "\ufffdright\ufffd\ufffd"),
+        ("in 1,861.5 — “naïve” 東京", "in 1,861.5 — “naïve” 東京"),
+    ],
+)
+def test_inert(text: str, expected: str) -> None:
+    assert templates.inert(text) == expected
+
+
+def test_a_markdown_table() -> None:
+    table = Table(["model", "at", "F1"], [["a|b", "0", "7.00"], ["longer", "1", "62.00"]], names=2)
+    assert templates.markdown(table).splitlines() == [
+        "| model  | at |    F1 |",
+        "| ------ | -- | ----: |",
+        r"| a\|b   | 0  |  7.00 |",
+        "| longer | 1  | 62.00 |",
+    ]
 
 
 def test_a_script_that_would_end_its_element_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(html_page, "charts_script", lambda: "x = '</SCRIPT>'")
+    monkeypatch.setattr(templates, "charts_script", lambda: "x = '</SCRIPT>'")
     with pytest.raises(ValueError, match="end its own element"):
-        html_page.page({})
+        templates.page({})
 
 
 def test_the_template_of_dvc_has_its_places_and_the_library() -> None:
-    text = html_page.plots_template()
+    text = templates.plots_template()
     assert text.count("{plot_divs}") == text.count("{refresh_tag}") == 1
     assert "vegaEmbed" in text
     assert not re.search(r"<script[^>]+src=", text)

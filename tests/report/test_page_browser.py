@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from stages.qa.report import html as html_page
-from stages.qa.report import page_data
+from stages.qa.report.html import plots_template
 from tests.page_example import CONTEXT, LAYERS, MODELS, PROTOCOLS, QUESTIONS, ROOT, build
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -153,15 +152,24 @@ def test_intervals(opened: Opened) -> None:
     assert "Intervals are those of the last epoch." in str(opened.page.text_content("#curves-caption"))
 
 
-def test_a_study_without_intervals_says_so(browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = page_data.chart_data
-    monkeypatch.setattr(page_data, "chart_data", lambda a, b, c, d, _, *rest: plain(a, b, c, d, None, *rest))
-    it = Opened(browser, build(tmp_path))
-    assert "No intervals in this study." in str(it.page.text_content("#curves-caption"))
-    options = it.page.locator("#choices [name=range] option").all_text_contents()
-    assert not [text for text in options if "%" in text]
-    assert it.said == []
-    it.page.close()
+def test_every_panel_and_map_is_drawn(opened: Opened) -> None:
+    """A panel for each value of `panel`, with a line for each line, an area for each band, a cell for each pair."""
+    for name, panels, lines, areas in (
+        ("differences", 2, 4, 4),
+        ("quality", 4, 12, 0),
+        ("calibration", 3, 9, 0),
+        ("controls", 3, 15, 0),
+        ("by-question-word", 3, 6, 0),
+        ("published", 6, 6, 0),
+        ("loss", 3, 12, 0),
+    ):
+        chart = opened.page.locator(f"#{name}-chart")
+        titles = chart.locator(".role-column-title, .role-row-header, .role-column-header").count()
+        assert titles == panels, name
+        assert chart.locator(".mark-line path").count() == lines, name
+        assert chart.locator(".mark-area.role-mark path").count() == areas, name
+    for name in ("transfer", "similarity"):
+        assert opened.page.locator(f"#{name}-chart .mark-rect.role-mark path").count() == 4 * (LAYERS + 1) ** 2
 
 
 def test_filters_of_the_questions(opened: Opened) -> None:
@@ -325,7 +333,7 @@ def test_the_plots_of_two_revisions_offline(browser: Any, tmp_path: Path) -> Non
     boxes = f'<div><div id="plots_png" style="white-space: nowrap; overflow-y: hidden"><p>it</p>{pictures}</div></div>'
     divs = f'<div id="curves"><script>var spec = {spec}; vegaEmbed("#curves", spec);</script></div>{boxes}'
     page_file = tmp_path / "plots.html"
-    page_file.write_text(html_page.plots_template().replace("{plot_divs}", divs).replace("{refresh_tag}", ""))
+    page_file.write_text(plots_template().replace("{plot_divs}", divs).replace("{refresh_tag}", ""))
     page, said = browser.new_page(viewport={"width": 1440, "height": 900}), []
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))

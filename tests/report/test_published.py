@@ -8,7 +8,9 @@ import pytest
 
 from stages.qa.errors import InputError
 from stages.qa.report import claims as statements
-from stages.qa.report import findings, pages, published, tables
+from stages.qa.report import findings, published
+from stages.qa.report.views import published_tables
+from stages.qa.scoring.curves import LAYERS as COLUMNS
 
 FOLDER = Path(__file__).parents[2] / "studies" / "published"
 PUBLISHED = published.read_published(FOLDER)
@@ -18,12 +20,11 @@ NAN = float("nan")
 
 
 def copy(**changes: object) -> pd.DataFrame:
-    """A score frame that holds exactly the published numbers, under protocol "paper" after epoch 3."""
-    probes = LAYERS.assign(reading="probe", epoch=3, learning_rate=3e-5, seed=0)
-    heads = HEADS.assign(reading="head", epoch=NAN, learning_rate=NAN, seed=NAN, layer=12)
-    frame = pd.concat([probes, heads], ignore_index=True).assign(protocol="paper", total=6078.0, NoAns_total=3168.0)
-    frame["model"] = frame.pop("model_prefix").str.replace("/", "--")
-    return frame.reindex(columns=tables.KEYS + tables.SCORES).assign(**changes)
+    """The frame `layers` of a study that got exactly the published numbers, under protocol "paper" after epoch 3."""
+    probes = LAYERS.assign(epoch=3, learning_rate=3e-5, seed=0)
+    heads = HEADS.assign(epoch=NAN, learning_rate=NAN, seed=NAN, layer=12)
+    frame = pd.concat([probes, heads], ignore_index=True).assign(protocol="paper", headline=True, final=True)
+    return frame.assign(total=6078.0, NoAns_total=3168.0).reindex(columns=COLUMNS).assign(**changes)
 
 
 def test_the_published_tables() -> None:
@@ -51,7 +52,7 @@ def test_keys(name: str, key: str) -> None:
 
 
 def test_an_exact_copy_differs_by_nothing() -> None:
-    rows = published.compare(copy(), LAYERS, HEADS, "paper")
+    rows = published.compare(copy(), PUBLISHED, "paper")
     assert len(rows) == 65
     assert set(rows["status"]) == {"run"}
     assert (rows.filter(like="_difference") == 0).all(axis=None)
@@ -64,7 +65,7 @@ def test_differences_are_ours_less_published() -> None:
     frame.loc[one & (frame["reading"] == "probe"), "f1"] += 1.5
     frame.loc[one & (frame["reading"] == "head"), "HasAns_exact"] -= 2
     seeds = pd.concat([frame, frame[frame["reading"] == "probe"].assign(seed=1, exact=lambda f: f["exact"] + 4)])
-    rows = published.compare(seeds, LAYERS, HEADS, "paper")
+    rows = published.compare(seeds, PUBLISHED, "paper")
     bert = rows[rows["model_prefix"] == "twmkn9/bert-base-uncased-squad2"].set_index(["reading", "layer"])
     assert bert.loc[("probe", 12), "f1_difference"] == pytest.approx(1.5)
     assert bert.loc[("probe", 12), "exact_difference"] == pytest.approx(2)  # mean of two seeds
@@ -85,39 +86,38 @@ def test_only_what_was_run_is_compared(changes: dict[str, object], run: int) -> 
     frame = copy(**changes)
     if changes == {"model": "mine"}:
         frame = frame.drop_duplicates(["model", "reading", "layer"])
-    rows = published.compare(frame, LAYERS, HEADS, "paper")
+    rows = published.compare(frame, PUBLISHED, "paper")
     assert len(rows) == 65
     assert (rows["status"] == "run").sum() == run
     assert rows.loc[rows["status"] == "not run"].filter(like="_difference").isna().all(axis=None)
 
 
-def test_the_third_epoch_and_the_first_rate_are_compared() -> None:
-    worse = {"f1": 0.0}
-    frame = pd.concat([copy(), copy(epoch=4, **worse), copy(epoch=2, **worse), copy(learning_rate=1.0, **worse)])
-    frame = frame[(frame["reading"] == "probe") | (frame["learning_rate"].isna() & (frame["f1"] > 0))]
-    frame = frame.drop_duplicates(tables.KEYS)
-    rows = published.compare(frame, LAYERS, HEADS, "paper")
-    assert (rows["f1_difference"] == 0).all()
+def test_the_third_epoch_and_the_final_rate_are_compared() -> None:
+    probes = copy()[lambda f: f["reading"] == "probe"].assign(final=False)
+    others = [probes.assign(epoch=2, f1=0.0), probes.assign(learning_rate=1.0, f1=0.0)]
+    last = probes.assign(epoch=4, f1=0.0, final=True)
+    rows = published.compare(pd.concat([probes, *others, last]), PUBLISHED, "paper")
+    assert (rows.loc[rows["reading"] == "probe", "f1_difference"] == 0).all()
 
 
-def test_page_says_what_was_not_run() -> None:
+def test_tables_say_what_was_not_run() -> None:
     frame = copy()
     frame = frame[(frame["model"] == "bert-base-uncased") & (frame["layer"] > 1)]
-    page = pages.published_page(frame, published.compare(frame, LAYERS, HEADS, "paper"), [], "paper")
-    assert "11 of 65 rows have been run" in page
-    assert "differences say little" not in page
-    bert = page.split("## bert-base-uncased, probes")[1].split("##")[0].strip().splitlines()
-    assert [cell.strip() for cell in bert[2].split("|")[1:5]] == ["1", "52.12", "not run", "-"]
-    assert [cell.strip() for cell in bert[3].split("|")[1:5]] == ["2", "52.12", "52.12", "+0.00"]
-    assert "## twmkn9/bert-base-uncased-squad2, own head" in page
-    other = frame.assign(total=10.0, NoAns_total=6.0)
-    page = pages.published_page(other, published.compare(other, LAYERS, HEADS, "paper"), [], "paper")
-    assert "differences say little" in page
-    assert "10 questions: 4 HasAns, 6 NoAns" in page
+    comparison = published.compare(frame, PUBLISHED, "paper")
+    assert (comparison["status"] == "run").sum() == 11
+    parts = {part["table"].caption: part for part in published_tables(comparison)}
+    bert = parts["bert-base-uncased"]
+    assert bert["run"]
+    assert bert["table"].head[:4] == ["layer", "exact", "ours", "diff."]
+    assert [row[:4] for row in bert["table"].rows[:2]] == [["1", "52.12", "–", "–"], ["2", "52.12", "52.12", "+0.00"]]
+    tuned = parts["twmkn9/bert-base-uncased-squad2"]
+    assert not tuned["run"]
+    assert tuned["table"].head[:3] == ["layer", "exact", "F1"]
+    assert tuned["table"].rows[-1][0] == "head"
 
 
 def test_the_statements_on_the_published_numbers() -> None:
-    theirs = published.as_scores(LAYERS)
+    theirs = published.as_curves(PUBLISHED)
     bases = findings.pretrained_bases(list(theirs["model"].unique()), {})
     assert bases == {f"twmkn9--{base}-squad2": base for base in bases.values()}
     claims = statements.claims(theirs, bases)
@@ -143,8 +143,8 @@ def test_the_statements_on_the_published_numbers() -> None:
 def test_a_damaged_table_is_named(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "layer_results.csv"
     with pytest.raises(InputError, match="not the published table"):
-        published.read_published(path, layers=True)
+        published.read_published(tmp_path)
     path.write_text(text)
     with pytest.raises(InputError, match=message) as caught:
-        published.read_published(path, layers=True)
+        published.read_published(tmp_path)
     assert str(path) in str(caught.value)
