@@ -12,7 +12,7 @@ NAN = float("nan")
 POINT = ["model", "protocol", "headline", "reading", "layer"]
 SCORES = ["total", "HasAns_total", "NoAns_total"]
 SCORES += [f"{kind}{score}" for score in ("f1", "exact") for kind in ("", "HasAns_", "NoAns_", "forced_")]
-KINDS = ["f1", "HasAns_f1", "NoAns_f1", "forced_f1"]
+METRICS = ["f1", "HasAns_f1", "NoAns_f1", "forced_f1", "exact"]
 BINS = {"null_probability": [0.1, 0.5, 0.9], "no_answer_share": [0.2, 0.5, 0.8], "questions": [10, 9, 50]}
 GROUPS = {
     "breakdown": ["question word", "question word", "windows"],
@@ -99,9 +99,9 @@ def of_layers(layers: pd.DataFrame, *, bands: bool = False) -> Results:
 
 
 def intervals(points: pd.DataFrame) -> pd.DataFrame:
-    """A row for each of `points` and KINDS of F1, from 12 articles; the estimate is the F1."""
+    """A row for each of `points` and METRICS, from 12 articles; the estimate is the score."""
     keys = [name for name in ("comparison", *POINT) if name in points]
-    rows = points.melt(keys, KINDS, "metric", "estimate")
+    rows = points.melt(keys, METRICS, "metric", "estimate")
     return rows.assign(band_low=rows["estimate"] - 2, band_high=rows["estimate"] + 2, clusters=12, unit="article")
 
 

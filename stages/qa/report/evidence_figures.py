@@ -31,7 +31,9 @@ def evidence_figures(results: Results, confidence: float) -> Iterator[tuple[str,
 @style.applied
 def differences(results: Results, basis: str, confidence: float) -> Figure:
     """Differences of F1 in points, with the band of the whole curve; a row per comparison, a column per kind."""
-    frame, look = pd.concat([_headline(results.steps), _headline(results.differences)]), style.looks(results.models)
+    frames = [_headline(frame) for frame in (results.steps, results.differences) if len(frame)]
+    frame = pd.concat(frames) if frames else results.steps
+    look = style.looks(results.models)
     comparisons = list(frame["comparison"].unique()) or ["nothing to compare"]
     figure, grid = style.grid_of(len(comparisons), len(style.KINDS), (2.7, 2.2), sharey="row")
     for row, comparison in zip(grid, comparisons, strict=True):
@@ -140,5 +142,5 @@ def _draw_bins(axes: Axes, bins: pd.DataFrame, look: Mapping[str, Any]) -> None:
 
 
 def _headline(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the headline protocol; an empty frame may have no types."""
-    return frame[frame["headline"].astype(bool)]
+    """The rows of the headline protocol."""
+    return frame[frame["headline"]]

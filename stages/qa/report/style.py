@@ -114,13 +114,16 @@ def draw_readings(axes: Axes, points: pd.DataFrame, column: str, look: Mapping[s
         if len(curve):
             draw_curve(axes, curve, column, name, look[name])
         if len(head):
-            hollow = {**look[name], "linestyle": "", "markersize": 5.5, "fillstyle": "none"}
-            axes.plot([strip], head[column], label=f"_own head of {name}", **hollow)
-            bar = head.reindex(columns=["band_low", "band_high"]).dropna()
-            axes.vlines(
-                [strip] * len(bar), bar["band_low"], bar["band_high"], color=look[name]["color"], alpha=0.5, linewidth=1
-            )
+            _draw_head(axes, strip, head, column, name, look[name])
     layer_axis(axes, probes["layer"], strip if len(heads) else None)
+
+
+def _draw_head(axes: Axes, place: float, head: pd.DataFrame, column: str, name: str, look: Mapping[str, Any]) -> None:
+    """Draw one own head at `place`, hollow, with its interval if it has one; head: a row."""
+    hollow = {**look, "linestyle": "", "markersize": 5.5, "fillstyle": "none"}
+    axes.plot([place], head[column], label=f"_own head of {name}", **hollow)
+    if head.reindex(columns=["band_low"]).notna().all(axis=None):
+        axes.vlines([place], head["band_low"], head["band_high"], color=look["color"], alpha=0.5, linewidth=1)
 
 
 def draw_level(axes: Axes, height: float, label: str, dashes: str = "--") -> None:
