@@ -1,4 +1,4 @@
-"""Two ways of doing the same, timed in turns: wall clock and CPU time of the process, and their paired ratios."""
+"""Time two ways to do the same work in turns: wall clock, CPU time, and the ratios of each pair."""
 
 import gc
 import time
@@ -12,30 +12,25 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Seconds:
-    """Time of one piece of work."""
+    """The time of one piece of work."""
 
     wall: float
     cpu: float  # of all threads of the process
 
-    def __truediv__(self, other: "Seconds | int | float") -> "Seconds":
-        if isinstance(other, Seconds):
-            return Seconds(self.wall / other.wall, self.cpu / other.cpu)
-        return Seconds(self.wall / other, self.cpu / other)
-
-    def __add__(self, other: "Seconds") -> "Seconds":
-        return Seconds(self.wall + other.wall, self.cpu + other.cpu)
-
     def __sub__(self, other: "Seconds") -> "Seconds":
         return Seconds(self.wall - other.wall, self.cpu - other.cpu)
 
+    def __truediv__(self, count: float) -> "Seconds":
+        return Seconds(self.wall / count, self.cpu / count)
+
 
 def now() -> Seconds:
-    """Both clocks; differences of it are times."""
+    """Both clocks. The difference of two readings is a time."""
     return Seconds(time.perf_counter(), time.process_time())
 
 
 def timed(work: Callable[[], Result], *, repeat: int = 1) -> tuple[Seconds, Result]:
-    """Mean time of `work`, and what it gave."""
+    """Mean time of `work` over `repeat` calls, and the result of the last call."""
     gc.collect()
     start = now()
     for _ in range(repeat):
@@ -43,36 +38,50 @@ def timed(work: Callable[[], Result], *, repeat: int = 1) -> tuple[Seconds, Resu
     return (now() - start) / repeat, result
 
 
+def clock(work: Callable[[], object], *, repeat: int = 1) -> Callable[[], Seconds]:
+    """A function that does `work` and returns its mean time."""
+    return lambda: timed(work, repeat=repeat)[0]
+
+
 @dataclass
 class Row:
-    """One line of the table: the baseline's and our times, one pair a round."""
+    """One row of the table: what is timed, and the times of both sides, one pair a round."""
 
     name: str
     what: str
+    time_baseline: Callable[[], Seconds]
+    time_ours: Callable[[], Seconds]
     baseline: list[Seconds] = field(default_factory=list)
     ours: list[Seconds] = field(default_factory=list)
 
-    def add(self, baseline: Seconds, ours: Seconds) -> None:
-        self.baseline.append(baseline)
-        self.ours.append(ours)
+    def run(self, *, ours_first: bool) -> None:
+        """Time both sides once more."""
+        if ours_first:
+            self.ours.append(self.time_ours())
+            self.baseline.append(self.time_baseline())
+        else:
+            self.baseline.append(self.time_baseline())
+            self.ours.append(self.time_ours())
 
     @property
-    def ratios(self) -> list[Seconds]:
-        """Baseline over ours, round by round."""
-        return [a / b for a, b in zip(self.baseline, self.ours, strict=True)]
+    def ratios(self) -> list[float]:
+        """Wall clock of the baseline over ours, round by round."""
+        return [theirs.wall / mine.wall for theirs, mine in zip(self.baseline, self.ours, strict=True)]
 
     @property
-    def ratio(self) -> float:
-        """Median of the wall clock's ratios."""
-        return median(r.wall for r in self.ratios)
+    def cpu_ratios(self) -> list[float]:
+        """CPU time of the baseline over ours, round by round."""
+        return [theirs.cpu / mine.cpu for theirs, mine in zip(self.baseline, self.ours, strict=True)]
 
-    def line(self, *, inverse: bool = False) -> str:
-        """A row of the Markdown table; `inverse`: ours over the baseline's, for what a ratio above 1 costs."""
-        sides = (self.ours, self.baseline) if inverse else (self.baseline, self.ours)
-        walls = [a.wall / b.wall for a, b in zip(*sides, strict=True)]
-        cpus = [a.cpu / b.cpu for a, b in zip(*sides, strict=True)]
-        seconds = [median(s.wall for s in side) for side in (self.baseline, self.ours)]
-        return (
-            f"| {self.name} | {self.what} | {median(walls):.3g} | {min(walls):.3g} to {max(walls):.3g} | "
-            f"{median(cpus):.3g} | {seconds[0]:.3g} | {seconds[1]:.3g} |"
-        )
+    def line(self) -> str:
+        """The row in Markdown."""
+        cells = [
+            self.name,
+            self.what,
+            f"{median(self.ratios):.3g}",
+            f"{min(self.ratios):.3g} to {max(self.ratios):.3g}",
+            f"{median(self.cpu_ratios):.3g}",
+            f"{median(time.wall for time in self.baseline):.3g}",
+            f"{median(time.wall for time in self.ours):.3g}",
+        ]
+        return f"| {' | '.join(cells)} |"
