@@ -1,7 +1,8 @@
-"""Time of fine-tuning for one window: run_qa's defaults against the pipeline's fine-tuning."""
+"""Seconds of fine-tuning for one window: run_qa's defaults against the pipeline's fine-tuning."""
 
 import math
 import tempfile
+import time
 from pathlib import Path
 
 import torch
@@ -9,7 +10,6 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from transformers import AutoModelForQuestionAnswering
 
 from benchmarks.sides import Original
-from benchmarks.timing import Seconds, now
 from stages.qa.data.squad import Example
 from stages.qa.data.windows import Windows
 from stages.qa.finetuning.training import finetune
@@ -20,7 +20,7 @@ STEPS = 2  # of the baseline, after one that warms up
 LEARNING_RATE = 5e-5
 
 
-def baseline_window(folder: Path, original: Original, examples: list[Example]) -> Seconds:
+def baseline_window(folder: Path, original: Original, examples: list[Example]) -> float:
     """run_qa.py's defaults: padded to 384, float32, batch 8, the checkpoint's dropout, AdamW at 5e-5, SDPA attention.
 
     A bare loop without the Trainer, so without its overhead.
@@ -39,11 +39,11 @@ def baseline_window(folder: Path, original: Original, examples: list[Example]) -
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        ends_of_steps.append(now())
+        ends_of_steps.append(time.perf_counter())
     return (ends_of_steps[-1] - ends_of_steps[0]) / (STEPS * BATCH)
 
 
-def our_window(folder: Path, windows: Windows, *, dropout: float | None) -> Seconds:
+def our_window(folder: Path, windows: Windows, *, dropout: float | None) -> float:
     """The second of two epochs of `finetune`, from the last optimiser step of the first. `dropout` None: as saved.
 
     Everything that the Trainer does between two steps is counted.
@@ -62,8 +62,8 @@ def our_window(folder: Path, windows: Windows, *, dropout: float | None) -> Seco
         save_steps=10**6,
         seed=0,
     )
-    ends_of_steps: list[Seconds] = []
-    hook = register_optimizer_step_post_hook(lambda *_: ends_of_steps.append(now()))
+    ends_of_steps: list[float] = []
+    hook = register_optimizer_step_post_hook(lambda *_: ends_of_steps.append(time.perf_counter()))
     try:
         with tempfile.TemporaryDirectory() as work:
             place = Path(work)

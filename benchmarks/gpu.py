@@ -26,7 +26,7 @@ from transformers import (
 from benchmarks.machine import forward_flops, matmul_rate
 from benchmarks.questions import read_questions
 from benchmarks.random_models import FIRST_ID, random_encoder, random_windows
-from benchmarks.timing import timed
+from benchmarks.timing import seconds_of
 from stages.qa.data.windows import Windows
 from stages.qa.encoding.encoder import encode, pieces
 from stages.qa.models.checkpoints import pick_device
@@ -40,7 +40,6 @@ SECONDS = 2.0  # of one timing of the forward pass, about
 CHUNK_GIB = 8.0  # of hidden states at once
 ALBERT: dict[str, Any] = {
     "num_hidden_layers": 12,
-    "max_position_embeddings": 512,
     "hidden_act": "gelu_pytorch_tanh",  # what load_config makes of ALBERT's gelu_new
 }
 SHAPES: dict[str, PretrainedConfig] = {
@@ -95,9 +94,9 @@ def forward_cells(name: str, config: PretrainedConfig, lengths: np.ndarray, rate
     speeds = []
     for _ in range(ROUNDS):  # each with other windows: what a library plans anew for each shape counts
         windows = random_windows(generator.choice(lengths, count), config.vocab_size)
-        spent, _ = timed(partial(forward, windows))
+        seconds = seconds_of(partial(forward, windows))
         flops = forward_flops(config, windows.lengths.tolist())
-        speeds.append((windows.starts[-1] / spent.wall, flops, spent.wall))
+        speeds.append((windows.starts[-1] / seconds, flops, seconds))
     tokens_per_second, flops, seconds = max(speeds)
     memory = f"{torch.cuda.max_memory_allocated() / 1e9:.1f}"
     return [*speed_cells(tokens_per_second, flops, seconds, rate, passes=TRAIN_WINDOWS / count), memory]
@@ -113,7 +112,7 @@ def finetuning_cells(config: PretrainedConfig, lengths: np.ndarray, rate: float)
     steps = finetuning_steps(model, batches)
     try:
         steps()
-        seconds = min(timed(steps)[0].wall for _ in range(ROUNDS))
+        seconds = min(seconds_of(steps) for _ in range(ROUNDS))
     except torch.cuda.OutOfMemoryError:
         return ["out of memory", "-", "-"]
     used = np.concatenate(batches)

@@ -1,7 +1,7 @@
 """`make bench-growth`: how time grows with the work, as fitted slopes of log time on log size.
 
-A slope of 1 is linear, 0 is flat. Small sizes carry fixed costs, so a slope below 1 is no miracle. None may be far above
-1 but that of the window length, where attention adds a square.
+A slope of 1 is linear, 0 is flat. Small sizes carry fixed costs, so a slope below 1 is no miracle. Only that of the
+window length may be above 1, because attention grows with the square.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ from benchmarks.machine import describe
 from benchmarks.questions import read_questions
 from benchmarks.random_models import random_encoder, random_windows
 from benchmarks.sides import answers_ours, settings, train_ours, windows_of
-from benchmarks.timing import timed
+from benchmarks.timing import seconds_of
 from stages.qa.data.windows import Windows
 from stages.qa.encoding.encoder import encode, in_precision, load_encoder
 from stages.qa.encoding.features import Features
@@ -104,8 +104,7 @@ def show(what: str, sizes: Sequence[int], timing: str, work: Callable[[int], obj
     shortest = dict.fromkeys(sizes, float("inf"))
     for _ in range(ROUNDS):
         for size in sizes:
-            spent, _ = timed(partial(work, size), repeat=repeat)
-            shortest[size] = min(shortest[size], spent.wall)
+            shortest[size] = min(shortest[size], seconds_of(partial(work, size), repeat=repeat))
     seconds = list(shortest.values())
     cells = [
         what,

@@ -1,43 +1,25 @@
 """What the benchmark runs on, and how fast it multiplies matrices."""
 
-import os
 import platform
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from transformers import PretrainedConfig
 
-VECTOR_INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_int8", "neon", "sve")
 SIZE = 2048  # of the square matrices
 ROUNDS = 8
 
 
 def describe() -> str:
-    """Processor, vector instructions, threads, versions. No host name and no date."""
-    fields = _first_processor()
-    flags = fields.get("flags", fields.get("Features", "")).split()
-    known = [name for name in VECTOR_INSTRUCTIONS if name in flags]
+    """Processor, vector instructions, threads, version. No host name and no date."""
+    capabilities = torch.cpu.get_capabilities()
+    name = capabilities.get("cpu_name") or platform.processor()
+    bfloat16 = [flag for flag in ("avx512_bf16", "amx_bf16", "bf16") if capabilities.get(flag)]
     return (
-        f"{fields.get('model name', platform.processor())} ({platform.machine()}), {os.cpu_count()} CPUs, "
-        f"{torch.get_num_threads()} threads; {' '.join(known) or 'vector instructions unknown'}; "
-        f"torch {torch.__version__} uses {torch.backends.cpu.get_cpu_capability()}"
+        f"{name} ({platform.machine()}), {torch.get_num_threads()} threads; torch {torch.__version__} uses "
+        f"{torch.backends.cpu.get_cpu_capability()}, for bfloat16 {' '.join(bfloat16) or 'no instructions of its own'}"
     )
-
-
-def _first_processor() -> dict[str, str]:
-    """The fields of the first processor in /proc/cpuinfo; empty where there is no such file."""
-    path = Path("/proc/cpuinfo")
-    fields: dict[str, str] = {}
-    if not path.exists():
-        return fields
-    for line in path.read_text().splitlines():
-        if not line.strip():
-            break
-        name, _, value = line.partition(":")
-        fields[name.strip()] = value.strip()
-    return fields
 
 
 def matmul_rate(dtype: torch.dtype, *, device: str = "cpu", size: int = SIZE, rounds: int = ROUNDS) -> float:

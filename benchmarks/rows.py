@@ -13,13 +13,15 @@ from benchmarks.original_features import original_features
 from benchmarks.original_probe import BATCH, DROPOUT, LEARNING_RATE, OriginalProbe, original_logits
 from benchmarks.questions import Questions
 from benchmarks.sides import WINDOWS, Original, answers_ours, as_original, settings, train_ours, windows_of
-from benchmarks.timing import Row, Seconds, clock
+from benchmarks.timing import Row, clock
 from stages.qa.data.squad import Example
 from stages.qa.data.windows import Windows
 from stages.qa.encoding.encoder import Encoder
 from stages.qa.encoding.features import Features
 from stages.qa.probing.probes import ProbeBank, initial_weights, with_dropout
 from stages.qa.probing.readouts import Probes
+
+FEW = 32  # windows on which single steps are checked and timed; all windows if there are fewer
 
 
 def training_rows(original: Original, encoder: Encoder, examples: list[Example]) -> list[Row]:
@@ -92,7 +94,7 @@ def update_rows(
     order = np.random.default_rng(0).permutation(len(starts))
     next(features.batches(order, BATCH))  # computes the states and keeps them
 
-    def theirs(dropout: float, repeat: int) -> Callable[[], Seconds]:
+    def theirs(dropout: float, repeat: int) -> Callable[[], float]:
         probes = original.new_probes(dropout=dropout)
 
         def updates() -> None:
@@ -103,7 +105,7 @@ def update_rows(
 
         return clock(updates, repeat=repeat)
 
-    def ours(dropout: float) -> Callable[[], Seconds]:
+    def ours(dropout: float) -> Callable[[], float]:
         initial = initial_weights(encoder.layers, encoder.hidden, [0], std=0.02)
         bank = ProbeBank(initial, torch.tensor([LEARNING_RATE]), max_grad_norm=1.0)
 
@@ -144,10 +146,10 @@ def finetuning_rows(folder: Path, original: Original, encoder: Encoder, examples
 
 
 def all_rows(
-    folder: Path, original: Original, encoder: Encoder, texts: Questions, windows: Windows, probes: Probes, *, few: int
+    folder: Path, original: Original, encoder: Encoder, texts: Questions, windows: Windows, probes: Probes
 ) -> list[Row]:
-    """Every row. `windows` are those of the train questions; single steps are timed on the first `few` of them."""
-    states, starts, ends = original.states(texts.train, few)
+    """Every row. `windows` are those of the train questions; single steps are timed on the first of them."""
+    states, starts, ends = original.states(texts.train, FEW)
     third = texts.train[::3]  # the lengths are like those of all; fine-tuning takes long
     return [
         *training_rows(original, encoder, texts.train),
