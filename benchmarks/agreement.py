@@ -14,6 +14,7 @@ from stages.qa.data.squad import Example
 from stages.qa.data.windows import Windows
 from stages.qa.encoding.encoder import Encoder
 from stages.qa.encoding.features import Batch
+from stages.qa.errors import UserError
 from stages.qa.probing.probes import ProbeBank
 from stages.qa.probing.readouts import Probes
 
@@ -22,7 +23,7 @@ SAME_ANSWERS = 0.995  # share of answers from float32 states; rounding may turn 
 SAME_ANSWERS_BF16 = 0.95  # share that bfloat16 states must leave as float32 states give them
 
 
-class DisagreementError(Exception):
+class DisagreementError(UserError):
     """The two sides compute different things: their times must not be compared."""
 
 

@@ -11,15 +11,15 @@ from typing import Annotated
 
 import numpy as np
 import torch
-import typer
 from transformers import BertConfig
-from transformers.utils import logging as transformers_logging
+from typer import Option
 
 from benchmarks.machine import describe
 from benchmarks.questions import read_questions
 from benchmarks.random_models import random_encoder, random_windows
 from benchmarks.sides import answers_ours, settings, train_ours, windows_of
 from benchmarks.timing import seconds_of
+from stages.qa.cli import run
 from stages.qa.data.windows import Windows
 from stages.qa.encoding.encoder import encode, in_precision, load_encoder
 from stages.qa.encoding.features import Features
@@ -40,14 +40,10 @@ def slope(sizes: Sequence[float], costs: Sequence[float]) -> float:
 
 
 def main(
-    model: Annotated[Path, typer.Option(envvar="BENCH_MODEL", help="Folder of the checkpoint.")] = Path(
-        "data/models/minilm"
-    ),
-    questions: Annotated[int, typer.Option(help="The smallest number of questions.")] = 24,
+    model: Annotated[Path, Option(envvar="BENCH_MODEL", help="Folder of the checkpoint.")] = Path("data/models/minilm"),
+    questions: Annotated[int, Option(help="The smallest number of questions.")] = 24,
 ) -> None:
     """Time each size in turns, print slopes."""
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
     texts = read_questions(questions * MULTIPLES[-1])
     exact = load_encoder(model, device=torch.device("cpu"))
     encoder = in_precision(exact, windows_of(exact, texts.train), "auto")
@@ -117,4 +113,4 @@ def show(what: str, sizes: Sequence[int], timing: str, work: Callable[[int], obj
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

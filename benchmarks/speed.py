@@ -19,15 +19,13 @@ What would flatter the pipeline, and how it is avoided:
 """
 
 import json
-import os
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Literal
 
 import numpy as np
 import torch
-import typer
-from transformers.utils import logging as transformers_logging
+from typer import Option
 
 from benchmarks import agreement
 from benchmarks.machine import describe, forward_flops, matmul_rate, onednn_rate
@@ -36,32 +34,25 @@ from benchmarks.questions import Questions, read_questions
 from benchmarks.rows import all_rows
 from benchmarks.sides import Original, as_original, settings, train_ours, windows_of
 from benchmarks.timing import Row, seconds_of
+from stages.qa.cli import run
 from stages.qa.data.windows import Windows
 from stages.qa.encoding.encoder import Encoder, encode, in_precision, load_encoder
 from stages.qa.probing.readouts import Probes
 
-CPU = torch.device("cpu")
 NOT_IN_JSON = ("train_1_epoch_no_masks", "probe_update_dropout", "finetune_step_dropout")
 
 
 def main(
-    model: Annotated[Path, typer.Option(envvar="BENCH_MODEL", help="Folder of the checkpoint.")] = Path(
-        "data/models/minilm"
-    ),
-    out: Annotated[Path | None, typer.Option("--json", envvar="BENCH_JSON", help="Write {name: ratio} here.")] = None,
-    questions: Annotated[int, typer.Option(help="Train and dev questions each; whole paragraphs.")] = 96,
-    rounds: Annotated[int, typer.Option(help="Alternating rounds.")] = 3,
-    precision: Annotated[
-        Literal["auto", "fp32", "bf16"], typer.Option(help="Number format of our frozen encoder.")
-    ] = "auto",
+    model: Annotated[Path, Option(envvar="BENCH_MODEL", help="Folder of the checkpoint.")] = Path("data/models/minilm"),
+    out: Annotated[Path | None, Option("--json", envvar="BENCH_JSON", help="Write {name: ratio} here.")] = None,
+    questions: Annotated[int, Option(help="Train and dev questions each; whole paragraphs.")] = 96,
+    rounds: Annotated[int, Option(help="Alternating rounds.")] = 3,
+    precision: Annotated[Literal["auto", "fp32", "bf16"], Option(help="Number format of our frozen encoder.")] = "auto",
 ) -> None:
     """Check that both sides agree, time them in turns, print the table."""
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     texts = read_questions(questions)
+    exact = load_encoder(model, device=torch.device("cpu"))
     original = Original.load(model)
-    exact = load_encoder(model, device=CPU)
     windows = windows_of(exact, texts.train)
     encoder = in_precision(exact, windows, precision)
     probes = train_ours(exact, texts.train, settings(epochs=1, rates=[1e-3]))
@@ -95,17 +86,10 @@ def windows_in_words(windows: Windows) -> str:
 
 
 def check(
-    original: Original,
-    exact: Encoder,
-    encoder: Encoder,
-    texts: Questions,
-    windows: Windows,
-    probes: Probes,
-    *,
-    few: int,
+    original: Original, exact: Encoder, encoder: Encoder, texts: Questions, windows: Windows, probes: Probes
 ) -> None:
     """Print what agrees; DisagreementError if something does not. `exact` is `encoder` in float32."""
-    states, starts, ends = original.states(texts.train, few)
+    states, starts, ends = original.states(texts.train, FEW)
     results = [
         agreement.check_windows(original, windows, texts.train, training=True),
         agreement.check_windows(original, windows_of(exact, texts.dev), texts.dev, training=False),
@@ -140,4 +124,4 @@ def table(rows: list[Row], shares: list[float]) -> str:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)
