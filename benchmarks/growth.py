@@ -1,36 +1,36 @@
-"""`make bench-growth`: how time and memory grow with the work, as fitted slopes of log cost on log size.
+"""`make bench-growth`: how time grows with the work, as fitted slopes of log time on log size.
 
-A slope of 1 is linear, 0 flat. Small sizes carry fixed costs, so a slope below 1 is no miracle; none may be far above 1
-but that of window length, where attention adds a square. Memory: the hidden states that are kept (bytes, exact), and
-the peak resident size of a fresh process for each number of layers, less its size when the encoder is loaded.
+A slope of 1 is linear, 0 is flat. Small sizes carry fixed costs, so a slope below 1 is no miracle. Only that of the
+window length may be above 1, because attention grows with the square.
 """
 
-import json
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import torch
-import typer
-from transformers.utils import logging as transformers_logging
+from transformers import BertConfig
+from typer import Option
 
-from benchmarks.layer_memory import MEMORY, TIME, make_encoder
 from benchmarks.machine import describe
-from benchmarks.sides import WINDOWS, answers_ours, settings, train_ours, windows_of
-from benchmarks.texts import read_texts
-from benchmarks.timing import timed
-from stages.qa.data.squad import Example
-from stages.qa.data.windows import Windows, make_windows
-from stages.qa.encoding.encoder import Encoder, encode, in_precision, load_encoder
+from benchmarks.questions import read_questions
+from benchmarks.random_models import random_encoder, random_windows
+from benchmarks.sides import answers_ours, settings, train_ours, windows_of
+from benchmarks.timing import seconds_of
+from stages.qa.cli import run
+from stages.qa.data.windows import Windows
+from stages.qa.encoding.encoder import encode, in_precision, load_encoder
+from stages.qa.encoding.features import Features
+from stages.qa.probing.probes import train_probes
 
-MULTIPLES = (1, 3, 10)
+MULTIPLES = (1, 3, 10)  # of the number of questions
+VARIANTS = (1, 3, 10, 30)
+LENGTHS = (64, 128, 256, 512)
 LAYERS = (2, 6, 12, 24)
+TOKENS = 4096  # of the forward passes over windows of different lengths
+WINDOWS = 200  # for encoders of different depths
 ROUNDS = 3
 
 
@@ -40,105 +40,77 @@ def slope(sizes: Sequence[float], costs: Sequence[float]) -> float:
 
 
 def main(
-    model: Annotated[Path, typer.Option(envvar="BENCH_MODEL", help="Folder of the checkpoint.")] = Path(
-        "data/models/minilm"
-    ),
-    questions: Annotated[int, typer.Option(help="The size x1.")] = 24,
+    model: Annotated[Path, Option(envvar="BENCH_MODEL", help="Folder of the checkpoint.")] = Path("data/models/minilm"),
+    questions: Annotated[int, Option(help="The smallest number of questions.")] = 24,
 ) -> None:
     """Time each size in turns, print slopes."""
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    texts = read_texts(questions * MULTIPLES[-1])
-    encoder = load_encoder(model, device=torch.device("cpu"))
-    encoder = in_precision(encoder, windows_of(encoder, texts.train), "auto")
-    probes = train_ours(encoder, texts.train[:questions], settings(epochs=1, rates=(1e-3,)))
-    print(f"{describe()}\n\n{texts.name}, from {questions} questions; {encoder.model.dtype} states.\n")
-    print("| what grows | sizes | what it costs | costs | slope |\n|---|---|---|---|---:|", flush=True)
+    texts = read_questions(questions * MULTIPLES[-1])
+    exact = load_encoder(model, device=torch.device("cpu"))
+    encoder = in_precision(exact, windows_of(exact, texts.train), "auto")
+    vocabulary = encoder.model.config.vocab_size
+    smallest = texts.train[:questions]
+    probes = train_ours(encoder, smallest, settings(epochs=1, rates=[1e-3]))
+    print(f"{describe()}\n\n{texts.source}, from {questions} questions; {encoder.model.dtype} states.\n")
+    print("| what grows | sizes | what is timed | seconds | slope |\n|---|---|---|---|---:|", flush=True)
 
     sizes = [questions * multiple for multiple in MULTIPLES]
-    tokens = [windows_of(encoder, texts.train[:size]).starts[-1] for size in sizes]
-    show("questions", sizes, "text to windows, s", lambda n: windows_of(encoder, texts.train[:n]), repeat=10)
     one = settings(epochs=1)
-    show("questions", sizes, "questions to probes, 1 epoch, s", lambda n: train_ours(encoder, texts.train[:n], one))
-    show("questions", sizes, "questions to answers, s", lambda n: answers_ours(encoder, texts.dev[:n], probes))
-    print(line("questions", sizes, "kept hidden states, MB", [encoder.state_bytes * int(n) / 1e6 for n in tokens]))
-
-    some = texts.train[:questions]
-    variants = [1, 3, 10, 30]
-    show("variants", variants, "questions to probes, 1 epoch, s", lambda n: train_variants(encoder, some, n))
-
-    text = sorted(texts.train, key=lambda e: -len(e.context))
-    lengths = [64, 128, 256, 512]
-    cut = {length: of_length(encoder, text, length, total=8 * lengths[-1]) for length in lengths}
+    show("questions", sizes, "text to windows", lambda n: windows_of(encoder, texts.train[:n]), repeat=10)
+    show("questions", sizes, "questions to probes, 1 epoch", lambda n: train_ours(encoder, texts.train[:n], one))
+    show("questions", sizes, "questions to answers", lambda n: answers_ours(encoder, texts.dev[:n], probes))
+    show(
+        "variants",
+        VARIANTS,
+        "questions to probes, 1 epoch",
+        lambda n: train_ours(encoder, smallest, settings(epochs=1, seeds=n)),
+    )
+    by_length = {length: random_windows([length] * (TOKENS // length), vocabulary) for length in LENGTHS}
     show(
         "window length",
-        lengths,
-        "forward pass of 4096 tokens, s",
-        lambda n: encode(encoder, cut[n], np.arange(len(cut[n]))),
+        LENGTHS,
+        f"forward pass of {TOKENS} tokens",
+        lambda n: encode(encoder, by_length[n], np.arange(len(by_length[n]))),
     )
-    if sys.platform != "linux":
-        print("Layers: measured on Linux alone.")
-        return
-    results = [layer_costs(count) for count in LAYERS]
-    for name in (TIME, MEMORY):
-        print(line("layers (random encoder, hidden 128)", LAYERS, name, [result[name] for result in results]))
-
-
-def train_variants(encoder: Encoder, some: list[Example], count: int) -> None:
-    train_ours(encoder, some, settings(epochs=1, seeds=count))
-
-
-def of_length(encoder: Encoder, examples: list[Example], length: int, *, total: int) -> Windows:
-    """Windows of exactly `length` tokens, real text, `total` tokens in all: contexts are joined, again if need be."""
-    joined = " ".join(dict.fromkeys(example.context for example in examples)) + " "
-    enough = joined * (1 + total * 12 // len(joined))
-    one = replace(examples[0], context=enough[: total * 12], answers=(), is_impossible=True)
-    sizes = {**WINDOWS, "max_seq_length": length, "doc_stride": max(1, length - 64)}
-    windows = make_windows([one], encoder.tokenizer, **sizes)
-    rows = np.flatnonzero(windows.lengths == length)[: total // length]
-    return keep(windows, rows)
-
-
-def keep(windows: Windows, rows: np.ndarray) -> Windows:
-    """The first windows up to the last of `rows`, which must be the first ones."""
-    count = int(rows[-1]) + 1
-    end = windows.starts[count]
-    return Windows(
-        input_ids=windows.input_ids[:end],
-        token_type_ids=windows.token_type_ids[:end],
-        offsets=windows.offsets[:end],
-        starts=windows.starts[: count + 1],
-        examples=windows.examples[:count],
-        articles=windows.articles[:count],
-        context=windows.context[:count],
-        targets=windows.targets[:count],
+    lengths = windows_of(encoder, texts.train).lengths[:WINDOWS]
+    windows = random_windows(lengths, vocabulary)
+    show(
+        "layers (random encoder, hidden 128)",
+        LAYERS,
+        "forward pass and 1 epoch of probes",
+        lambda n: train_on_layers(n, windows, vocabulary),
     )
 
 
-def show(what: str, sizes: list[int], cost: str, work: Callable[[int], object], *, repeat: int = 1) -> None:
-    """Time `work` of every size in turns, least of the rounds, and print the row."""
-    work(sizes[0])
-    rounds = [[timed(partial(work, size), repeat=repeat)[0].wall for size in sizes] for _ in range(ROUNDS)]
-    print(line(what, sizes, cost, [min(times) for times in zip(*rounds, strict=True)]), flush=True)
+def train_on_layers(layers: int, windows: Windows, vocabulary: int) -> None:
+    """Make a random encoder of so many layers and train probes on it."""
+    config = BertConfig(
+        vocab_size=vocabulary,
+        hidden_size=128,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        intermediate_size=512,
+    )
+    encoder = random_encoder(config, f"{layers} layers", dtype=torch.float32, device="cpu")
+    train_probes(Features(encoder, windows, gib=4.0), settings(epochs=1))
 
 
-def line(what: str, sizes: Sequence[int], cost: str, costs: Sequence[float]) -> str:
-    """A row of the Markdown table."""
-    shown = " ".join(f"{value:.3g}" for value in costs)
-    return f"| {what} | {' '.join(map(str, sizes))} | {cost} | {shown} | {slope(sizes, costs):.2f} |"
-
-
-def layer_costs(layers: int) -> dict[str, float]:
-    """Costs of one epoch in a fresh process, as benchmarks.layer_memory prints them."""
-    with tempfile.TemporaryDirectory() as folder:
-        make_encoder(Path(folder), layers)
-        command = [sys.executable, "-m", "benchmarks.layer_memory", folder]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"error: {' '.join(command)}: {done.stderr.strip().splitlines()[-1]}")
-    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return result
+def show(what: str, sizes: Sequence[int], timing: str, work: Callable[[int], object], *, repeat: int = 1) -> None:
+    """Time `work` of every size in turns, and print the shortest times and their slope as a row in Markdown."""
+    work(sizes[0])  # sets up libraries and thread pools
+    shortest = dict.fromkeys(sizes, float("inf"))
+    for _ in range(ROUNDS):
+        for size in sizes:
+            shortest[size] = min(shortest[size], seconds_of(partial(work, size), repeat=repeat))
+    seconds = list(shortest.values())
+    cells = [
+        what,
+        " ".join(str(size) for size in sizes),
+        timing,
+        " ".join(f"{value:.3g}" for value in seconds),
+        f"{slope(sizes, seconds):.2f}",
+    ]
+    print(f"| {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

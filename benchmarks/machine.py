@@ -1,59 +1,64 @@
-"""What the benchmark ran on: processor, instruction sets, threads, and how fast it multiplies matrices."""
+"""What the benchmark runs on, and how fast it multiplies matrices."""
 
-import os
 import platform
 import time
-from pathlib import Path
+from collections.abc import Callable
 
 import torch
 from transformers import PretrainedConfig
 
-WANTED = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_int8", "neon", "sve")
+SIZE = 2048  # of the square matrices
+ROUNDS = 8
 
 
 def describe() -> str:
-    """Processor, vector instructions, threads, versions: no host name, no date."""
-    text = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    fields = dict(line.split(":", 1) for line in text.split("\n\n")[0].splitlines() if ":" in line)
-    fields = {key.strip(): value.strip() for key, value in fields.items()}
-    flags = set(fields.get("flags", fields.get("Features", "")).split())
+    """Processor, vector instructions, threads, version. No host name and no date."""
+    capabilities = torch.cpu.get_capabilities()
+    name = capabilities.get("cpu_name") or platform.processor()
+    bfloat16 = [flag for flag in ("avx512_bf16", "amx_bf16", "bf16") if capabilities.get(flag)]
     return (
-        f"{fields.get('model name', platform.processor())} ({platform.machine()}), {os.cpu_count()} CPUs, "
-        f"{torch.get_num_threads()} threads; {' '.join(f for f in WANTED if f in flags) or 'flags unknown'}; "
-        f"torch dispatches to {torch.backends.cpu.get_cpu_capability()}; torch {torch.__version__}"
+        f"{name} ({platform.machine()}), {torch.get_num_threads()} threads; torch {torch.__version__} uses "
+        f"{torch.backends.cpu.get_cpu_capability()}, for bfloat16 {' '.join(bfloat16) or 'no instructions of its own'}"
     )
 
 
-def matmul_peak(dtype: torch.dtype, *, device: str = "cpu", size: int = 2048, rounds: int = 8) -> float:
-    """The most FLOP/s of a square matrix product in `dtype`, by the same call that the encoders' linear layers make."""
-    a, b = (torch.randn(size, size).to(device, dtype) for _ in range(2))
-    best = float("inf")
-    for _ in range(rounds):
-        start = time.perf_counter()
-        torch.nn.functional.linear(a, b)
+def matmul_rate(dtype: torch.dtype, *, device: str = "cpu", size: int = SIZE, rounds: int = ROUNDS) -> float:
+    """The highest FLOP/s of a square matrix product in `dtype`, by the call that an encoder's linear layers make."""
+    one, other = torch.randn(size, size).to(device, dtype), torch.randn(size, size).to(device, dtype)
+
+    def product() -> None:
+        torch.nn.functional.linear(one, other)
         if device != "cpu":
             torch.cuda.synchronize()
-        best = min(best, time.perf_counter() - start)
-    return 2 * size**3 / best
+
+    return 2 * size**3 / _shortest(product, rounds)
 
 
-def onednn_peak(*, size: int = 2048, rounds: int = 8) -> float:
-    """The same in float32 by oneDNN (as a convolution of width 1): on some CPUs faster than torch's own library."""
-    a, b = torch.randn(1, size, size), torch.randn(size, size, 1)
-    best = float("inf")
+def onednn_rate() -> float:
+    """The same in float32 by oneDNN, as a convolution of width 1. Some CPUs are faster with it than with MKL."""
+    one, other = torch.randn(1, SIZE, SIZE), torch.randn(SIZE, SIZE, 1)
     with torch.inference_mode():
-        for _ in range(rounds):
-            start = time.perf_counter()
-            torch.nn.functional.conv1d(a, b)
-            best = min(best, time.perf_counter() - start)
-    return 2 * size**3 / best
+        return 2 * SIZE**3 / _shortest(lambda: torch.nn.functional.conv1d(one, other), ROUNDS)
+
+
+def _shortest(work: Callable[[], object], rounds: int) -> float:
+    """Seconds of the fastest of `rounds` calls."""
+    seconds = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
 
 
 def forward_flops(config: PretrainedConfig, lengths: list[int]) -> int:
-    """Useful operations of a forward pass: two a weight of the linear layers and token, and attention on real tokens.
+    """Useful operations of a forward pass over windows of these lengths.
 
-    Embedding look-ups, norms, activations and softmax are not counted, nor is any padding.
+    Two operations for each weight of the linear layers and token, and attention between real tokens. Embeddings, norms,
+    activations, softmax and padding are not counted.
     """
-    hidden, inner = config.hidden_size, getattr(config, "intermediate_size", getattr(config, "hidden_dim", 0))
-    linear = 2 * (4 * hidden**2 + 2 * hidden * inner)
-    return sum(config.num_hidden_layers * (n * linear + 4 * n * n * hidden) for n in lengths)
+    hidden = config.hidden_size
+    inner = config.hidden_dim if config.model_type == "distilbert" else config.intermediate_size
+    linear = 2 * (4 * hidden**2 + 2 * hidden * inner)  # of one token in one layer
+    of_windows = [n * linear + 4 * n * n * hidden for n in lengths]
+    return config.num_hidden_layers * sum(of_windows)

@@ -1,11 +1,10 @@
 """The original study's features: one question at a time, one word at a time, everything padded to one length.
 
 Source: squad_convert_examples_to_features of transformers 2.5.1 (data/processors/squad.py), which the study called with
-threads=1, written anew with the same work in it: words and a character-to-word table for every question, a slow
-tokenizer called for each word, `_improve_answer_span`, windows by overflowing tokens, and for every window the maps
-that transformers built and the study never read (token -> word; token -> has it the most context here). Only BERT's
-form ([CLS] question [SEP] context [SEP]) is covered. What is left out is in the original's favour: it ran in a worker
-process that sent its features back, and showed a progress bar.
+threads=1, written anew: words and a character-to-word table for every question, a slow tokenizer called for each word,
+`_improve_answer_span`, windows by overflowing tokens. Only BERT's form ([CLS] question [SEP] context [SEP]) is covered.
+What is left out is in the original's favour: its worker process, its progress bar, and maps of every window that the
+study never read.
 
 The slow tokenizer itself is transformers' own BertTokenizerLegacy, the Python tokenizer of that day.
 """
@@ -14,12 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
-import numpy as np
 import torch
 from torch.utils.data import TensorDataset
 from transformers.models.bert.tokenization_bert_legacy import BertTokenizerLegacy
 
-from stages.qa.data.squad import Example
+from stages.qa.data.squad import Answer, Example
 
 
 @dataclass(frozen=True)
@@ -29,11 +27,6 @@ class Window:
     input_ids: list[int]
     attention_mask: list[int]
     token_type_ids: list[int]
-    p_mask: np.ndarray
-    cls_index: int
-    tokens: list[str]
-    token_to_word: dict[int, int]
-    token_is_max_context: dict[int, bool]
     start: int
     end: int
     example: int
@@ -52,92 +45,84 @@ def original_features(
 
     Without `training` the last two are replaced by the number of the window.
     """
-    windows = []
+    windows: list[Window] = []
     for index, example in enumerate(examples):
-        windows += _windows_of(example, index, tokenizer, max_seq_length, doc_stride, max_query_length, training)
-    columns = [torch.tensor([getattr(w, name) for w in windows]) for name in ("input_ids", "attention_mask")]
-    columns.append(torch.tensor([w.token_type_ids for w in windows]))
+        words, word_of_character = _words(example.context)
+        document: list[str] = []
+        first_token: list[int] = []  # of each word
+        for word in words:
+            first_token.append(len(document))
+            document += tokenizer.tokenize(word)
+        answer = None
+        if training and example.answers and not example.is_impossible:
+            answer = _answer_tokens(example.answers[0], words, word_of_character, document, first_token, tokenizer)
+            if answer is None:
+                continue
+        question = tokenizer.tokenize(example.question)[:max_query_length]
+        windows += _windows_of(index, question, document, answer, tokenizer, max_seq_length, doc_stride)
+    columns = [
+        torch.tensor([window.input_ids for window in windows]),
+        torch.tensor([window.attention_mask for window in windows]),
+        torch.tensor([window.token_type_ids for window in windows]),
+    ]
     if training:
-        columns += [torch.tensor([w.start for w in windows]), torch.tensor([w.end for w in windows])]
+        columns.append(torch.tensor([window.start for window in windows]))
+        columns.append(torch.tensor([window.end for window in windows]))
     else:
         columns.append(torch.arange(len(windows)))
     return windows, TensorDataset(*columns)
 
 
+def _answer_tokens(
+    answer: Answer,
+    words: list[str],
+    word_of_character: list[int],
+    document: list[str],
+    first_token: list[int],
+    tokenizer: BertTokenizerLegacy,
+) -> tuple[int, int] | None:
+    """First and last token of the answer; None if its words are not those of the context."""
+    first_word = word_of_character[answer.start]
+    last_word = word_of_character[min(answer.start + len(answer.text) - 1, len(word_of_character) - 1)]
+    if " ".join(words[first_word : last_word + 1]).find(" ".join(answer.text.split())) == -1:
+        return None
+    start = first_token[first_word]
+    end = [*first_token, len(document)][last_word + 1] - 1
+    return _improve(document, start, end, tokenizer, answer.text)
+
+
 def _windows_of(
-    example: Example,
     index: int,
+    question: list[str],
+    document: list[str],
+    answer: tuple[int, int] | None,
     tokenizer: BertTokenizerLegacy,
     max_seq_length: int,
     doc_stride: int,
-    max_query_length: int,
-    training: bool,
 ) -> list[Window]:
-    words, word_of_character = _words(example.context)
-    word_of_token: list[int] = []
-    first_token: list[int] = []
-    document: list[str] = []
-    for number, word in enumerate(words):
-        first_token.append(len(document))
-        for piece in tokenizer.tokenize(word):
-            word_of_token.append(number)
-            document.append(piece)
-
-    answered = training and bool(example.answers) and not example.is_impossible
-    answer_start = answer_end = 0
-    if answered:
-        answer = example.answers[0]
-        first_word = word_of_character[answer.start]
-        last_word = word_of_character[min(answer.start + len(answer.text) - 1, len(word_of_character) - 1)]
-        if " ".join(words[first_word : last_word + 1]).find(" ".join(answer.text.split())) == -1:
-            return []
-        answer_start = first_token[first_word]
-        answer_end = first_token[last_word + 1] - 1 if last_word < len(words) - 1 else len(document) - 1
-        answer_start, answer_end = _improve(document, answer_start, answer_end, tokenizer, answer.text)
-
-    question = tokenizer.tokenize(example.question)[:max_query_length]
-    room = max_seq_length - len(question) - 3
+    """The windows of question number `index`; `answer` has its first and last token in `document`."""
     head = len(question) + 2
-    spans: list[tuple[int, int]] = []  # first document token and number of them
-    encoded: list[tuple[list[int], list[int], list[int]]] = []
-    rest = document
-    while len(spans) * doc_stride < len(document):
-        kept = rest[:room]
+    room = max_seq_length - head - 1  # for tokens of the document
+    windows: list[Window] = []
+    start = 0
+    while start < len(document):
+        kept = document[start : start + room]
         ids = cast(list[int], tokenizer.convert_tokens_to_ids(["[CLS]", *question, "[SEP]", *kept, "[SEP]"]))
-        types = [0] * head + [1] * (len(kept) + 1)
         padding = max_seq_length - len(ids)
-        mask = [1] * len(ids) + [0] * padding
-        encoded.append((ids + [tokenizer.pad_token_id] * padding, mask, types + [0] * padding))
-        spans.append((len(spans) * doc_stride, len(kept)))
-        if len(rest) <= room:
-            break
-        rest = rest[doc_stride:]
-
-    windows = []
-    for place, ((ids, mask, types), (start, length)) in enumerate(zip(encoded, spans, strict=True)):
-        real = ids[: ids.index(tokenizer.pad_token_id)] if tokenizer.pad_token_id in ids else ids
-        token_to_word = {head + i: word_of_token[start + i] for i in range(length)}
-        most = {head + i: _most_context(spans, place, start + i) for i in range(length)}
-        cls_index = ids.index(tokenizer.cls_token_id)
-        p_mask = 1 - np.minimum(np.array(types), 1)
-        p_mask[np.where(np.array(ids) == tokenizer.sep_token_id)[0]] = 1
-        p_mask[cls_index] = 0
-        inside = answered and answer_start >= start and answer_end <= start + length - 1
+        inside = answer is not None and answer[0] >= start and answer[1] < start + len(kept)
         windows.append(
             Window(
-                input_ids=ids,
-                attention_mask=mask,
-                token_type_ids=types,
-                p_mask=p_mask,
-                cls_index=cls_index,
-                tokens=tokenizer.convert_ids_to_tokens(real),
-                token_to_word=token_to_word,
-                token_is_max_context=most,
-                start=answer_start - start + head if inside else cls_index,
-                end=answer_end - start + head if inside else cls_index,
+                input_ids=ids + [tokenizer.pad_token_id] * padding,
+                attention_mask=[1] * len(ids) + [0] * padding,
+                token_type_ids=[0] * head + [1] * (len(kept) + 1) + [0] * padding,
+                start=answer[0] - start + head if answer and inside else 0,  # 0 is [CLS]
+                end=answer[1] - start + head if answer and inside else 0,
                 example=index,
             )
         )
+        if start + room >= len(document):
+            break
+        start += doc_stride
     return windows
 
 
@@ -167,13 +152,3 @@ def _improve(document: list[str], start: int, end: int, tokenizer: BertTokenizer
             if " ".join(document[new_start : new_end + 1]) == wanted:
                 return new_start, new_end
     return start, end
-
-
-def _most_context(spans: list[tuple[int, int]], place: int, position: int) -> bool:
-    best_score, best = -np.inf, None
-    for other, (start, length) in enumerate(spans):
-        if start <= position <= start + length - 1:
-            score = min(position - start, start + length - 1 - position) + 0.01 * length
-            if score > best_score:
-                best_score, best = score, other
-    return best == place

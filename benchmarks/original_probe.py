@@ -23,7 +23,8 @@ from transformers.models.bert.tokenization_bert_legacy import BertTokenizerLegac
 
 from stages.qa.data.squad import Example
 
-BATCH = 8
+LEARNING_RATE, DROPOUT, BATCH = 3e-5, 0.1, 8
+MAX_ANSWER_TOKENS = 18
 
 
 class AdamW(torch.optim.Optimizer):
@@ -103,7 +104,7 @@ def original_span(start_scores: Tensor, end_scores: Tensor, context: tuple[int, 
     best_end: int | Tensor = first
     best = start_scores[:, first] + end_scores[:, first]
     for here in range(first, end):
-        reachable = end_scores[:, here : min(here + 18, end)]
+        reachable = end_scores[:, here : min(here + MAX_ANSWER_TOKENS, end)]
         end_score, offset = reachable.max(-1)
         last = offset + here
         score = start_scores[:, here] + end_score
@@ -120,19 +121,16 @@ def train_original(
     model: PreTrainedModel,
     dataset: TensorDataset,
     probes: Sequence[OriginalProbe],
-    *,
     epochs: int,
-    after_epoch: Callable[[int], None],
 ) -> None:
     """train.py's loops: a forward pass and an update of every layer's probe for each batch of 8, in random order."""
-    for epoch in range(epochs):
+    for _ in range(epochs):
         for ids, mask, types, starts, ends in DataLoader(dataset, sampler=RandomSampler(dataset), batch_size=BATCH):
             model.eval()
             with torch.no_grad():
                 output = model(input_ids=ids, attention_mask=mask, token_type_ids=types, output_hidden_states=True)
             for probe, states in zip(probes, output.hidden_states[1:], strict=True):
                 probe.train(states, starts, ends)
-        after_epoch(epoch)
 
 
 def predict_original(

@@ -9,23 +9,26 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+from transformers import BertConfig
 from transformers.models.bert.tokenization_bert_legacy import BertTokenizerLegacy
 
 from benchmarks import gpu
-from benchmarks.agreement import packed, spans_by_loop, spans_by_reader
+from benchmarks.agreement import our_answers, packed, spans_by_loop, spans_by_reader
 from benchmarks.growth import slope
 from benchmarks.machine import forward_flops
 from benchmarks.original_features import original_features
 from benchmarks.original_probe import OriginalProbe, original_span, predict_original
-from benchmarks.sides import WINDOWS, answers_ours, as_original, settings, windows_of
-from benchmarks.texts import read_texts
-from benchmarks.timing import Row, Seconds
+from benchmarks.questions import read_questions
+from benchmarks.random_models import random_encoder, random_windows
+from benchmarks.sides import WINDOWS, as_original, settings, windows_of
+from benchmarks.timing import Row
 from stages.qa.data.squad import Example
 from stages.qa.data.windows import make_windows
 from stages.qa.encoding.encoder import encode, load_encoder
 from stages.qa.encoding.features import Features
 from stages.qa.probing.probes import initial_weights, train_probes
-from stages.qa.probing.readouts import Probes, Readout
+from stages.qa.probing.readouts import Probes
+from stages.qa.readings import Readout
 from tests.conftest import CPU, TinyModel
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -148,9 +151,7 @@ def test_the_fast_answers_equal_the_original_ones(
     last = Probes([Readout("adamw", 1, 1e-2, 0)], weights[None].astype(np.float32))
     _, dataset = original_features(some, slow_tokenizer, training=False, **WINDOWS)
     theirs = predict_original(encoder.model, slow_tokenizer, some, dataset, as_original(last))
-    ours = answers_ours(encoder, some, last)
-    rows = [row for row, reading in enumerate(ours.readings) if reading.kind == "probe"][1:]
-    assert theirs == [ours.final(row) for row in rows]
+    assert theirs == our_answers(encoder, some, last)
     empty = [answer == "" for table in theirs for answer in table.values()]
     assert 0.1 < np.mean(empty) < 0.9
 
@@ -165,14 +166,14 @@ def test_the_two_searches_agree_on_ties(tiny_model: TinyModel, sample: list[Exam
     assert packed(logits, windows).shape == (3, int(windows.starts[6]), 2)
 
 
-def test_ratios_are_paired() -> None:
-    row = Row("a", "b")
-    for baseline, ours in ((8.0, 1.0), (30.0, 3.0), (12.0, 2.0)):  # the second round on a busy machine
-        row.add(Seconds(baseline, baseline), Seconds(ours, ours / 2))
-    assert [r.wall for r in row.ratios] == [8, 10, 6]
-    assert row.ratio == 8
-    assert "| 8 | 6 to 10 | 16 |" in row.line()
-    assert "| 0.125 | 0.1 to 0.167 |" in row.line(inverse=True)
+@pytest.mark.parametrize("ours_first", [False, True])
+def test_ratios_are_paired(ours_first: bool) -> None:
+    baseline, ours = iter([8.0, 30.0, 12.0]), iter([1.0, 3.0, 2.0])  # the second round on a busy machine
+    row = Row("a", "b", lambda: next(baseline), lambda: next(ours))
+    for _ in range(3):
+        row.run(ours_first=ours_first)
+    assert row.ratios == [8, 10, 6]
+    assert row.line() == "| a | b | 8 | 6 to 10 | 12 | 2 |"
 
 
 def test_slope_of_a_power() -> None:
@@ -193,17 +194,25 @@ def test_operations_are_those_of_the_linear_layers(tiny_model: TinyModel) -> Non
 
 def test_texts_are_whole_paragraphs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SQUAD_DIR", raising=False)
-    texts, everything = read_texts(10), read_texts(None)
+    texts, everything = read_questions(10), read_questions(None)
     for few, all_ in ((texts.train, everything.train), (texts.dev, everything.dev)):
         assert 10 <= len(few) < 20
         assert few == all_[: len(few)]
         assert few[-1].paragraph != all_[len(few)].paragraph
-    assert "sample" in texts.name
+    assert "sample" in texts.source
+
+
+def test_a_random_encoder_runs_on_random_windows() -> None:
+    config = BertConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64)
+    encoder = random_encoder(config, "random", dtype=torch.float32, device="cpu")
+    windows = random_windows([30, 20, 30], config.vocab_size)
+    assert windows.lengths.tolist() == [30, 20, 30]
+    assert encode(encoder, windows, np.arange(3)).states.shape == (3, 80, 32)
 
 
 def test_real_texts(squad_dir: Path) -> None:
-    texts = read_texts(96)
-    assert texts.name.startswith("real")
+    texts = read_questions(96)
+    assert texts.source.startswith("real")
     with gzip.open(squad_dir / "dev-cs224n.json.gz") as file:
         first = json.load(file)["data"][0]["paragraphs"][0]
     assert texts.dev[0].id == first["qas"][0]["id"]
