@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
 
 from stages.qa.config import load_params
 from tests.faults.launcher import ROOT, Launcher
 from tests.faults.study import Study, few, write_squad
-from tests.tiny_models import make_tiny
+from tests.tiny_models import make_tiny, read_yaml, write_yaml
 
 CASES = 64
 
@@ -88,31 +87,22 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_tiny("bert", root / "data/models/headed", head=True)
     shutil.copytree(root / "data/models/tiny", root / "origin")
     (root / "origin/manifest.json").unlink()
-    params = YAML(typ="safe").load(ROOT / "params.yaml")
+    params = read_yaml(ROOT / "params.yaml")
     for name in ("train", "dev"):
         params["datasets"]["sample"][name]["source"] = f"{name}.json"
-    params["datasets"]["sample"]["threshold_share"] = 0.0
-    params["encoders"] = {"tiny": {"sources": ["path:origin"], "sha256": {}, "weights": "pretrained", "seed": None}}
-    params["encoders"]["random"] = params["encoders"]["tiny"] | {"weights": "random", "seed": 1}
-    changes = {
-        "base": "tiny",
-        "num_train_epochs": 1,
-        "save_steps": 1,
-        "train_batch_size": 4,
-        "gradient_accumulation_steps": 1,
-    }
+    tiny = {"sources": ["path:origin"]}
+    params["encoders"] = {"tiny": tiny, "random": tiny | {"random_weights_of": "tiny", "seed": 1}}
+    changes = {"base": "tiny", "num_train_epochs": 1, "train_batch_size": 4, "gradient_accumulation_steps": 1}
     params["finetuned"] = {"tuned": params["finetuned"]["minilm-finetuned"] | changes}
-    params["probed"], params["heads"] = ["tiny"], ["headed"]
-    params["finetuned"]["headed"] = params["finetuned"]["tuned"]
-    params |= {"compared": {}, "precision": "fp32", "optimizers": ["adamw"]}
-    params |= {"protocols": PROTOCOLS, "headline": "standard"}
-    params["probe"] |= {"epochs": 1, "seeds": [0]}
-    for extra in "code_length", "mixing", "mlp":
-        params[extra]["windows"] = 8
-    params["examine"] |= {"training_questions": 8, "dev_questions": 6, "epochs": 1, "cka_tokens": 200}
-    params["statistics"]["resamples"] = 100
-    YAML().dump(params, root / "params.yaml")
-    load_params(root / "params.yaml")
+    params |= {"probed": ["tiny"], "compared": {}, "protocols": PROTOCOLS, "headline": "standard"}
+    params["effort"]["probe"] |= {"epochs": 1, "seeds": [0]}
+    params["effort"]["examine"] |= {"training_questions": 8, "dev_questions": 6, "epochs": 1, "cka_tokens": 200}
+    write_yaml(root / "params.yaml", params)
+    method = read_yaml(ROOT / "method.yaml") | {"precision": "fp32", "optimizers": ["adamw"]}
+    method["finetuning"]["save_steps"] = 1
+    method["statistics"]["resamples"] = 100
+    write_yaml(root / "method.yaml", method)
+    load_params(root / "params.yaml", root / "method.yaml")
     (root / "data/squad/sample").mkdir(parents=True)
     for name, questions in ("train", 12), ("dev", 8):
         data = json.loads((ROOT / f"data/sample/{name}.json").read_text())

@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from stages.qa.models.manifest import checksum
 from tests.faults.launcher import ROOT, Hook, Launcher, Outcome, Running
+from tests.tiny_models import read_yaml, write_yaml
 
 LEFTOVER = re.compile(r"^\..*\.(partial\d*|lock|packed)$|\.incomplete$|^\.?tmp")
 
@@ -80,15 +79,17 @@ class Study:
         return [p for p in self.root.rglob("*") if LEFTOVER.search(p.name) and not keepers & {p, *p.parents}]
 
     def set(self, **values: Any) -> None:
-        """params.yaml with other values: windows__doc_stride=3."""
-        params = YAML(typ="safe").load(self.root / "params.yaml")
-        for name, value in values.items():
-            *sections, key = name.split("__")
-            place = params
-            for section in sections:
-                place = place[section]
-            place[key] = value
-        YAML().dump(params, self.root / "params.yaml")
+        """Other values in the file that has them: windows__doc_stride=3."""
+        for file in self.root / "params.yaml", self.root / "method.yaml":
+            sections = read_yaml(file)
+            for name, value in values.items():
+                *path, key = name.split("__")
+                place = sections
+                for section in path:
+                    place = place.get(section, {})
+                if key in place:
+                    place[key] = value
+            write_yaml(file, sections)
 
     def squad(self, document: Any, name: str = "dev") -> Path:
         """Write data/squad/sample/NAME.json."""
@@ -103,19 +104,19 @@ class Study:
     def probe_train(self, model: str = "tiny") -> list[str]:
         return ["probe_train", f"data/models/{model}", "data/squad/sample", f"data/probes/{model}"]
 
-    def predict(self, model: str = "tiny", probes: bool = True) -> list[str]:
-        found = ["--probes", f"data/probes/{model}"] if probes else []
-        return ["predict", f"data/models/{model}", "data/squad/sample", f"data/predictions/{model}", *found]
+    def predict(self, model: str = "tiny") -> list[str]:
+        folders = [f"data/models/{model}", "data/squad/sample", f"data/probes/{model}", f"data/predictions/{model}"]
+        return ["predict", *folders]
 
-    def evaluate(self, model: str = "tiny", probes: bool = True) -> list[str]:
-        folders = [f"data/predictions/{model}", "metrics/demo", "data/scores/demo"]
-        return ["evaluate", model, "data/squad/sample", *folders, *(["--probes", f"data/probes/{model}"] * probes)]
+    def evaluate(self, model: str = "tiny") -> list[str]:
+        inputs = [f"data/models/{model}", f"data/probes/{model}", "data/squad/sample", f"data/predictions/{model}"]
+        outs = [f"metrics/demo/{model}.json", f"metrics/demo/{model}/evaluate", f"data/scores/demo/{model}"]
+        return ["evaluate", model, *inputs, *outs]
 
     def examine(self) -> list[str]:
-        return ["examine", "tiny", "data/models/tiny", "data/probes/tiny", "data/squad/sample", "metrics/demo"]
-
-    def differences(self) -> list[str]:
-        return ["differences", "data/scores/demo", "metrics/demo/differences.csv"]
+        inputs = ["data/models/tiny", "data/probes/tiny", "data/squad/sample"]
+        return ["examine", "tiny", *inputs, "metrics/demo/tiny/examine"]
 
     def report(self) -> list[str]:
-        return ["report", "metrics/demo", "plots/demo", str(ROOT / "studies/published")]
+        inputs = ["metrics/demo", "data/scores/demo", "data/squad/sample"]
+        return ["report", *inputs, f"{ROOT}/studies/published", f"{ROOT}/requirements.txt", "plots/demo"]

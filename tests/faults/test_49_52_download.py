@@ -146,7 +146,7 @@ def test_case_52_tokens(study: Study, hub: Hub, tell: Callable[[str], None]) -> 
 
 def test_case_52_token_and_dvc(study: Study, tmp_path: Path) -> None:
     """A token in the environment of `dvc repro`: not in dvc.lock, nor in anything that DVC keeps."""
-    study.set(encoders={}, finetuned={}, probed=["x"], heads=[])
+    study.set(encoders={}, finetuned={}, probed=["x"])
     for command in ["git", "init", "-q"], ["dvc", "init", "-q", "--no-scm", "-f"]:
         run(study.root, command)
     stage = "stages:\n  keep:\n    cmd: cp train.json kept.json\n    deps: [train.json]\n    outs: [kept.json]\n"

@@ -85,7 +85,7 @@ def test_case_53_killed_at_every_write(study: Study, whole: Whole, tell: Callabl
 def test_case_53_killed_while_it_writes(stage: str, done: Study, tell: Callable[[str], None]) -> None:
     """SIGKILL at each write of probe_train and evaluate over an older result: each file is the old or the new one."""
     if stage == "probe_train":
-        done.set(probe__learning_rates=[1e-2])
+        done.set(effort__probe__learning_rates=[1e-2])
         command = done.probe_train()
     else:
         done.squad((done.root / "dev.json").read_bytes().replace(b'"version"', b'"x": 0, "version"'))

@@ -47,12 +47,12 @@ def test_states_of_windows_of_unequal_length(
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which all stages that use an encoder have run in float32, on the CPU (cpu/) and on the GPU (gpu/)."""
     root = tmp_path_factory.mktemp("study")
-    params = tiny_study(root, train=4, dev=2, threshold_share=0.25)
-    tuned = {"base": "tiny", "num_train_epochs": 1, "mixed_precision": "no"}
+    params = tiny_study(root, train=4, dev=2)
+    tuned = {"base": "tiny", "num_train_epochs": 1}
     params["finetuned"] = {"tuned": params["finetuned"]["minilm-finetuned"] | tuned}
     params["probed"], params["compared"] = ["tuned", "tiny"], {"tuned": "tiny"}
-    params["probe"] |= {"epochs": 2, "learning_rates": [0.01, 0.001]}
-    params["examine"] |= {"training_questions": 20, "dev_questions": 15, "epochs": 2, "cka_tokens": 300}
+    params["effort"]["probe"] |= {"epochs": 2, "learning_rates": [0.01, 0.001]}
+    params["effort"]["examine"] |= {"training_questions": 20, "dev_questions": 15, "epochs": 2, "cka_tokens": 300}
     YAML().dump(params, root / "params.yaml")
     before = Path.cwd()
     os.chdir(root)

@@ -9,6 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from stages.qa.report.evidence import Evidence, read_evidence, with_bands
 from stages.qa.report.evidence_page import evidence_section
 from stages.qa.scoring.quality import QUALITY, RELIABILITY, quality_rows, reliability_rows
+from tests.report.test_plotting import legend_of, lines
+from tests.report.test_plotting import scores as score_frame
 
 from stages.qa.errors import InputError
 from stages.qa.report import curve_figures as plotting
@@ -16,8 +18,6 @@ from stages.qa.report.evidence_figures import evidence_figures
 from stages.qa.scoring.breakdown import BREAKDOWN
 from stages.qa.scoring.curves import write_rows
 from stages.qa.scoring.intervals import DIFFERENCES, INTERVALS, difference_rows, interval_rows
-from tests.report.test_plotting import legend_of, lines
-from tests.report.test_plotting import scores as score_frame
 from tests.scoring.test_intervals import SETTINGS, scores
 
 GROUPS = {"question word": ("what", "who"), "windows": ("one window",)}
