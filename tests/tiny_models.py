@@ -185,7 +185,7 @@ def make_tiny(family: str, folder: Path, *, head: bool = False, seed: int = 0) -
 
 
 def tiny_study(root: Path, *, train: int, dev: int) -> dict[str, Any]:
-    """The demo's parameters with a tiny encoder, on the first articles of the sample, all at `root`; writes method.yaml."""
+    """The demo's parameters with a tiny encoder, on the sample's first articles, all at `root`; writes method.yaml."""
     make_tiny("bert", root / "tiny")
     (root / "tiny" / "manifest.json").unlink()
     params = read_yaml(ROOT / "params.yaml")
