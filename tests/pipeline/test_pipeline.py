@@ -247,7 +247,8 @@ def test_another_model_leaves_the_others_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("what", "stages"),
     [
-        ("effort.probe", {"probe_train", "predict", "examine", "compare"}),
+        ("effort.probe.epochs", {"probe_train"}),
+        ("effort.probe", {"predict", "examine", "compare"}),  # epochs_read
         ("effort.convex", {"probe_train"}),
         ("effort.examine", {"examine", "compare"}),
         ("stages/qa/checks", {"examine", "compare"}),
