@@ -8,8 +8,8 @@ from pathlib import Path
 from stages.qa.cli import run
 from stages.qa.config import entry, load_params
 from stages.qa.data.squad import Purpose, hold_out, keep_articles
-from stages.qa.data_sections import Shards
 from stages.qa.models.checkpoints import randomise
+from stages.qa.sections import Shards
 from stages.qa.sources.fetch import fetch_file, fetch_shards, fetch_snapshot
 from stages.qa.sources.shards import join_shards
 

@@ -49,7 +49,7 @@ def accepted(study: Study, number: int) -> None:
 def official(study: Study, content: Any, predictions: dict[str, str]) -> dict[str, float]:
     """What `python -m stages.qa.metric` prints, checked against a few lines of the official algorithm."""
     (study.root / "predictions.json").write_text(json.dumps(predictions))
-    done = study.well("qa.scoring", study.squad(content), "predictions.json")
+    done = study.well("qa.metric", study.squad(content), "predictions.json")
     return dict(json.loads(done.out))
 
 
@@ -132,7 +132,7 @@ def test_case_13_hidden_labels(study: Study, tell: Callable[[str], None]) -> Non
     study.squad(relabelled(is_impossible=..., answers=[]))
     study.well(*study.predict("headed", False))
     line = study.refused(2, ["labels are hidden"], *study.evaluate("headed", False))
-    study.refused(2, ["labels are hidden"], "qa.scoring", study.data / "dev.json", "predictions.json")
+    study.refused(2, ["labels are hidden"], "qa.metric", study.data / "dev.json", "predictions.json")
     tell(f"predict exit 0; evaluate exit 2, {line.rpartition('sample/')[2]}")
 
 
@@ -161,7 +161,7 @@ def test_case_17_odd_golds(study: Study, tell: Callable[[str], None]) -> None:
     odd = [case for case in GOLDEN if "weird_gold" in case["name"]]
     for case in odd:
         (study.root / "predictions.json").write_text(json.dumps(case["predictions"]))
-        done = study.well("qa.scoring", study.squad(case["dataset"]), "predictions.json")
+        done = study.well("qa.metric", study.squad(case["dataset"]), "predictions.json")
         assert done.out == printed(case["official"]["without_na_prob"]) + "\n"
     tell(f"train exit 2; {len(odd)} data sets score as the official script's printout, to the byte")
 

@@ -14,7 +14,6 @@ from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForQuestionAnswering, DataCollatorWithPadding, Trainer
 
-from stages.qa.config import Finetuning
 from stages.qa.data.squad import Example
 from stages.qa.data.windows import IGNORED, Windows, make_windows
 from stages.qa.encoding.encoder import encode, load_encoder
@@ -23,6 +22,7 @@ from stages.qa.finetuning import training as finetuning
 from stages.qa.finetuning.training import finetune
 from stages.qa.models.inputs import uses_token_types
 from stages.qa.models.manifest import checksum, verify_snapshot, write_manifest
+from stages.qa.sections import Finetuning
 from tests.conftest import CPU, TinyModel
 
 BATCH, QUESTIONS = 4, 18

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages.qa.config import Statistics
 from stages.qa.errors import InputError
 from stages.qa.readings import Reading, Readout
 from stages.qa.scoring.curves import layer_rows
@@ -20,6 +19,7 @@ from stages.qa.scoring.intervals import (
     step_rows,
 )
 from stages.qa.scoring.question_scores import QuestionScores, score_questions
+from stages.qa.sections import Statistics
 from tests.scoring.test_curves import EXAMPLES, GIVEN
 
 SETTINGS = Statistics(unit="auto", resamples=500, confidence=0.95, seed=0, folds=5, calibration_bins=10)

@@ -20,10 +20,10 @@ from ruamel.yaml import YAML
 
 from benchmarks import data_memory
 from stages.qa.data.squad import Example, read_squad
-from stages.qa.data_sections import Dataset
 from stages.qa.errors import InputError, IntegrityError
 from stages.qa.models.manifest import checksum
 from stages.qa.report.provenance import data_records
+from stages.qa.sections import Dataset
 from stages.qa.sources.fetch import fetch_shards
 from stages.qa.sources.shards import join_shards
 from tests import hub_lookalike

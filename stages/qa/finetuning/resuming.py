@@ -14,10 +14,10 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from stages.qa import processes
-from stages.qa.config import Finetuning
 from stages.qa.data.windows import Windows
 from stages.qa.errors import BusyError, IntegrityError
 from stages.qa.models.manifest import verify_snapshot
+from stages.qa.sections import Finetuning
 
 logger = logging.getLogger(__name__)
 

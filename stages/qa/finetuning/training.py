@@ -27,7 +27,6 @@ from transformers import (
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from stages.qa import processes
-from stages.qa.config import Finetuning
 from stages.qa.data.windows import IGNORED, Windows
 from stages.qa.errors import InputError, NumericsError
 from stages.qa.files import disk_faults, write_json
@@ -36,6 +35,7 @@ from stages.qa.models.checkpoints import check_length, load_config, load_model, 
 from stages.qa.models.inputs import model_inputs
 from stages.qa.models.manifest import verify_snapshot, write_manifest
 from stages.qa.models.precision import mixed_precision
+from stages.qa.sections import Finetuning
 
 logger = logging.getLogger(__name__)
 DROPOUTS = (  # their names in the configurations of the encoder families

@@ -10,10 +10,10 @@ from itertools import pairwise
 
 import pandas as pd
 
-from stages.qa.config import Encoder, Finetuning
 from stages.qa.errors import InputError
 from stages.qa.report.results import last_layer, no_answer_score, probes_of
 from stages.qa.scoring.curves import best_layer
+from stages.qa.sections import Encoder, Finetuning
 
 NO_ANSWER, RANDOM, FIRST = 'always "no answer"', "random encoder", "layer 0"
 BEST, LAST, HEAD, CEILING = "best layer", "last layer", "own head", "decode ceiling"

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from stages.qa.config import Statistics
 from stages.qa.scoring.question_scores import POINT, QuestionScores, Scored, points_of
+from stages.qa.sections import Statistics
 
 # *_nll: nats, of the gold start and end; thresholds: probabilities of no answer; all other figures: percent
 NLL = [f"{group}{side}_nll" for group in ("", "HasAns_", "NoAns_") for side in ("start", "end")]

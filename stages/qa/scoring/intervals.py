@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages.qa.config import Statistics
 from stages.qa.errors import InputError
 from stages.qa.scoring.bootstrap import Unit, bounds, draw, units
 from stages.qa.scoring.question_scores import QuestionScores, Scored, seeds_of
+from stages.qa.sections import Statistics
 
 # metric -> the array of QuestionScores that it averages, and over which questions
 METRICS = {
