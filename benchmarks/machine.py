@@ -2,13 +2,9 @@
 
 import platform
 import time
-from collections.abc import Callable
 
 import torch
 from transformers import PretrainedConfig
-
-SIZE = 2048  # of the square matrices
-ROUNDS = 8
 
 
 def describe() -> str:
@@ -22,33 +18,17 @@ def describe() -> str:
     )
 
 
-def matmul_rate(dtype: torch.dtype, *, device: str = "cpu", size: int = SIZE, rounds: int = ROUNDS) -> float:
+def matmul_rate(dtype: torch.dtype, *, device: str = "cpu", size: int = 2048, rounds: int = 8) -> float:
     """The highest FLOP/s of a square matrix product in `dtype`, by the call that an encoder's linear layers make."""
     one, other = torch.randn(size, size).to(device, dtype), torch.randn(size, size).to(device, dtype)
-
-    def product() -> None:
-        torch.nn.functional.linear(one, other)
-        if device != "cpu":
-            torch.cuda.synchronize()
-
-    return 2 * size**3 / _shortest(product, rounds)
-
-
-def onednn_rate() -> float:
-    """The same in float32 by oneDNN, as a convolution of width 1. Some CPUs are faster with it than with MKL."""
-    one, other = torch.randn(1, SIZE, SIZE), torch.randn(SIZE, SIZE, 1)
-    with torch.inference_mode():
-        return 2 * SIZE**3 / _shortest(lambda: torch.nn.functional.conv1d(one, other), ROUNDS)
-
-
-def _shortest(work: Callable[[], object], rounds: int) -> float:
-    """Seconds of the fastest of `rounds` calls."""
     seconds = []
     for _ in range(rounds):
         start = time.perf_counter()
-        work()
+        torch.nn.functional.linear(one, other)
+        if device != "cpu":
+            torch.cuda.synchronize()
         seconds.append(time.perf_counter() - start)
-    return min(seconds)
+    return 2 * size**3 / min(seconds)
 
 
 def forward_flops(config: PretrainedConfig, lengths: list[int]) -> int:

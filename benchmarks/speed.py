@@ -28,10 +28,10 @@ import torch
 from typer import Option
 
 from benchmarks import agreement
-from benchmarks.machine import describe, forward_flops, matmul_rate, onednn_rate
+from benchmarks.machine import describe, forward_flops, matmul_rate
 from benchmarks.original_probe import LEARNING_RATE
 from benchmarks.questions import Questions, read_questions
-from benchmarks.rows import all_rows
+from benchmarks.rows import FEW, all_rows
 from benchmarks.sides import Original, as_original, settings, train_ours, windows_of
 from benchmarks.timing import Row, seconds_of
 from stages.qa.cli import run
@@ -39,6 +39,7 @@ from stages.qa.data.windows import Windows
 from stages.qa.encoding.encoder import Encoder, encode, in_precision, load_encoder
 from stages.qa.probing.readouts import Probes
 
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 NOT_IN_JSON = ("train_1_epoch_no_masks", "probe_update_dropout", "finetune_step_dropout")
 
 
@@ -69,10 +70,8 @@ def main(
             row.run(ours_first=number % 2 == 1)
         shares.append(forward_share(encoder, windows))
     print(table(rows, shares))
-    print(
-        f"\nMeasured matmul rates, GFLOP/s: float32 {matmul_rate(torch.float32) / 1e9:.0f} (through oneDNN "
-        f"{onednn_rate() / 1e9:.0f}), bfloat16 {matmul_rate(torch.bfloat16) / 1e9:.0f}."
-    )
+    rates = [f"{name} {matmul_rate(dtype) / 1e9:.0f}" for name, dtype in DTYPES.items()]
+    print(f"\nMeasured matmul rates, GFLOP/s: {', '.join(rates)}.")
     if out is not None:
         ratios = {row.name: median(row.ratios) for row in rows if row.name not in NOT_IN_JSON}
         ratios["forward_peak_share"] = median(shares)
