@@ -9,12 +9,10 @@ from transformers import PretrainedConfig
 
 def describe() -> str:
     """Processor, vector instructions, threads, version. No host name and no date."""
-    capabilities = torch.cpu.get_capabilities()
-    name = capabilities.get("cpu_name") or platform.processor()
-    bfloat16 = [flag for flag in ("avx512_bf16", "amx_bf16", "bf16") if capabilities.get(flag)]
+    name = torch.cpu.get_capabilities().get("cpu_name") or platform.processor()
+    instructions = torch.backends.cpu.get_cpu_capability()
     return (
-        f"{name} ({platform.machine()}), {torch.get_num_threads()} threads; torch {torch.__version__} uses "
-        f"{torch.backends.cpu.get_cpu_capability()}, for bfloat16 {' '.join(bfloat16) or 'no instructions of its own'}"
+        f"{name} ({platform.machine()}), {instructions}, {torch.get_num_threads()} threads; torch {torch.__version__}"
     )
 
 

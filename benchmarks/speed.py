@@ -21,7 +21,7 @@ What would flatter the pipeline, and how it is avoided:
 import json
 from pathlib import Path
 from statistics import median
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -39,7 +39,6 @@ from stages.qa.data.windows import Windows
 from stages.qa.encoding.encoder import Encoder, encode, in_precision, load_encoder
 from stages.qa.probing.readouts import Probes
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 NOT_IN_JSON = ("train_1_epoch_no_masks", "probe_update_dropout", "finetune_step_dropout")
 
 
@@ -48,20 +47,20 @@ def main(
     out: Annotated[Path | None, Option("--json", envvar="BENCH_JSON", help="Write {name: ratio} here.")] = None,
     questions: Annotated[int, Option(help="Train and dev questions each; whole paragraphs.")] = 96,
     rounds: Annotated[int, Option(help="Alternating rounds.")] = 3,
-    precision: Annotated[Literal["auto", "fp32", "bf16"], Option(help="Number format of our frozen encoder.")] = "auto",
 ) -> None:
     """Check that both sides agree, time them in turns, print the table."""
     texts = read_questions(questions)
     exact = load_encoder(model, device=torch.device("cpu"))
     original = Original.load(model)
     windows = windows_of(exact, texts.train)
-    encoder = in_precision(exact, windows, precision)
+    encoder = in_precision(exact, windows, "auto")
     probes = train_ours(exact, texts.train, settings(epochs=1, rates=[1e-3]))
     print(f"{describe()}\n")
-    print(f"{model.name}, {encoder.layers - 1} layers, hidden {encoder.hidden}; {texts.source}:")
-    print(f"{len(texts.train)} train questions, {windows_in_words(windows)};")
-    print(f"{len(texts.dev)} dev questions, {windows_in_words(windows_of(exact, texts.dev))}.")
-    print(f"Our frozen forward pass: {str(encoder.model.dtype).removeprefix('torch.')}.")
+    print(
+        f"{model.name}: {encoder.layers - 1} layers, hidden {encoder.hidden}, our forward pass in {encoder.model.dtype}."
+    )
+    print(f"{texts.source}: {len(texts.train)} train and {len(texts.dev)} dev questions,")
+    print(f"training windows of {windows.lengths.mean():.0f} tokens on average.")
     check(original, exact, encoder, texts, windows, probes)
     rows = all_rows(model, original, encoder, texts, windows, probes)
     shares = []
@@ -70,18 +69,12 @@ def main(
             row.run(ours_first=number % 2 == 1)
         shares.append(forward_share(encoder, windows))
     print(table(rows, shares))
-    rates = [f"{name} {matmul_rate(dtype) / 1e9:.0f}" for name, dtype in DTYPES.items()]
-    print(f"\nMeasured matmul rates, GFLOP/s: {', '.join(rates)}.")
+    print(f"\nMeasured matmul rate in float32: {matmul_rate(torch.float32) / 1e9:.0f} GFLOP/s.")
     if out is not None:
         ratios = {row.name: median(row.ratios) for row in rows if row.name not in NOT_IN_JSON}
         ratios["forward_peak_share"] = median(shares)
         rounded = {name: round(value, 4) for name, value in ratios.items()}
         out.write_text(json.dumps(rounded, indent=1) + "\n")
-
-
-def windows_in_words(windows: Windows) -> str:
-    """How many windows there are, and how long they are."""
-    return f"{len(windows)} windows of {windows.lengths.mean():.0f} tokens (longest {windows.lengths.max()})"
 
 
 def check(
