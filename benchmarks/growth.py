@@ -26,9 +26,7 @@ from stages.qa.encoding.features import Features
 from stages.qa.probing.probes import train_probes
 
 MULTIPLES = (1, 3, 10)  # of the number of questions
-VARIANTS = (1, 3, 10, 30)
 LENGTHS = (64, 128, 256, 512)
-LAYERS = (2, 6, 12, 24)
 TOKENS = 4096  # of the forward passes over windows of different lengths
 WINDOWS = 200  # for encoders of different depths
 ROUNDS = 3
@@ -60,7 +58,7 @@ def main(
     show("questions", sizes, "questions to answers", lambda n: answers_ours(encoder, texts.dev[:n], probes))
     show(
         "variants",
-        VARIANTS,
+        (1, 3, 10, 30),
         "questions to probes, 1 epoch",
         lambda n: train_ours(encoder, smallest, settings(epochs=1, seeds=n)),
     )
@@ -75,7 +73,7 @@ def main(
     windows = random_windows(lengths, vocabulary)
     show(
         "layers (random encoder, hidden 128)",
-        LAYERS,
+        (2, 6, 12, 24),
         "forward pass and 1 epoch of probes",
         lambda n: train_on_layers(n, windows, vocabulary),
     )

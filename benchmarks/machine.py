@@ -2,53 +2,31 @@
 
 import platform
 import time
-from collections.abc import Callable
 
 import torch
 from transformers import PretrainedConfig
 
-SIZE = 2048  # of the square matrices
-ROUNDS = 8
-
 
 def describe() -> str:
     """Processor, vector instructions, threads, version. No host name and no date."""
-    capabilities = torch.cpu.get_capabilities()
-    name = capabilities.get("cpu_name") or platform.processor()
-    bfloat16 = [flag for flag in ("avx512_bf16", "amx_bf16", "bf16") if capabilities.get(flag)]
+    name = torch.cpu.get_capabilities().get("cpu_name") or platform.processor()
+    instructions = torch.backends.cpu.get_cpu_capability()
     return (
-        f"{name} ({platform.machine()}), {torch.get_num_threads()} threads; torch {torch.__version__} uses "
-        f"{torch.backends.cpu.get_cpu_capability()}, for bfloat16 {' '.join(bfloat16) or 'no instructions of its own'}"
+        f"{name} ({platform.machine()}), {instructions}, {torch.get_num_threads()} threads; torch {torch.__version__}"
     )
 
 
-def matmul_rate(dtype: torch.dtype, *, device: str = "cpu", size: int = SIZE, rounds: int = ROUNDS) -> float:
+def matmul_rate(dtype: torch.dtype, *, device: str = "cpu", size: int = 2048, rounds: int = 8) -> float:
     """The highest FLOP/s of a square matrix product in `dtype`, by the call that an encoder's linear layers make."""
     one, other = torch.randn(size, size).to(device, dtype), torch.randn(size, size).to(device, dtype)
-
-    def product() -> None:
-        torch.nn.functional.linear(one, other)
-        if device != "cpu":
-            torch.cuda.synchronize()
-
-    return 2 * size**3 / _shortest(product, rounds)
-
-
-def onednn_rate() -> float:
-    """The same in float32 by oneDNN, as a convolution of width 1. Some CPUs are faster with it than with MKL."""
-    one, other = torch.randn(1, SIZE, SIZE), torch.randn(SIZE, SIZE, 1)
-    with torch.inference_mode():
-        return 2 * SIZE**3 / _shortest(lambda: torch.nn.functional.conv1d(one, other), ROUNDS)
-
-
-def _shortest(work: Callable[[], object], rounds: int) -> float:
-    """Seconds of the fastest of `rounds` calls."""
     seconds = []
     for _ in range(rounds):
         start = time.perf_counter()
-        work()
+        torch.nn.functional.linear(one, other)
+        if device != "cpu":
+            torch.cuda.synchronize()
         seconds.append(time.perf_counter() - start)
-    return min(seconds)
+    return 2 * size**3 / min(seconds)
 
 
 def forward_flops(config: PretrainedConfig, lengths: list[int]) -> int:

@@ -87,7 +87,7 @@ def _answer_tokens(
     if " ".join(words[first_word : last_word + 1]).find(" ".join(answer.text.split())) == -1:
         return None
     start = first_token[first_word]
-    end = [*first_token, len(document)][last_word + 1] - 1
+    end = [*first_token, len(document)][last_word + 1] - 1  # the token before the next word
     return _improve(document, start, end, tokenizer, answer.text)
 
 

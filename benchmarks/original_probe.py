@@ -142,13 +142,8 @@ def predict_original(
 ) -> list[dict[str, str]]:
     """predict.py: answers of each layer, by question id."""
     ids_of_questions = [example.id for example in examples]
-    tables = []
-    for _ in probes:
-        table = pd.DataFrame({"Id": ids_of_questions})
-        table["Predicted"] = [""] * len(examples)
-        table["Question"] = [""] * len(examples)
-        table["Score"] = [0.0] * len(examples)
-        tables.append(table)
+    empty = pd.DataFrame({"Id": ids_of_questions, "Predicted": "", "Question": "", "Score": 0.0})
+    tables = [empty.copy() for _ in probes]
     rows = [0] * len(probes)
     for ids, mask, types, _ in DataLoader(dataset, batch_size=BATCH):
         model.eval()

@@ -21,17 +21,17 @@ What would flatter the pipeline, and how it is avoided:
 import json
 from pathlib import Path
 from statistics import median
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import torch
 from typer import Option
 
 from benchmarks import agreement
-from benchmarks.machine import describe, forward_flops, matmul_rate, onednn_rate
+from benchmarks.machine import describe, forward_flops, matmul_rate
 from benchmarks.original_probe import LEARNING_RATE
 from benchmarks.questions import Questions, read_questions
-from benchmarks.rows import all_rows
+from benchmarks.rows import FEW, all_rows
 from benchmarks.sides import Original, as_original, settings, train_ours, windows_of
 from benchmarks.timing import Row, seconds_of
 from stages.qa.cli import run
@@ -47,20 +47,20 @@ def main(
     out: Annotated[Path | None, Option("--json", envvar="BENCH_JSON", help="Write {name: ratio} here.")] = None,
     questions: Annotated[int, Option(help="Train and dev questions each; whole paragraphs.")] = 96,
     rounds: Annotated[int, Option(help="Alternating rounds.")] = 3,
-    precision: Annotated[Literal["auto", "fp32", "bf16"], Option(help="Number format of our frozen encoder.")] = "auto",
 ) -> None:
     """Check that both sides agree, time them in turns, print the table."""
     texts = read_questions(questions)
     exact = load_encoder(model, device=torch.device("cpu"))
     original = Original.load(model)
     windows = windows_of(exact, texts.train)
-    encoder = in_precision(exact, windows, precision)
+    encoder = in_precision(exact, windows, "auto")
     probes = train_ours(exact, texts.train, settings(epochs=1, rates=[1e-3]))
     print(f"{describe()}\n")
-    print(f"{model.name}, {encoder.layers - 1} layers, hidden {encoder.hidden}; {texts.source}:")
-    print(f"{len(texts.train)} train questions, {windows_in_words(windows)};")
-    print(f"{len(texts.dev)} dev questions, {windows_in_words(windows_of(exact, texts.dev))}.")
-    print(f"Our frozen forward pass: {str(encoder.model.dtype).removeprefix('torch.')}.")
+    print(
+        f"{model.name}: {encoder.layers - 1} layers, hidden {encoder.hidden}, our forward pass in {encoder.model.dtype}."
+    )
+    print(f"{texts.source}: {len(texts.train)} train and {len(texts.dev)} dev questions,")
+    print(f"training windows of {windows.lengths.mean():.0f} tokens on average.")
     check(original, exact, encoder, texts, windows, probes)
     rows = all_rows(model, original, encoder, texts, windows, probes)
     shares = []
@@ -69,20 +69,12 @@ def main(
             row.run(ours_first=number % 2 == 1)
         shares.append(forward_share(encoder, windows))
     print(table(rows, shares))
-    print(
-        f"\nMeasured matmul rates, GFLOP/s: float32 {matmul_rate(torch.float32) / 1e9:.0f} (through oneDNN "
-        f"{onednn_rate() / 1e9:.0f}), bfloat16 {matmul_rate(torch.bfloat16) / 1e9:.0f}."
-    )
+    print(f"\nMeasured matmul rate in float32: {matmul_rate(torch.float32) / 1e9:.0f} GFLOP/s.")
     if out is not None:
         ratios = {row.name: median(row.ratios) for row in rows if row.name not in NOT_IN_JSON}
         ratios["forward_peak_share"] = median(shares)
         rounded = {name: round(value, 4) for name, value in ratios.items()}
         out.write_text(json.dumps(rounded, indent=1) + "\n")
-
-
-def windows_in_words(windows: Windows) -> str:
-    """How many windows there are, and how long they are."""
-    return f"{len(windows)} windows of {windows.lengths.mean():.0f} tokens (longest {windows.lengths.max()})"
 
 
 def check(
