@@ -1,23 +1,24 @@
-"""SQuAD-format files, read strictly: a fault is told with file, place, id and likely cause, never repaired."""
+"""SQuAD-format files, read strictly: one line tells the first fault with file, place, id and likely cause.
 
-import re
-from array import array
-from collections.abc import Iterable, Iterator
+pydantic checks the structure of a file: objects, lists and types. The code below it checks what the values mean.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count, islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired, TypeVar, get_args
 
-import numpy as np
+from pydantic import NonNegativeInt, TypeAdapter, ValidationError
+from typing_extensions import TypedDict  # pydantic takes the one of typing from Python 3.12 on
 
-from stages.qa.data.strict_json import StrictList, shown
+from stages.qa.data.strict_json import read_strict_json, shown
 from stages.qa.errors import InputError
-from stages.qa.files import write_long_json
+from stages.qa.files import write_json
 
 Purpose = Literal["train", "score", "predict"]
-_Object = dict[str, Any]
-_VERSIONS = ("v2.0", "2.0", "v1.1", "1.1")
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+Version = Literal["v2.0", "2.0", "v1.1", "1.1"]
+Labels = Literal["required", "optional", "hidden"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,200 +43,187 @@ class Example:
     title: str
 
 
+class _Answer(TypedDict):
+    text: str
+    answer_start: NonNegativeInt
+
+
+class _Question(TypedDict):
+    id: str
+    question: str
+    answers: list[_Answer]
+    is_impossible: NotRequired[bool]
+
+
+class _Paragraph(TypedDict):
+    context: str
+    qas: list[_Question]
+
+
+class _Article(TypedDict):
+    title: NotRequired[str]
+    paragraphs: list[_Paragraph]
+
+
+class _File(TypedDict):  # keys that are not named here are ignored
+    version: Version
+    data: list[_Article]
+
+
+_STRUCTURE = TypeAdapter(_File)
+
+
 def read_squad(path: Path, *, purpose: Purpose) -> list[Example]:
-    """All that `stream_squad` yields."""
-    return list(stream_squad(path, purpose=purpose))
-
-
-def stream_squad(path: Path, *, purpose: Purpose) -> Iterator[Example]:
-    """Read a SQuAD 2.0 or 1.1 file in its own order, an article at a time.
+    """Read a SQuAD 2.0 or 1.1 file in its own order.
 
     Only a file whose version is 1.1 may lack is_impossible: all its questions have answers. A file of which no question
-    has is_impossible or an answer hides its labels and is read for "predict" alone. For "train" every answer must be
-    the slice of its context at answer_start; the metric needs no offsets, so otherwise any number from 0 on will do,
-    and so will an empty answer. Keys that are not needed are ignored; title may be absent.
+    has is_impossible or an answer hides its labels; only "predict" reads it. For "train" every answer must be the slice
+    of its context at answer_start. The metric needs no offsets, so for other purposes any number from 0 on will do, and
+    so will an empty answer. Articles of one title are one article; a title may be absent.
 
-    The file is read twice: what one article cannot tell is learned first. Raises InputError, with what is not JSON at
-    once, else at the end: one line with the first fault (file, place, id) and the number of the others.
+    InputError is one line with the first fault and the number of further ones. Faults of the structure come first.
     """
-    data = StrictList(path, "data")
-    hidden, repeated = _survey(data)
-    root = data.root
-    if not isinstance(root, dict):
-        raise InputError(f'{path}: the top level is {shown(root)}, not an object with "version" and "data"')
-    faults = Faults()
-    version = faults.text(root, "version", "")
-    if version and version not in _VERSIONS:
-        faults.add("version", f"is {shown(version)}, not one of {', '.join(_VERSIONS)}")
-    refused = hidden and purpose != "predict"
-    questions = 0
-    places: dict[str, str] = {}  # of ids that come again
-    paragraph_numbers = count()
-    article_numbers: dict[str | int, int] = {}
-    for place_of_article, (in_article, article) in enumerate(faults.objects(root, "data", "")):
-        title = faults.text(article, "title", in_article, may_be_blank=True) if "title" in article else ""
-        article_number = article_numbers.setdefault(_identity(article, place_of_article), len(article_numbers))
-        for in_paragraph, paragraph in faults.objects(article, "paragraphs", in_article):
-            numbers = article_number, next(paragraph_numbers)
-            context = faults.text(paragraph, "context", in_paragraph)
-            for place, qa in faults.objects(paragraph, "qas", in_paragraph):
-                id_ = faults.text(qa, "id", place)
-                if id_ and hash(id_) in repeated and places.setdefault(id_, place) != place:
-                    faults.add(f"{place}.id", f"is also the id of {places[id_]}; ids must be unique", id_)
-                question = faults.text(qa, "question", place, id_)
-                answers = read_answers(faults, qa, place, id_, context, purpose == "train")
-                impossible = None if hidden else _is_impossible(faults, qa, place, id_, version)
-                questions += 1
-                if not (faults.number or refused):
-                    yield Example(id_, question, context, answers, impossible, *numbers, title)
-    faults.refuse(path)
-    if not questions:
+    file = _checked_structure(path, read_strict_json(path))
+    labels = _labels(file)
+    examples: list[Example] = []
+    faults: list[str] = []
+    place_of_id: dict[str, str] = {}
+    number_of_article: dict[str | int, int] = {}
+    paragraph_number = 0
+    for index, article in enumerate(file["data"]):
+        title = article.get("title", "")
+        identity = title if title.strip() else index  # an article without a title is one by itself
+        article_number = number_of_article.setdefault(identity, len(number_of_article))
+        for place_of_paragraph, paragraph in _with_places(f"data[{index}].paragraphs", article["paragraphs"]):
+            context = paragraph["context"]
+            if not context.strip():
+                faults.append(f"{place_of_paragraph}.context: {_empty_or_blank(context)}")
+            for place, qa in _with_places(f"{place_of_paragraph}.qas", paragraph["qas"]):
+                first_place = place_of_id.setdefault(qa["id"], place)
+                if first_place != place:
+                    faults.append(f"{place}.id{_id_of(qa)}: is also the id of {first_place}; ids must be unique")
+                for key, what in _question_faults(qa, context, purpose, labels):
+                    faults.append(f"{place}.{key}{_id_of(qa)}: {what}")
+                example = Example(
+                    id=qa["id"],
+                    question=qa["question"],
+                    context=context,
+                    answers=tuple(Answer(answer["text"], answer["answer_start"]) for answer in qa["answers"]),
+                    is_impossible=None if labels == "hidden" else qa.get("is_impossible", False),
+                    article=article_number,
+                    paragraph=paragraph_number,
+                    title=title,
+                )
+                examples.append(example)
+            paragraph_number += 1
+    if faults:
+        raise InputError(f"{path}: {faults[0]}{_further(len(faults))}")
+    if not examples:
         raise InputError(f"{path}: no questions in the file")
-    if refused:
-        what = "no question has is_impossible or an answer"
-        raise InputError(f"{path}: labels are hidden: every empty answer would count as right ({what})")
+    if labels == "hidden" and purpose != "predict":
+        reason = "no question has is_impossible or an answer"
+        raise InputError(f"{path}: labels are hidden: every empty answer would count as right ({reason})")
+    return examples
 
 
-def _survey(articles: Iterable[Any]) -> tuple[bool, set[int]]:
-    """Whether no question has is_impossible and all have an empty list of answers; and the hashes of ids seen again.
-
-    Needs no valid file.
-    """
-    hidden, hashes = True, array("q")
-    for article in articles:
-        level: list[Any] = [article]
-        for key in ("paragraphs", "qas"):
-            lists = [item.get(key) for item in level if isinstance(item, dict)]
-            level = [item for items in lists if isinstance(items, list) for item in items]
-        for qa in level:
-            hidden &= isinstance(qa, dict) and "is_impossible" not in qa and qa.get("answers") == []
-            if isinstance(qa, dict) and isinstance(qa.get("id"), str):
-                hashes.append(hash(qa["id"]))
-    ordered = np.frombuffer(hashes, dtype=np.int64)
-    ordered.sort()
-    return hidden, set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
+stream_squad = read_squad  # the old name
 
 
 def keep_articles(path: Path, articles: int) -> None:
-    """Cut the file at `path` down to its first articles; InputError if it is not SQuAD-format."""
-    data = _articles(path)
-    write_long_json(path, data.root, "data", islice(data, articles))
+    """Cut the file at `path` down to its first articles. InputError if it is not SQuAD-format."""
+    document = read_strict_json(path)
+    _checked_structure(path, document)
+    write_json(path, document | {"data": document["data"][:articles]})
 
 
-def hold_out(path: Path, held: Path, share: float) -> None:
-    """Move a share of the articles of the file at `path`, evenly spread, to the file `held`; none if it is 0.
-
-    Articles of one title are one article.
-
-    InputError if the file is not SQuAD-format, or if either file would have no article.
-    """
-    if not share:
-        return
-    data = _articles(path)
-    titles = [_identity(article, place) for place, article in enumerate(data)]
-    places = {title: place for place, title in enumerate(dict.fromkeys(titles))}
-    moved = [int((places[title] + 1) * share) > int(places[title] * share) for title in titles]
-    if len(set(moved)) < 2:
-        raise InputError(f"{path}: threshold_share {share:g} of {len(places)} articles leaves none on one side")
-    for target, is_held_out in ((held, True), (path, False)):
-        kept = (article for article, is_moved in zip(data, moved, strict=True) if is_moved == is_held_out)
-        write_long_json(target, data.root, "data", kept)
+def _checked_structure(path: Path, document: Any) -> _File:
+    """The keys that are needed of a file's content; InputError if an object, a list or a type is wrong."""
+    if not isinstance(document, dict):
+        raise InputError(f'{path}: the top level is {shown(document)}, not an object with "version" and "data"')
+    try:
+        return _STRUCTURE.validate_python(document, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        line = _structure_fault(first["type"], first["loc"], document)
+        raise InputError(f"{path}: {line}{_further(error.error_count())}") from None
 
 
-def _identity(article: object, place: int) -> str | int:
-    """What tells an article from others: its title, or its place in the file if it has none."""
-    title = article.get("title") if isinstance(article, dict) else None
-    return title if isinstance(title, str) and title.strip() else place
+def _structure_fault(kind: str, keys: Sequence[int | str], document: Any) -> str:
+    """Place, id and words of a fault that pydantic found where `keys` lead to."""
+    place, id_, value = "", "", document
+    for key in keys:
+        place += f"[{key}]" if isinstance(key, int) else f".{key}"
+        id_ = _id_of(value) or id_
+        value = value.get(key) if isinstance(value, dict) else value[key]
+    words = {
+        "missing": "is missing",
+        "string_unicode": "holds half a surrogate pair (\\ud800 to \\udfff alone), which is no character",
+        "string_type": f"is {shown(value)}, not a string",
+        "bool_type": f"is {shown(value)}, not true or false",
+        "list_type": f"is {shown(value)}, not a list",
+        "dict_type": f"is {shown(value)}, not an object",
+        "int_type": f"is {shown(value)}, not a whole number",
+        "greater_than_equal": f"is {shown(value)}, before the start of the context",
+        "literal_error": f"is {shown(value)}, not one of {', '.join(get_args(Version))}",
+    }
+    what = words.get(kind, f"is {shown(value)}, which is not allowed here ({kind})")
+    if place.endswith(".answers") and isinstance(value, dict):
+        what += ' of {"text", "answer_start"} objects; looks like the layout of Hugging Face datasets'
+    return f"{place.removeprefix('.')}{id_}: {what}"
 
 
-def _articles(path: Path) -> StrictList:
-    data = StrictList(path, "data")
-    for _ in data:
-        pass
-    if not isinstance(data.root, dict) or data.root.get("data") is not data:
-        raise InputError(f'{path}: not an object with "version" and "data"')
-    return data
+def _labels(file: _File) -> Labels:
+    """What the file says about is_impossible: it hides it in all questions, may leave it out, or must have it."""
+    for article in file["data"]:
+        for paragraph in article["paragraphs"]:
+            for qa in paragraph["qas"]:
+                if "is_impossible" in qa or qa["answers"]:
+                    return "optional" if file["version"].endswith("1.1") else "required"
+    return "hidden"
 
 
-@dataclass(slots=True)
-class Faults:
-    """The first fault of a file, and the number of all."""
-
-    first: str = ""
-    number: int = 0
-
-    def refuse(self, path: Path) -> None:
-        """InputError if there is a fault."""
-        if self.number:
-            more = f" (and {self.number - 1} more)" if self.number > 1 else ""
-            raise InputError(f"{path}: {self.first}{more}")
-
-    def add(self, place: str, what: str, id_: str = "") -> None:
-        if not self.number:
-            self.first = f"{place}{f' (id {shown(id_)})' if id_ else ''}: {what}"
-        self.number += 1
-
-    def text(self, owner: _Object, key: str, place: str, id_: str = "", may_be_blank: bool = False) -> str:
-        """The string owner[key], or "" after adding a fault."""
-        value = owner.get(key)
-        if key not in owner:
-            what = "is missing"
-        elif not isinstance(value, str):
-            what = f"is {shown(value)}, not a string"
-        elif not may_be_blank and not value.strip():
-            what = "is blank" if value else "is empty"
-        elif not value.isascii() and _LONE_SURROGATE.search(value):
-            what = "holds half a surrogate pair (\\ud800 to \\udfff alone), which is no character"
-        else:
-            return value
-        self.add(f"{place}.{key}".lstrip("."), what, id_)
-        return ""
-
-    def objects(self, owner: _Object, key: str, place: str, id_: str = "") -> Iterator[tuple[str, _Object]]:
-        """Place and value of each object in the list owner[key]; what is not a list of objects is a fault."""
-        place = f"{place}.{key}".lstrip(".")
-        items = owner.get(key)
-        if not isinstance(items, list | StrictList):
-            what = "is missing" if key not in owner else f"is {shown(items)}, not a list"
-            if key == "answers" and isinstance(items, dict):
-                what += ' of {"text", "answer_start"} objects; looks like the layout of Hugging Face datasets'
-            self.add(place, what, id_)
-            return
-        for index, item in enumerate(items):
-            if isinstance(item, dict):
-                yield f"{place}[{index}]", item
-            else:
-                self.add(f"{place}[{index}]", f"is {shown(item)}, not an object", id_)
+def _question_faults(qa: _Question, context: str, purpose: Purpose, labels: Labels) -> Iterator[tuple[str, str]]:
+    """Key and words of each fault in the values of one question."""
+    for key, value in (("id", qa["id"]), ("question", qa["question"])):
+        if not value.strip():
+            yield key, _empty_or_blank(value)
+    if purpose == "train" and context.strip():  # a blank context is a fault of its own
+        for number, answer in enumerate(qa["answers"]):
+            text, start = answer["text"], answer["answer_start"]
+            if not text.strip():
+                yield f"answers[{number}].text", _empty_or_blank(text)
+            elif not context.startswith(text, start):
+                yield f"answers[{number}].answer_start", _wrong_offset(text, start, context)
+    is_impossible, answers = qa.get("is_impossible", False), len(qa["answers"])
+    if labels == "required" and "is_impossible" not in qa:
+        yield "is_impossible", 'is missing; a SQuAD 1.1 file must say "version": "1.1"'
+    elif labels != "hidden" and is_impossible == bool(answers):
+        yield "is_impossible", f"is {shown(is_impossible)}, but answers has {answers} of them"
 
 
-def read_answers(faults: Faults, qa: _Object, place: str, id_: str, context: str, train: bool) -> tuple[Answer, ...]:
-    """The answers of one question; in `train`, each must be the slice of its context at answer_start."""
-    answers = []
-    for here, answer in faults.objects(qa, "answers", place, id_):
-        text = faults.text(answer, "text", here, id_, may_be_blank=not train)
-        start = answer.get("answer_start")
-        what = ""
-        if type(start) is not int:  # true is an int, too
-            what = f"is {shown(start)}, not a whole number" if "answer_start" in answer else "is missing"
-        elif start < 0:
-            what = f"is {shown(start)}, before the start of the context"
-        elif train and text and context and (found := context[start : start + len(text)]) != text:
-            at = context.find(text)
-            where = f"which is first at {at}" if at >= 0 else "which is not in the context"
-            what = f"is {start}, where the context has {shown(found)}, not the answer {shown(text)}, {where}"
-        if what:
-            faults.add(f"{here}.answer_start", what, id_)
-        answers.append(Answer(text, start if isinstance(start, int) else 0))
-    return tuple(answers)
+def _wrong_offset(text: str, start: int, context: str) -> str:
+    """What stands where an answer should, and where the answer stands."""
+    first = context.find(text)
+    where = f"which is first at {first}" if first >= 0 else "which is not in the context"
+    found = context[start : start + len(text)]
+    return f"is {start}, where the context has {shown(found)}, not the answer {shown(text)}, {where}"
 
 
-def _is_impossible(faults: Faults, qa: _Object, place: str, id_: str, version: str) -> bool:
-    value = qa.get("is_impossible", False)
-    answers = qa.get("answers")
-    if "is_impossible" not in qa and not version.endswith("1.1"):
-        faults.add(f"{place}.is_impossible", 'is missing; a SQuAD 1.1 file must say "version": "1.1"', id_)
-    elif not isinstance(value, bool):
-        faults.add(f"{place}.is_impossible", f"is {shown(value)}, not true or false", id_)
-    elif isinstance(answers, list) and value == bool(answers):
-        faults.add(f"{place}.is_impossible", f"is {shown(value)}, but answers has {len(answers)} of them", id_)
-    return bool(value)
+def _empty_or_blank(text: str) -> str:
+    return "is blank" if text else "is empty"
+
+
+def _id_of(owner: object) -> str:
+    """The id of a question in brackets; an empty string for what has no proper id."""
+    id_ = owner.get("id") if isinstance(owner, Mapping) else None
+    return f" (id {shown(id_)})" if isinstance(id_, str) and id_.strip() else ""
+
+
+def _further(faults: int) -> str:
+    return f" (and {faults - 1} more)" if faults > 1 else ""
+
+
+def _with_places(place: str, items: Sequence[T]) -> Iterator[tuple[str, T]]:
+    """Each item of a list with its place in the file."""
+    for index, item in enumerate(items):
+        yield f"{place}[{index}]", item

@@ -1,34 +1,26 @@
 """Questions and contexts as token windows, and answers as token positions in them."""
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, islice
-from pathlib import Path
-from tempfile import TemporaryFile, gettempdir
 
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from stages.qa.data.squad import Example
 from stages.qa.errors import InputError
-from stages.qa.files import named
 
 logger = logging.getLogger(__name__)
 
 NO_ANSWER = 0  # the target of a window that does not hold the answer: its first token ([CLS], <s>)
 IGNORED = -1  # the target of a window whose answer has no token at all
-BATCH = 1000  # questions that are made into windows at once
+BATCH = 1000  # texts that are tokenised at once
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Token windows of many questions, packed one after the other. All positions count from the start of a window.
-
-    Of more than BATCH questions, the arrays are read-only and lie in unnamed files where temporary files are kept.
-    """
+    """Token windows of many questions, packed one after the other. All positions count from the start of a window."""
 
     input_ids: np.ndarray  # (tokens,) int32
     token_type_ids: np.ndarray  # (tokens,) uint8
@@ -49,29 +41,25 @@ class Windows:
 
 
 @dataclass(frozen=True)
+class _Text:
+    """The tokens of a question or a context, without special tokens."""
+
+    ids: np.ndarray  # (tokens,) int32
+    offsets: np.ndarray  # (tokens, 2) int32: characters of the text
+
+
+@dataclass(frozen=True)
 class _Template:
     """The special tokens that a tokenizer puts before the question, between the two texts, and after the context."""
 
-    ids: list[np.ndarray]  # three of (tokens,) int32
-    types: list[np.ndarray]  # three of (tokens,) uint8
+    before: np.ndarray  # (tokens,) int32
+    between: np.ndarray  # (tokens,) int32
+    after: np.ndarray  # (tokens,) int32
+    before_types: np.ndarray  # (tokens,) uint8
+    between_types: np.ndarray  # (tokens,) uint8
+    after_types: np.ndarray  # (tokens,) uint8
     question_type: int
     context_type: int
-
-
-def _read_template(tokenizer: PreTrainedTokenizerFast) -> _Template:
-    """Learn the template from one encoded pair: it differs between families ([SEP] once, </s></s> twice)."""
-    pair = tokenizer("a", "a", return_token_type_ids=True, split_special_tokens=True)
-    sequence = pair.sequence_ids()
-    question = [i for i, s in enumerate(sequence) if s == 0]
-    context = [i for i, s in enumerate(sequence) if s == 1]
-    parts = slice(0, question[0]), slice(question[-1] + 1, context[0]), slice(context[-1] + 1, None)
-    ids, types = pair["input_ids"], pair["token_type_ids"]
-    return _Template(
-        ids=[np.array(ids[part], dtype=np.int32) for part in parts],
-        types=[np.array(types[part], dtype=np.uint8) for part in parts],
-        question_type=types[question[0]],
-        context_type=types[context[0]],
-    )
 
 
 def make_windows(
@@ -82,166 +70,150 @@ def make_windows(
     doc_stride: int,
     max_query_length: int,
 ) -> Windows:
-    """Tokenise each context once and cut it into windows as run_squad did, BATCH questions at a time.
+    """Tokenise each context once and cut it into windows as run_squad did.
 
     `doc_stride` is the step from one window of a context to the next (run_squad's meaning), not the overlap that fast
-    tokenizers call `stride`. Text that spells a special token stays text. Raises InputError if no context token fits
-    beside a question, or if the windows of a context would leave gaps.
+    tokenizers call `stride`. Text that spells a special token stays text. The target of a window is the first answer of
+    its question if the window holds that answer whole. InputError if no context token fits beside a question, or if the
+    windows of a context would leave gaps.
     """
-    cutter = _Cutter(tokenizer, max_seq_length, doc_stride, max_query_length)
-    rest = iter(examples)
-    windows = _end_to_end(cutter.windows(batch) for batch in iter(lambda: list(islice(rest, BATCH)), []))
-    if cutter.cut:
-        logger.info("%d of %d questions cut to %d tokens", cutter.cut, cutter.questions, max_query_length)
-    if cutter.unlocated:
-        logger.info(
-            "%d of %d answers hold no token of this tokenizer; their windows are ignored",
-            *(cutter.unlocated, cutter.questions),
-        )
-    return windows
+    examples = list(examples)
+    template = _read_template(tokenizer)
+    distinct_contexts = list(dict.fromkeys(example.context for example in examples))
+    context_of = dict(zip(distinct_contexts, _tokenise(tokenizer, distinct_contexts), strict=True))
+    questions = _tokenise(tokenizer, [example.question for example in examples])
 
-
-def _end_to_end(parts: Iterator[Windows]) -> Windows:
-    """All parts as one: if there are several, in files, whose pages the kernel may drop and read again."""
-    whole = next(parts)
-    second = next(parts, None)
-    if second is None:
-        return whole
-    with named(Path(gettempdir())), ExitStack() as opened:
-        files = {field.name: opened.enter_context(TemporaryFile()) for field in fields(Windows)}
-        for part in chain([whole, second], parts):
-            for name, file in files.items():
-                array = getattr(part, name)
-                file.write(array[1:] if name == "starts" and part is not whole else array)
-        mapped = {}
-        for name, file in files.items():
-            file.flush()
-            of_part = getattr(whole, name)
-            mapped[name] = np.asarray(np.memmap(file, of_part.dtype, "r")).reshape(-1, *of_part.shape[1:])
-    return Windows(**mapped)
-
-
-class _Cutter:
-    """Makes batches of questions into windows, one batch after the other."""
-
-    def __init__(
-        self, tokenizer: PreTrainedTokenizerFast, max_seq_length: int, doc_stride: int, max_query_length: int
-    ) -> None:
-        self.tokenizer, self.template = tokenizer, _read_template(tokenizer)
-        self.max_seq_length, self.doc_stride, self.max_query_length = max_seq_length, doc_stride, max_query_length
-        self.questions = self.tokens = 0  # so far
-        self.cut = self.unlocated = 0  # questions longer than max_query_length; answers without a token
-
-    def windows(self, batch: Sequence[Example]) -> Windows:
-        """Those of `batch`; `starts` and `examples` go on from the batch before."""
-        template, stride = self.template, self.doc_stride
-        rows = {context: row for row, context in enumerate(dict.fromkeys(example.context for example in batch))}
-        context_ids, context_sizes, chars = _tokenise(self.tokenizer, list(rows), offsets=True)
-        question_ids, question_sizes = _tokenise(self.tokenizer, [example.question for example in batch], offsets=False)
-        # of each question: its tokens, those of its context, where the context begins among all, and the room for it
-        asked = np.minimum(question_sizes, self.max_query_length)
-        row = np.array([rows[example.context] for example in batch])
-        held, origin = context_sizes[row], (np.cumsum(context_sizes) - context_sizes)[row]
-        room = self.max_seq_length - asked - sum(map(len, template.ids))
-        for bad in np.flatnonzero((room < 1) | ((held > room) & (stride > room)))[:1]:
+    # What follows is filled window by window. The pieces of all windows are joined at the end.
+    input_ids: list[np.ndarray] = []
+    token_type_ids: list[np.ndarray] = []
+    offsets: list[np.ndarray] = []
+    lengths, numbers, bounds, targets = [], [], [], []
+    question_types = np.full(max_query_length, template.question_type, dtype=np.uint8)
+    context_types = np.full(max_seq_length, template.context_type, dtype=np.uint8)
+    outside = np.zeros((max_seq_length, 2), dtype=np.int32)  # offsets of what is not context
+    cut = without_token = 0
+    for number, (example, question) in enumerate(zip(examples, questions, strict=True)):
+        context = context_of[example.context]
+        question_ids = question.ids[:max_query_length]
+        cut += len(question.ids) > max_query_length
+        head = len(template.before) + len(question_ids) + len(template.between)
+        room = max_seq_length - head - len(template.after)
+        size = len(context.ids)
+        if room < 1 or (size > room and doc_stride > room):
             raise InputError(
-                f"question {batch[bad].id!r}: {max(room[bad], 0)} context tokens fit beside its {asked[bad]} tokens; "
-                f"raise windows.max_seq_length ({self.max_seq_length}) or lower windows.doc_stride ({stride})"
+                f"question {example.id!r}: {max(room, 0)} context tokens fit beside its {len(question_ids)} tokens; "
+                f"raise windows.max_seq_length ({max_seq_length}) or lower windows.doc_stride ({doc_stride})"
             )
-        counts = 1 - np.minimum(room - held, 0) // stride
-        # of each window: its question, its first context token and the one after the last
-        owner = np.repeat(np.arange(len(batch)), counts)
-        first = stride * (np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts))
-        last = np.minimum(first + room[owner], held[owner])
-        # each window is five runs of tokens, of all that there are
-        ids = [*template.ids, question_ids, context_ids]
-        text_types = (
-            np.full(len(question_ids), template.question_type),
-            np.full(len(context_ids), template.context_type),
+        answer = _answer_tokens(example, context)
+        without_token += answer == (IGNORED, IGNORED)
+        for first in _window_starts(size, room, doc_stride):
+            last = min(first + room, size)  # the window holds the context tokens from first to last, without last
+            input_ids += [template.before, question_ids, template.between, context.ids[first:last], template.after]
+            token_type_ids += [
+                template.before_types,
+                question_types[: len(question_ids)],
+                template.between_types,
+                context_types[: last - first],
+                template.after_types,
+            ]
+            offsets += [outside[:head], context.offsets[first:last], outside[: len(template.after)]]
+            lengths.append(head + last - first + len(template.after))
+            numbers.append(number)
+            bounds.append((head, head + last - first))
+            targets.append(_target(answer, first, last, head))
+    if cut:
+        logger.info("%d of %d questions cut to %d tokens", cut, len(examples), max_query_length)
+    if without_token:
+        logger.info(
+            "%d of %d answers hold no token of this tokenizer; their windows are ignored", without_token, len(examples)
         )
-        types = np.concatenate([*template.types, *text_types]).astype(np.uint8)
-        own, questions, contexts = np.split(np.cumsum([0, *map(len, ids[:-1])]), [3, 4])
-        size = np.empty((len(owner), 5), dtype=np.int64)
-        size[:, ::2] = [len(part) for part in template.ids]
-        size[:, 1], size[:, 3] = asked[owner], last - first
-        place = np.empty_like(size)
-        place[:, ::2] = own
-        place[:, 1] = questions + (np.cumsum(question_sizes) - question_sizes)[owner]
-        place[:, 3] = contexts + origin[owner] + first
-        tokens = _runs(place.ravel(), size.ravel())
-        offsets = np.concatenate([np.zeros((contexts[0], 2), dtype=np.int32), chars])
-        ends = np.cumsum(size, axis=1)
-        spans = _token_spans(batch, chars, origin, held)
-        inside = (spans[owner, 0] >= first) & (spans[owner, 1] < last)
-        targets = np.where(inside[:, None], spans[owner] + (ends[:, 2] - first)[:, None], NO_ANSWER)
-        targets[spans[owner, 0] == IGNORED] = IGNORED
-        windows = Windows(
-            input_ids=np.concatenate(ids)[tokens],
-            token_type_ids=types[tokens],
-            offsets=offsets[tokens],
-            starts=self.tokens + np.append(0, np.cumsum(ends[:, -1])),
-            examples=(self.questions + owner).astype(np.int32),
-            articles=np.array([example.article for example in batch], dtype=np.int32)[owner],
-            context=ends[:, 2:4].astype(np.int32),
-            targets=targets,
-        )
-        self.questions += len(batch)
-        self.tokens += len(tokens)
-        self.cut += int((question_sizes > self.max_query_length).sum())
-        self.unlocated += int((spans[:, 0] == IGNORED).sum())
-        return windows
+    articles = np.array([example.article for example in examples], dtype=np.int32)
+    return Windows(
+        input_ids=np.concatenate(input_ids),
+        token_type_ids=np.concatenate(token_type_ids),
+        offsets=np.concatenate(offsets),
+        starts=np.cumsum([0, *lengths]),
+        examples=np.array(numbers, dtype=np.int32),
+        articles=articles[numbers],
+        context=np.array(bounds, dtype=np.int32),
+        targets=np.array(targets, dtype=np.int64),
+    )
 
 
-def _runs(firsts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """The numbers from firsts[i] on, sizes[i] of them, one run after the other, (sum of sizes,) int64."""
-    ends = np.cumsum(sizes)
-    return np.repeat(firsts - ends + sizes, sizes) + np.arange(sizes.sum())
+def touching(offsets: np.ndarray, start: int, end: int) -> np.ndarray:
+    """The tokens that touch the characters from `start` to `end`, without `end`: their indices in `offsets`, int64.
+
+    `offsets` (tokens, 2) are the first character of each token and the one after its last. A token without a character
+    of its own, as one that stands for a space alone, touches nothing.
+    """
+    first, after = offsets[:, 0], offsets[:, 1]
+    return np.flatnonzero((after > start) & (first < end) & (first < after))
 
 
-def _tokenise(tokenizer: PreTrainedTokenizerFast, texts: list[str], *, offsets: bool) -> tuple[np.ndarray, ...]:
-    """Token ids (tokens,) int32 of all texts, the tokens of each (texts,), and, if asked for, `offsets` (tokens, 2).
+def _window_starts(size: int, room: int, stride: int) -> range:
+    """The first context token of each window: steps of `stride` until a window of `room` tokens reaches the end."""
+    beyond_first_window = max(size - room, 0)
+    return range(0, beyond_first_window + stride, stride)
 
-    Special tokens are not added. A Unigram vocabulary lists them among its pieces, so it matches them in a text even
-    when told to split them. The unknown token then takes their place.
+
+def _answer_tokens(example: Example, context: _Text) -> tuple[int, int] | None:
+    """First and last context token of the first answer; IGNORED twice if it has no token, None without an answer."""
+    if example.is_impossible or not example.answers:
+        return None
+    answer = example.answers[0]
+    tokens = touching(context.offsets, answer.start, answer.start + len(answer.text))
+    return (int(tokens[0]), int(tokens[-1])) if len(tokens) else (IGNORED, IGNORED)
+
+
+def _target(answer: tuple[int, int] | None, first: int, last: int, head: int) -> tuple[int, int]:
+    """The target of the window that holds `head` tokens and then the context tokens `first` to `last`."""
+    if answer is None:
+        return NO_ANSWER, NO_ANSWER
+    answer_first, answer_last = answer
+    if answer_first == IGNORED:
+        return IGNORED, IGNORED
+    if first <= answer_first and answer_last < last:
+        return head + answer_first - first, head + answer_last - first
+    return NO_ANSWER, NO_ANSWER
+
+
+def _read_template(tokenizer: PreTrainedTokenizerFast) -> _Template:
+    """Learn the template from one encoded pair: it differs between families ([SEP] once, </s></s> twice)."""
+    pair = tokenizer("a", "a", return_token_type_ids=True, split_special_tokens=True)
+    ids, types = np.array(pair["input_ids"], dtype=np.int32), np.array(pair["token_type_ids"], dtype=np.uint8)
+    sequence = pair.sequence_ids()
+    question = [place for place, text in enumerate(sequence) if text == 0]
+    context = [place for place, text in enumerate(sequence) if text == 1]
+    before, between, after = slice(question[0]), slice(question[-1] + 1, context[0]), slice(context[-1] + 1, None)
+    return _Template(
+        before=ids[before],
+        between=ids[between],
+        after=ids[after],
+        before_types=types[before],
+        between_types=types[between],
+        after_types=types[after],
+        question_type=types[question[0]],
+        context_type=types[context[0]],
+    )
+
+
+def _tokenise(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[_Text]:
+    """The tokens of each text, without special tokens.
+
+    A Unigram vocabulary lists special tokens among its pieces, so it finds them in a text even when told to split them.
+    The unknown token then takes their place.
     """
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
     backend.encode_special_tokens = True  # as text
-    encode = backend.encode_batch if offsets else backend.encode_batch_fast
-    encodings = encode(texts, add_special_tokens=False)
-    sizes = np.array([len(encoding) for encoding in encodings])
-    ids = np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), dtype=np.int32, count=sizes.sum())
     unknown = tokenizer.unk_token_id
-    if unknown is not None:
-        ids[np.isin(ids, [i for i in tokenizer.all_special_ids if i != unknown])] = unknown
-    if not offsets:
-        return ids, sizes
-    pairs = chain.from_iterable(chain.from_iterable(encoding.offsets for encoding in encodings))
-    return ids, sizes, np.fromiter(pairs, dtype=np.int32, count=2 * sizes.sum()).reshape(-1, 2)
-
-
-def _token_spans(batch: Sequence[Example], chars: np.ndarray, origin: np.ndarray, held: np.ndarray) -> np.ndarray:
-    """First and last context token that touch the first answer of each question, (questions, 2).
-
-    IGNORED twice if none does, -2 without an answer. The context of question q has the `chars` origin[q] to
-    origin[q] + held[q].
-    """
-    spans = np.full((len(batch), 2), -2)
-    answered = [q for q, example in enumerate(batch) if example.answers and not example.is_impossible]
-    answers = [batch[q].answers[0] for q in answered]
-    # an offset may be any number where only the text counts
-    start = np.array([min(a.start, len(batch[q].context)) for q, a in zip(answered, answers, strict=True)], dtype=int)
-    end = start + [len(answer.text) for answer in answers]
-    size = held[answered]
-    owner = np.repeat(np.arange(len(answered)), size)
-    before, after = chars[_runs(origin[answered], size)].T  # equal for a token that stands for a space alone
-    touching = np.flatnonzero((after > start[owner]) & (before < end[owner]) & (before < after))
-    ends = np.cumsum(size)
-    low, high = np.searchsorted(touching, [ends - size, ends])
-    spans[answered] = IGNORED
-    found = low < high
-    located = np.array(answered, dtype=int)[found]
-    spans[located, 0], spans[located, 1] = touching[low[found]], touching[high[found] - 1]
-    spans[located] -= (ends - size)[found, None]
-    return spans
+    special = set() if unknown is None else set(tokenizer.all_special_ids) - {unknown}
+    tokenised = []
+    for begin in range(0, len(texts), BATCH):
+        batch = list(texts[begin : begin + BATCH])
+        for encoding in backend.encode_batch(batch, add_special_tokens=False):
+            ids = [unknown if token in special else token for token in encoding.ids]
+            offsets = np.array(encoding.offsets, dtype=np.int32).reshape(-1, 2)
+            tokenised.append(_Text(np.array(ids, dtype=np.int32), offsets))
+    return tokenised
