@@ -12,6 +12,7 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from stages.qa.report import style
 from stages.qa.report.evidence_figures import evidence_figures
 from stages.qa.report.probing_figures import probing_figures
 from stages.qa.report.results import (
@@ -23,26 +24,8 @@ from stages.qa.report.results import (
     protocols_of,
     question_counts,
 )
-from stages.qa.report.style import (
-    COLOURS,
-    FLOOR,
-    MARKERS,
-    bands_from,
-    draw_level,
-    draw_readings,
-    entitle,
-    finish,
-    grid_of,
-    layer_axis,
-    layer_label,
-    looks,
-    paper_style,
-    say,
-    small_multiples,
-)
 
 CURVE = ["model", "protocol", "reading", "layer", "metric"]  # a row of `drawn_points` each
-KINDS = {"f1": "all", "HasAns_f1": "HasAns", "NoAns_f1": "NoAns", "forced_f1": "HasAns, answer forced"}
 SEQUENCE = ListedColormap(colormaps["viridis"](np.linspace(0, 0.9, 256)))  # its last tenth is too pale for lines
 
 
@@ -51,8 +34,8 @@ def study_figures(results: Results, ladder: Sequence[str], confidence: float) ->
 
     `protocols` holds a curve for each protocol of the ladder, or without one for each protocol of the study.
     """
-    yield "f1_by_layer", f1_by_layer(results, confidence)
-    yield "exact_by_layer", exact_by_layer(results, confidence)
+    yield "f1_by_layer", score_by_layer(results, "f1", "F1", confidence)
+    yield "exact_by_layer", score_by_layer(results, "exact", "Exact match", confidence)
     yield "panels", panels(results, confidence)
     yield "heat_map", heat_map(results)
     yield "epochs", epochs(results)
@@ -62,32 +45,41 @@ def study_figures(results: Results, ladder: Sequence[str], confidence: float) ->
     yield from probing_figures(results)
 
 
-def f1_by_layer(results: Results, confidence: float) -> Figure:
-    """F1 over all questions (Figure 2 of the original report); a panel per protocol."""
-    return _one_score(results, "f1", "F1", confidence)
+@style.applied
+def score_by_layer(results: Results, metric: str, name: str, confidence: float) -> Figure:
+    """A score over all questions, in percent: a panel per protocol, a curve per model.
 
-
-def exact_by_layer(results: Results, confidence: float) -> Figure:
-    """Exact match over all questions (Figure 1 of the original report); a panel per protocol."""
-    return _one_score(results, "exact", "Exact match", confidence)
+    F1 and exact match are Figures 2 and 1 of the original report.
+    """
+    titles, points, look = _titles(results.protocols), drawn_points(results), style.looks(results.models)
+    figure, grid = style.grid_of(1, len(titles), (6.0 if len(titles) == 1 else 4.2, 3.1), sharey="row")
+    grid[0, 0].set_ylabel(f"{name} (%)")
+    for axes, protocol in zip(grid[0], titles, strict=True):
+        panel = points[(points["protocol"] == protocol) & (points["metric"] == metric)]
+        style.draw_readings(axes, panel, "score", look)
+        style.draw_level(axes, no_answer_score(results.layers), style.FLOOR)
+        axes.set_title(titles[protocol])
+    caption = _caption(f"{name} of a probe on each layer", results.layers[results.layers["final"]])
+    style.finish(figure, caption + style.bands_from(results.intervals, confidence))
+    return figure
 
 
 def panels(results: Results, confidence: float) -> Figure:
     """F1 on each kind of question: a row per protocol, a column per kind, a curve per model."""
     caption = _caption("F1 of a probe on each layer", results.layers[results.layers["final"]])
-    caption += bands_from(results.intervals, confidence)
+    caption += style.bands_from(results.intervals, confidence)
     return _four_scores(results, "protocol", _titles(results.protocols), "model", results.models, caption)
 
 
 def protocols(results: Results, ladder: Sequence[str], confidence: float) -> Figure:
     """F1 on each kind of question: a row per model, a column per kind, a curve per protocol of the ladder."""
     caption = f"F1 of a probe on each layer, by protocol\n{question_counts(results.layers)}"
-    caption += bands_from(results.intervals, confidence)
+    caption += style.bands_from(results.intervals, confidence)
     titles = {model: fill(model, 34) for model in results.models}
     return _four_scores(results, "model", titles, "protocol", ladder, caption)
 
 
-@paper_style
+@style.applied
 def heat_map(results: Results) -> Figure:
     """F1 of every model (rows) at every layer (columns); a block per protocol."""
     probes, models, titles = probes_of(results.curves), results.models, _titles(results.protocols)
@@ -99,54 +91,52 @@ def heat_map(results: Results) -> Figure:
     for axes, (protocol, title) in zip(grid.flat, titles.items(), strict=True):
         values = probes[probes["protocol"] == protocol].pivot(index="model", columns="layer", values="f1")
         cells = values.reindex(index=models, columns=layers).to_numpy()
-        axes.imshow(np.ma.masked_invalid(cells), cmap="viridis", norm=norm, aspect="auto")
+        axes.imshow(cells, cmap="viridis", norm=norm, aspect="auto")
         for (row, column), value in np.ndenumerate(cells):
             if not np.isnan(value):
                 ink = "black" if norm(value) > 0.6 else "white"
                 axes.text(column, row, f"{value:.1f}", ha="center", va="center", color=ink, fontsize=6.5)
         axes.set(yticks=range(len(models)), yticklabels=models, title=title)
-        axes.set_xticks(layers, [layer_label(layer) for layer in layers])
+        axes.set_xticks(layers, [style.layer_label(layer) for layer in layers])
         axes.set_xlabel("layer", labelpad=-8)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-    bar = figure.colorbar(ScalarMappable(norm, "viridis"), ax=list(grid.flat), pad=0.01, fraction=0.04)
-    bar.set_label("F1 (%)")
-    entitle(figure, _caption("F1 of a probe on each layer", results.layers[results.layers["final"]]))
+    figure.colorbar(ScalarMappable(norm, "viridis"), ax=list(grid.flat), pad=0.01, fraction=0.04, label="F1 (%)")
+    style.entitle(figure, _caption("F1 of a probe on each layer", results.layers[results.layers["final"]]))
     return figure
 
 
-@paper_style
+@style.applied
 def epochs(results: Results) -> Figure:
     """F1 by layer after each epoch (if there are many, after about seven); a panel per model and protocol."""
     probes = probes_of(at_final_rate(results.layers))
     points = mean_over_seeds(probes, ["model", "protocol", "epoch", "layer"], ["f1"])
     curves, several = list(points.groupby(["model", "protocol"], sort=False)), len(results.protocols) > 1
-    figure, grid = small_multiples(len(curves), "F1 (%)")
+    figure, grid = style.small_multiples(len(curves), "F1 (%)")
     numbers = sorted(points["epoch"].dropna().unique())
     chosen = sorted({*numbers[:: ceil(len(numbers) / 6) or 1], *numbers[-1:]})
     for axes, ((model, protocol), rows) in zip(grid, curves, strict=True):
         for i, epoch in enumerate(chosen):
-            curve = rows[rows["epoch"] == epoch].sort_values("layer")
-            look = {"color": SEQUENCE(1 - (i + 1) / len(chosen)), "marker": MARKERS[i % len(MARKERS)]}
-            axes.plot(curve["layer"], curve["f1"], label=f"epoch {epoch:g}", **look)
-        optimum = rows[rows["epoch"].isna()].sort_values("layer")
+            look = {"color": SEQUENCE(1 - (i + 1) / len(chosen)), "marker": style.MARKERS[i % len(style.MARKERS)]}
+            style.draw_curve(axes, rows[rows["epoch"] == epoch], "f1", f"epoch {epoch:g}", look)
+        optimum = rows[rows["epoch"].isna()]
         if len(optimum):
-            axes.plot(optimum["layer"], optimum["f1"], label="optimum", color=COLOURS[1], marker="*")
-        draw_level(axes, no_answer_score(results.layers), FLOOR)
-        layer_axis(axes, rows["layer"])
+            style.draw_curve(axes, optimum, "f1", "optimum", {"color": style.COLOURS[1], "marker": "*"})
+        style.draw_level(axes, no_answer_score(results.layers), style.FLOOR)
+        style.layer_axis(axes, rows["layer"])
         axes.set_title(fill(f"{model} ({protocol})" if several else model, 30))
-    finish(figure, _caption("F1 of a probe on each layer, by epoch", probes))
+    style.finish(figure, _caption("F1 of a probe on each layer, by epoch", probes))
     return figure
 
 
-@paper_style
+@style.applied
 def loss_curves(losses: pd.DataFrame) -> Figure:
     """Training loss against the epoch; a panel per model, a line per layer."""
     curves = list(losses.groupby("model", sort=False))
-    figure, grid = small_multiples(max(len(curves), 1), "loss (nats)")
-    entitle(figure, "Training loss of the probes\nmean cross-entropy of start and end position")
+    figure, grid = style.small_multiples(max(len(curves), 1), "loss (nats)")
+    style.entitle(figure, "Training loss of the probes\nmean cross-entropy of start and end position")
     if not curves:
-        say(grid[0], "no probe was trained by gradient steps")
+        style.say(grid[0], "no probe was trained by gradient steps")
         return figure
     colours = ScalarMappable(Normalize(0, max(losses["layer"].max(), 1)), SEQUENCE)
     for axes, (model, layers) in zip(grid, curves, strict=True):
@@ -154,8 +144,8 @@ def loss_curves(losses: pd.DataFrame) -> Figure:
             axes.plot(curve["epoch"], curve["loss"], color=colours.to_rgba(layer), linewidth=1)
         axes.set(title=fill(model, 30), xlabel="epoch", xlim=(0, None))
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
-    bar = figure.colorbar(colours, ax=list(grid), aspect=30, pad=0.02, ticks=MaxNLocator(integer=True))
-    bar.set_label("layer (0 = embeddings)")
+    whole = MaxNLocator(integer=True)
+    figure.colorbar(colours, ax=list(grid), aspect=30, pad=0.02, ticks=whole, label="layer (0 = embeddings)")
     return figure
 
 
@@ -164,7 +154,7 @@ def drawn_points(results: Results) -> pd.DataFrame:
 
     Scores in percent; bands are missing where there is no interval.
     """
-    scores, point = [*KINDS, "exact"], CURVE[:-1]
+    scores, point = [*style.KINDS, "exact"], CURVE[:-1]
     means = results.curves.melt(point, scores, "metric", "score")
     final = results.layers[results.layers["final"]].melt(point, scores, "metric", "score")
     spread = final.groupby(CURVE)["score"].agg(lowest="min", highest="max")
@@ -172,39 +162,26 @@ def drawn_points(results: Results) -> pd.DataFrame:
     return means.join(spread, on=CURVE).join(bands, on=CURVE)
 
 
-@paper_style
-def _one_score(results: Results, metric: str, name: str, confidence: float) -> Figure:
-    """A panel per protocol, side by side; a curve per model."""
-    titles, points = _titles(results.protocols), drawn_points(results)
-    figure, grid = grid_of(1, len(titles), (6.0 if len(titles) == 1 else 4.2, 3.1), sharey="row")
-    for axes, protocol in zip(grid[0], titles, strict=True):
-        panel = points[(points["protocol"] == protocol) & (points["metric"] == metric)]
-        draw_readings(axes, panel, "score", looks(results.models))
-        draw_level(axes, no_answer_score(results.layers), FLOOR)
-        axes.set_title(titles[protocol])
-    grid[0, 0].set_ylabel(f"{name} (%)")
-    caption = _caption(f"{name} of a probe on each layer", results.layers[results.layers["final"]])
-    finish(figure, caption + bands_from(results.intervals, confidence))
-    return figure
-
-
-@paper_style
+@style.applied
 def _four_scores(
     results: Results, row_by: str, titles: Mapping[str, str], curve_by: str, names: Sequence[str], caption: str
 ) -> Figure:
-    """F1 on each of KINDS: a row for each of `titles` (value of the column `row_by` -> title), a curve for each name."""
+    """F1 on each kind of question, a column each; a row for each value of `row_by`, a curve for each of `curve_by`.
+
+    row_by, curve_by: columns of `drawn_points`. titles: value of `row_by` -> title. names: values of `curve_by`.
+    """
     points = drawn_points(results)
     floors = {"f1": no_answer_score(results.layers), "HasAns_f1": 0.0, "NoAns_f1": 100.0}
-    figure, grid = grid_of(len(titles), len(KINDS), (2.7, 2.2), sharey="col")
+    figure, grid = style.grid_of(len(titles), len(style.KINDS), (2.7, 2.2), sharey="col")
     for row, (value, title) in zip(grid, titles.items(), strict=True):
-        for axes, (metric, kind) in zip(row, KINDS.items(), strict=True):
+        for axes, (metric, kind) in zip(row, style.KINDS.items(), strict=True):
             panel = points[(points[row_by] == value) & (points["metric"] == metric)]
-            draw_readings(axes, panel, "score", looks(names), curve_by)
+            style.draw_readings(axes, panel, "score", style.looks(names), curve_by)
             if metric in floors and axes.lines:
-                draw_level(axes, floors[metric], FLOOR)
+                style.draw_level(axes, floors[metric], style.FLOOR)
             axes.set_title(f"{title}\n{kind}".strip())
         row[0].set_ylabel("F1 (%)")
-    finish(figure, caption)
+    style.finish(figure, caption)
     return figure
 
 

@@ -11,25 +11,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from stages.qa.report import style
 from stages.qa.report.results import Results, probes_of
-from stages.qa.report.style import (
-    FLOOR,
-    GREY,
-    bands_from,
-    draw_curve,
-    draw_level,
-    draw_readings,
-    entitle,
-    finish,
-    grid_of,
-    layer_axis,
-    looks,
-    paper_style,
-    say,
-    small_multiples,
-)
 
-KINDS = {"f1": "all", "HasAns_f1": "HasAns", "NoAns_f1": "NoAns", "forced_f1": "HasAns, answer forced"}
 FEWEST = 20  # questions with an answer, of a group that is drawn
 FEWEST_IN_BIN = 10  # questions, of a bin that is drawn
 
@@ -44,55 +28,57 @@ def evidence_figures(results: Results, confidence: float) -> Iterator[tuple[str,
     yield "breakdown", breakdown(results, basis)
 
 
-@paper_style
+@style.applied
 def differences(results: Results, basis: str, confidence: float) -> Figure:
     """Differences of F1 in points, with the band of the whole curve; a row per comparison, a column per kind."""
-    frame, look = pd.concat([_headline(results.steps), _headline(results.differences)]), looks(results.models)
+    frames = [_headline(frame) for frame in (results.steps, results.differences) if len(frame)]
+    frame = pd.concat(frames) if frames else results.steps
+    look = style.looks(results.models)
     comparisons = list(frame["comparison"].unique()) or ["nothing to compare"]
-    figure, grid = grid_of(len(comparisons), len(KINDS), (2.7, 2.2), sharey="row")
+    figure, grid = style.grid_of(len(comparisons), len(style.KINDS), (2.7, 2.2), sharey="row")
     for row, comparison in zip(grid, comparisons, strict=True):
         row[0].set_ylabel(fill(f"{comparison} (points)", 30))
-        for axes, (metric, title) in zip(row, KINDS.items(), strict=True):
+        for axes, (metric, title) in zip(row, style.KINDS.items(), strict=True):
             axes.set_title(title)
             panel = frame[(frame["comparison"] == comparison) & (frame["metric"] == metric)]
             if panel.empty:
-                say(axes, "none")
+                style.say(axes, "none")
                 continue
-            draw_level(axes, 0, "_no difference")
+            style.draw_level(axes, 0, "_no difference")
             for model, curve in panel.groupby("model", sort=False):
-                draw_curve(axes, curve, "estimate", model, look[model])
-            layer_axis(axes, panel["layer"])
-    finish(figure, f"F1 by layer: paired differences\n{basis}{bands_from(frame, confidence)}")
+                style.draw_curve(axes, curve, "estimate", model, look[model])
+            style.layer_axis(axes, panel["layer"])
+    style.finish(figure, f"F1 by layer: paired differences\n{basis}{style.bands_from(frame, confidence)}")
     return figure
 
 
-@paper_style
+@style.applied
 def quality(results: Results, basis: str) -> Figure:
     """Likelihood of the gold spans, ranking and calibration of answerability, F1 at a threshold chosen elsewhere."""
     frame = _headline(results.quality)
     frame = frame.assign(nll=frame[["start_nll", "end_nll"]].mean(axis=1))
-    figure, grid = grid_of(1, 4, (2.7, 2.4), sharey=False)
+    figure, grid = style.grid_of(1, 4, (2.7, 2.4), sharey=False)
     nll, ranking, calibration, f1 = grid[0]
     nll.set(ylabel="nats", title="loss at the gold start and end")
     ranking.set(ylabel="%", title="answerability: area under PR")
     calibration.set(ylabel="%", title="calibration error of no answer")
     f1.set(ylabel="%", title="F1, threshold of other articles")
     for axes, column in ((nll, "nll"), (ranking, "auprc"), (calibration, "ece"), (f1, "crossfit_f1")):
-        draw_readings(axes, frame, column, looks(results.models))
+        style.draw_readings(axes, frame, column, style.looks(results.models))
     with_answer = frame["auprc_chance"].iloc[0]  # percent of the questions, the same for all models and layers
-    draw_level(ranking, with_answer, "by chance", ":")
-    draw_level(f1, 100 - with_answer, FLOOR)
-    finish(figure, "Beyond F1: each layer's probe\n" + basis)
+    style.draw_level(ranking, with_answer, "by chance", ":")
+    style.draw_level(f1, 100 - with_answer, style.FLOOR)
+    style.finish(figure, "Beyond F1: each layer's probe\n" + basis)
     return figure
 
 
-@paper_style
+@style.applied
 def reliability(results: Results, basis: str) -> Figure:
     """Share of questions without an answer against the probability of no answer; a panel per model."""
     frame = _headline(results.reliability)
     frame = frame[frame["questions"] >= FEWEST_IN_BIN]
-    look = looks(["first layer", "middle layer", "last layer", "own head"])
-    figure, panels = small_multiples(len(results.models), "share without an answer")
+    look = style.looks(["first layer", "middle layer", "last layer", "own head"])
+    figure, panels = style.small_multiples(len(results.models), "share without an answer")
     for axes, model in zip(panels, results.models, strict=True):
         rows = frame[frame["model"] == model]
         probes = probes_of(rows)
@@ -107,33 +93,33 @@ def reliability(results: Results, basis: str) -> Figure:
             if len(bins):
                 axes.plot([], [], label=label, **look[label])
                 _draw_bins(axes, bins.sort_values("null_probability"), look[label])
-        axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=0.9, label="calibrated", zorder=1)
+        axes.plot([0, 1], [0, 1], color=style.GREY, linestyle="--", linewidth=0.9, label="calibrated", zorder=1)
         axes.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), title=fill(model, 30))
         axes.set(xlabel="probability of no answer", xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
         axes.grid()
     marks_are = f"larger marks: more questions ({FEWEST_IN_BIN} or more)"
-    finish(figure, f"Calibration of the probability of no answer\n{marks_are}\n{basis}")
+    style.finish(figure, f"Calibration of the probability of no answer\n{marks_are}\n{basis}")
     return figure
 
 
-@paper_style
+@style.applied
 def breakdown(results: Results, basis: str) -> Figure:
     """F1 with an answer forced, by layer and kind of question; a row per model, a column per breakdown."""
     frame = probes_of(_headline(results.breakdown))
     kinds = frame["breakdown"].unique()
     frame = frame[frame["answerable"] >= FEWEST]
-    figure, grid = grid_of(len(results.models), len(kinds), (2.5, 2.1), sharey="row")
+    figure, grid = style.grid_of(len(results.models), len(kinds), (2.5, 2.1), sharey="row")
     for row, model in zip(grid, results.models, strict=True):
         row[0].set_ylabel(f"{fill(model, 26)}\nforced F1 (%)")
         for axes, kind in zip(row, kinds, strict=True):
             panel = frame[(frame["model"] == model) & (frame["breakdown"] == kind)]
             if panel.empty:
-                say(axes, "too few questions")
+                style.say(axes, "too few questions")
                 continue
-            look = looks(panel["group"].unique())
+            look = style.looks(panel["group"].unique())
             for group, curve in panel.groupby("group", sort=False):
-                draw_curve(axes, curve, "forced_f1", f"{group} ({curve['answerable'].iloc[0]:,.0f})", look[group])
-            layer_axis(axes, panel["layer"])
+                style.draw_curve(axes, curve, "forced_f1", f"{group} ({curve['answerable'].iloc[0]:,.0f})", look[group])
+            style.layer_axis(axes, panel["layer"])
     for axes, kind in zip(grid[0], kinds, strict=True):
         axes.set_title(kind)
     entries = [len(axes.get_legend_handles_labels()[1]) for axes in grid[-1]]
@@ -143,7 +129,7 @@ def breakdown(results: Results, basis: str) -> Figure:
     width, height = figure.get_size_inches()
     figure.set_size_inches(width, height + 0.2 + 0.16 * max(entries))
     in_brackets = f"in brackets: HasAns questions, {FEWEST} or more"
-    entitle(figure, f"F1 with an answer forced, by kind of question\n{in_brackets}\n{basis}")
+    style.entitle(figure, f"F1 with an answer forced, by kind of question\n{in_brackets}\n{basis}")
     return figure
 
 
@@ -156,5 +142,5 @@ def _draw_bins(axes: Axes, bins: pd.DataFrame, look: Mapping[str, Any]) -> None:
 
 
 def _headline(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the headline protocol; an empty frame may have no types."""
-    return frame[frame["headline"].astype(bool)]
+    """The rows of the headline protocol."""
+    return frame[frame["headline"]]

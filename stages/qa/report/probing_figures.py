@@ -3,15 +3,14 @@
 from collections.abc import Iterator
 from textwrap import fill
 
-import numpy as np
 import pandas as pd
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from stages.qa.report import style
 from stages.qa.report.results import Results
-from stages.qa.report.style import draw_curve, entitle, finish, layer_axis, looks, paper_style, small_multiples
 
 
 def probing_figures(results: Results) -> Iterator[tuple[str, Figure]]:
@@ -25,38 +24,38 @@ def probing_figures(results: Results) -> Iterator[tuple[str, Figure]]:
     yield "similarity", heat_maps(results.similarity, "cka", f"Linear CKA between layers\n{tokens}", "layers")
 
 
-@paper_style
+@style.applied
 def controls(results: Results) -> Figure:
     """Forced F1 by layer of the probe and of its controls; a panel per model."""
     frame = results.controls
-    size, look = frame.iloc[0], looks(frame["control"].unique())
-    figure, grid = small_multiples(len(results.models), "forced F1 (%)", (2.7, 2.6))
+    size, look = frame.iloc[0], style.looks(frame["control"].unique())
+    figure, grid = style.small_multiples(len(results.models), "forced F1 (%)", (2.7, 2.6))
     for axes, model in zip(grid, results.models, strict=True):
         rows = frame[frame["model"] == model]
         for control, curve in rows.groupby("control", sort=False):
-            draw_curve(axes, curve, "forced_f1", control, look[control])
-        layer_axis(axes, rows["layer"])
+            style.draw_curve(axes, curve, "forced_f1", control, look[control])
+        style.layer_axis(axes, rows["layer"])
         axes.set_title(fill(model, 34))
         axes.set_ylim(bottom=0)
     caption = f"A probe and its controls: forced F1, {size['questions']:.0f} sampled HasAns questions\n"
-    finish(figure, caption + f"all trained on the same {size['training_questions']:.0f} questions")
+    style.finish(figure, caption + f"all trained on the same {size['training_questions']:.0f} questions")
     return figure
 
 
-@paper_style
+@style.applied
 def heat_maps(frame: pd.DataFrame, value: str, caption: str, label: str) -> Figure:
     """`value` by layer (columns) and layer of the other model (rows); a panel per pair of models."""
     pairs = list(frame.groupby(["model", "other"], sort=False))
     norm = Normalize(0, max(frame[value].max(), 1e-9))
-    figure, grid = small_multiples(len(pairs), "", (2.6, 2.9), sharey=False)
+    figure, grid = style.small_multiples(len(pairs), "", (2.6, 2.9), sharey=False)
     for axes, ((model, other), rows) in zip(grid, pairs, strict=True):
         cells = rows.pivot(index="other_layer", columns="layer", values=value).to_numpy()
-        axes.imshow(np.ma.masked_invalid(cells), cmap="viridis", norm=norm, origin="lower")
+        axes.imshow(cells, cmap="viridis", norm=norm, origin="lower")
         y_label = f"{label} of {'itself' if model == other else other}"
         axes.set(title=fill(model, 30), xlabel="layer", ylabel=fill(y_label, 30))
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(nbins=8, integer=True))
         axes.spines[:].set_visible(False)
     figure.colorbar(ScalarMappable(norm, "viridis"), ax=list(grid), aspect=30, pad=0.02)
-    entitle(figure, caption)
+    style.entitle(figure, caption)
     return figure

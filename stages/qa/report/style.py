@@ -25,13 +25,14 @@ COLOURS = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#00
 MARKERS = "os^DvPX<>*"
 DASHES = ("-", (0, (5, 1.5)), (0, (4, 1.5, 1, 1.5)), (0, (1, 1)))
 GREY = "#777777"
+KINDS = {"f1": "all", "HasAns_f1": "HasAns", "NoAns_f1": "NoAns", "forced_f1": "HasAns, answer forced"}  # of question
 FLOOR, SEEDS, WHOLE_CURVE = 'always "no answer"', "lowest to highest seed", "band of the whole curve"  # end a legend
 RC: dict[str, Any] = {"font.size": 8, "axes.titlesize": 8, "axes.titlelocation": "left"}
 RC |= {"axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "legend.frameon": False}
 RC |= {"axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6, "grid.linewidth": 0.5}
 RC |= {"grid.color": "#e6e6e6", "legend.handlelength": 3.2, "lines.linewidth": 1.3, "lines.markersize": 3.8}
 RC |= {"svg.hashsalt": "", "pdf.fonttype": 42}  # the same ids in every SVG; fonts in a PDF that journals take
-paper_style = style.context(["default", RC])
+applied = style.context(["default", RC])
 
 
 def looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -46,7 +47,7 @@ def looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     }
 
 
-@paper_style
+@applied
 def save(figure: Figure, path: Path) -> None:
     """Write a PNG (200 dots per inch), SVG or PDF, as the ending of `path` says: one figure gives the same bytes."""
     kind = path.suffix.removeprefix(".")
@@ -113,11 +114,16 @@ def draw_readings(axes: Axes, points: pd.DataFrame, column: str, look: Mapping[s
         if len(curve):
             draw_curve(axes, curve, column, name, look[name])
         if len(head):
-            hollow = {**look[name], "linestyle": "", "markersize": 5.5, "fillstyle": "none"}
-            axes.plot([strip], head[column], label=f"_own head of {name}", **hollow)
-        if len(head) and "band_low" in head:
-            axes.vlines([strip], head["band_low"], head["band_high"], color=look[name]["color"], alpha=0.5, linewidth=1)
+            _draw_head(axes, strip, head, column, name, look[name])
     layer_axis(axes, probes["layer"], strip if len(heads) else None)
+
+
+def _draw_head(axes: Axes, place: float, head: pd.DataFrame, column: str, name: str, look: Mapping[str, Any]) -> None:
+    """Draw one own head at `place`, hollow, with its interval if it has one; head: a row."""
+    hollow = {**look, "linestyle": "", "markersize": 5.5, "fillstyle": "none"}
+    axes.plot([place], head[column], label=f"_own head of {name}", **hollow)
+    if head.reindex(columns=["band_low"]).notna().all(axis=None):
+        axes.vlines([place], head["band_low"], head["band_high"], color=look["color"], alpha=0.5, linewidth=1)
 
 
 def draw_level(axes: Axes, height: float, label: str, dashes: str = "--") -> None:
@@ -167,6 +173,9 @@ def finish(figure: Figure, caption: str) -> None:
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
+    if not handles:
+        entitle(figure, caption)
+        return
     labels = sorted(handles, key=lambda label: label in (FLOOR, SEEDS, WHOLE_CURVE))
     width, height = figure.get_size_inches()
     entry = 0.06 * max(map(len, labels)) + 0.65  # inches
