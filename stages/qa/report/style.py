@@ -173,6 +173,9 @@ def finish(figure: Figure, caption: str) -> None:
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
+    if not handles:
+        entitle(figure, caption)
+        return
     labels = sorted(handles, key=lambda label: label in (FLOOR, SEEDS, WHOLE_CURVE))
     width, height = figure.get_size_inches()
     entry = 0.06 * max(map(len, labels)) + 0.65  # inches
