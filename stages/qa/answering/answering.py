@@ -69,7 +69,7 @@ def answer(
     for name, protocol in protocols.items():
         spans = readers.pop(name).spans(contexts)
         if protocol.answer_text == "slice":
-            texts = (sliced(context, spans.chars[:, question]) for question, context in enumerate(contexts))
+            texts = sliced_texts(contexts, spans)
         else:
             texts = joined_wordpieces(encoder.tokenizer, windows, spans)
         answers = Answers(
@@ -142,6 +142,12 @@ def _gold_logits(chunk: Chunk, targets: np.ndarray) -> Tensor:
             logits[0, start + first, 0] = 1
             logits[0, start + last, 1] = 1
     return logits
+
+
+def sliced_texts(contexts: list[str], spans: Spans) -> Iterator[list[str]]:
+    """Answers as slices of the contexts; for each question, those of all readings."""
+    for question, context in enumerate(contexts):
+        yield sliced(context, spans.chars[:, question])
 
 
 def joined_wordpieces(tokenizer: PreTrainedTokenizerFast, windows: Windows, spans: Spans) -> Iterator[list[str]]:

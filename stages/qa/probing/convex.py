@@ -47,7 +47,6 @@ class Fit:
 
     weights: Tensor  # (layers, hidden, 2, variants) float32
     objective: np.ndarray
-    gradient_norm: np.ndarray
     gap: np.ndarray  # the objective exceeds its optimum by no more
     passes: int  # over the windows
 
@@ -60,19 +59,24 @@ class _Objective:
         self.scale = scale[:, :, None, None]  # (layers, hidden, 1, 1)
         self.l2 = l2.expand(len(scale), 2, -1)  # (layers, 2, variants)
 
-    def data_loss(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropy (layers, 2, variants) and its gradient (layers, hidden, 2, variants), both float64."""
+    def __call__(self, z: Tensor, *, repeated: int = 1) -> tuple[Tensor, Tensor]:
+        """Value (layers, 2, variants) and gradient (layers, hidden, 2, variants) at z, both float64.
+
+        Each variant of `l2` serves `repeated` neighbouring columns of z.
+        """
         weights = (z / self.scale).float()
         loss = torch.zeros(z.shape[0], *z.shape[2:], dtype=torch.float64, device=z.device)
-        gradient, total = torch.zeros_like(z), torch.zeros(2, dtype=torch.float64, device=z.device)
-        for batch in self.features.batches(own(self.rows), BATCH[self.features.encoder.device.type]):
-            batch_loss, batch_gradient, counts = summed_loss(batch, weights)
+        gradient, counts = torch.zeros_like(z), torch.zeros(2, dtype=torch.float64, device=z.device)
+        for batch in self.features.batches(own(self.rows), BATCH[z.device.type]):
+            batch_loss, batch_gradient, batch_counts = summed_loss(batch, weights)
             loss += batch_loss
             gradient += batch_gradient
-            total += counts
-        loss, gradient, total = processes.summed(loss, gradient, total)
-        total = total.clamp(min=1)[:, None]
-        return loss / total, gradient / self.scale / total
+            counts += batch_counts
+        loss, gradient, counts = processes.summed(loss, gradient, counts)
+        counts = counts.clamp(min=1)[:, None]
+        l2 = self.l2.repeat_interleave(repeated, dim=-1)
+        value = loss / counts + l2 / 2 * z.square().sum(1)
+        return value, gradient / self.scale / counts + l2[:, None] * z
 
     def sampled_hessian(self, z: Tensor) -> Tensor:
         """Cholesky factors (layers, 2, variants, hidden, hidden) of the Hessian over evenly spread windows, float64.
@@ -81,9 +85,8 @@ class _Objective:
         """
         every = max(1, len(self.rows) // SAMPLE) | 1  # odd, so that each of 2, 4, 8 ... processes has a share
         sample = self.rows[::every]
-        layers, hidden, sides, variants = z.shape
-        columns = sides * variants
-        weights = (z / self.scale).float().reshape(layers, hidden, columns)
+        weights = (z / self.scale).float().flatten(2)
+        layers, hidden, columns = weights.shape
         total = torch.zeros(layers, columns, hidden, hidden, dtype=torch.float64, device=z.device)
         for states, lengths in _pieces(self.features, sample):
             probability = window_softmax(token_scores(states, weights), lengths)[0].exp()
@@ -93,16 +96,9 @@ class _Objective:
                 weighted = states * probability[:, :, column, None]
                 mean = states.new_zeros(layers, len(lengths), hidden).index_add(1, window, weighted)
                 total[:, column] += torch.bmm(states.transpose(1, 2), weighted) - torch.bmm(mean.transpose(1, 2), mean)
-        (total,) = processes.summed(total)
-        hessian = (total / len(sample)).view(layers, sides, variants, hidden, hidden)
+        hessian = processes.summed(total)[0].unflatten(1, z.shape[2:]) / len(sample)
         identity = torch.eye(hidden, dtype=torch.float64, device=z.device)
         return torch.linalg.cholesky(hessian + 1.01 * self.l2[..., None, None] * identity)
-
-    def __call__(self, z: Tensor, *, repeated: int = 1) -> tuple[Tensor, Tensor]:
-        """Value and gradient; each variant of `l2` serves `repeated` neighbouring columns of z."""
-        loss, gradient = self.data_loss(z)
-        l2 = self.l2.repeat_interleave(repeated, dim=-1)
-        return loss + l2 / 2 * z.square().sum(1), gradient + l2[:, None] * z
 
 
 def _pieces(features: Features, rows: np.ndarray) -> Iterator[tuple[Tensor, Tensor]]:
@@ -118,17 +114,15 @@ def feature_scale(features: Features) -> Tensor:
     Means and squared deviations of the pieces are combined as Chan, Golub and LeVeque (1979) do, so that a large mean
     takes no digits from a small variance.
     """
-    count, mean, squares = 0, torch.zeros(()), torch.zeros(())
+    count = 0
+    mean = squares = torch.zeros((), dtype=torch.float64, device=features.encoder.device)
     for states, _ in _pieces(features, np.arange(len(features.windows))):
         states = states.double()
         size, piece_mean = states.shape[1], states.mean(1)
         piece_squares = (states - piece_mean[:, None]).square().sum(1)
-        if count == 0:
-            mean, squares = piece_mean, piece_squares
-        else:
-            shift = piece_mean - mean
-            squares += piece_squares + shift.square() * (count * size / (count + size))
-            mean += shift * (size / (count + size))
+        shift = piece_mean - mean
+        squares = squares + (piece_squares + shift.square() * (count * size / (count + size)))
+        mean = mean + shift * (size / (count + size))
         count += size
     total, weighted_mean = processes.summed(torch.full_like(mean, count), count * mean)
     (squares,) = processes.summed(squares + count * (mean - weighted_mean / total).square())
@@ -139,8 +133,8 @@ def feature_scale(features: Features) -> Tensor:
 def fit(features: Features, rows: np.ndarray, scale: Tensor, l2: Tensor, start: Tensor, settings: Convex) -> Fit:
     """Minimise the objective over the windows `rows` from `start` (layers, hidden, 2, variants).
 
-    l2 broadcasts to (layers, 2, variants). Stops when every problem is within `gap` nats of its optimum, or after
-    `max_passes`.
+    l2 broadcasts to (layers, 2, variants). The fit ends when every problem is within the settings' gap, or after
+    max_passes.
     """
     objective = _Objective(features, rows, scale, l2)
     l2 = objective.l2
@@ -158,9 +152,7 @@ def fit(features: Features, rows: np.ndarray, scale: Tensor, l2: Tensor, start: 
                 break
             if passes % REFRESH == 1:
                 curvature = objective.sampled_hessian(z)
-            direction = (
-                _direction(gradient, steps, curvature) * (bound > settings.gap)[:, None]
-            )  # 0 once a problem is solved
+            direction = _direction(gradient, steps, curvature) * (bound > settings.gap)[:, None]
             tried = direction[..., None] * (lengths * shrink[..., None])[:, None]  # (..., variants, lengths)
             values, gradients = objective((z[..., None] + tried).flatten(-2), repeated=len(lengths))
             passes += 1
@@ -178,7 +170,6 @@ def fit(features: Features, rows: np.ndarray, scale: Tensor, l2: Tensor, start: 
     return Fit(
         weights=(z / objective.scale).float(),
         objective=value.cpu().numpy(),
-        gradient_norm=gradient.square().sum(1).sqrt().cpu().numpy(),
         gap=(gradient.square().sum(1) / (2 * l2)).cpu().numpy(),
         passes=passes,
     )
@@ -221,8 +212,8 @@ def fit_optimum(features: Features, articles: np.ndarray, settings: Convex) -> P
     candidates = torch.tensor(settings.l2, dtype=torch.float64, device=scale.device)
     zero = torch.zeros(*scale.shape, 2, len(candidates), device=scale.device)
     trial = fit(features, rows[~judged], scale, candidates, zero, settings)
-    judge = _Objective(features, rows[judged], scale, candidates)
-    held_out_loss = judge.data_loss(trial.weights.double() * judge.scale)[0].mean(1)  # (layers, candidates)
+    judge = _Objective(features, rows[judged], scale, torch.zeros_like(candidates))
+    held_out_loss = judge(trial.weights.double() * judge.scale)[0].mean(1)  # (layers, candidates)
     best = held_out_loss.argmin(-1)
     l2 = candidates[best]  # (layers,)
     start = torch.stack([weights[..., [choice]] for weights, choice in zip(trial.weights, best, strict=True)])
@@ -240,7 +231,6 @@ def fit_optimum(features: Features, articles: np.ndarray, settings: Convex) -> P
             "held_out_loss": float(held_out_loss[layer, best[layer]]),
             "l2_articles": len(held_out),
             "objective": float(final.objective[layer].mean()),
-            "gradient_norm": float(final.gradient_norm[layer].max()),
             "gap": float(final.gap[layer].max()),
             "passes": final.passes,
         }
@@ -256,5 +246,4 @@ def _held_out_articles(model: str, articles: np.ndarray, share: float) -> np.nda
     if len(names) < 2:
         raise InputError(f"{model}: choosing convex.l2 needs two training articles or more, there is one")
     every = max(2, round(1 / share))
-    first = min(every // 2, len(names) - 1)
-    return names[first::every]
+    return names[min(every // 2, len(names) - 1) :: every]
