@@ -6,4 +6,4 @@ from stages.qa.cli import run
 
 if __name__ == "__main__":
     answering.CHUNK_GIB["cpu"] = 1e-3
-    run(predict.main, out="out_dir")
+    run(predict.main)

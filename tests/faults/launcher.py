@@ -97,7 +97,7 @@ class Launcher:
 
 def _serve(folder: Path) -> None:
     import huggingface_hub  # noqa: F401
-    import matplotlib.pyplot  # noqa: F401
+    import matplotlib.figure  # noqa: F401
     import pandas  # noqa: F401
     import scipy.optimize  # noqa: F401
     from transformers import AutoModel, AutoModelForQuestionAnswering, AutoTokenizer, Trainer  # noqa: F401

@@ -138,7 +138,7 @@ def test_case_54_damaged_checkpoint(damage: str, study: Study, whole: Whole, tel
 
 
 def test_case_55_rerun_of_a_finished_training(study: Study, whole: Whole, tell: Callable[[str], None]) -> None:
-    """Killed after the last step, before the model is written: the rerun takes no step, same bits."""
+    """Killed after the last step, before the model is written: the rerun takes no step, and gives the same bits."""
     assert killed(study, next(w for w in whole[1] if w.endswith("tuned/config.json")))
     assert steps(study) == 0
     assert study.sums(TUNED) == whole[0]

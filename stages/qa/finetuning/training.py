@@ -141,6 +141,8 @@ def _train(base: Path, windows: Windows, out: Path, *, settings: Finetuning, wor
         data_collator=lambda rows: _batch(windows, np.array(rows), config, tokenizer),
         callbacks=[_Watch()],
     )
+    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+        raise InputError("LAUNCHER: fine-tuning does not split weights over processes; leave out FSDP and DeepSpeed")
     trainer.remove_callback(PrinterCallback)
     if processes.rank() > 0:
         torch.manual_seed(settings.seed + processes.rank())  # other windows, so other dropout than the first process's
@@ -175,7 +177,7 @@ def _arguments(
     settings: Finetuning, *, work: Path, steps: int, precision: str, device: torch.device
 ) -> TrainingArguments:
     """The Trainer's arguments for a training of `steps` steps."""
-    batch_size, accumulation = _batch_of_a_process(settings)
+    batch_size, accumulation = _shared_batch(settings)
     logging_steps = max(1, steps // LOG_POINTS)
     arguments = TrainingArguments(
         output_dir=str(work),
@@ -206,7 +208,7 @@ def _arguments(
     return arguments
 
 
-def _batch_of_a_process(settings: Finetuning) -> tuple[int, int]:
+def _shared_batch(settings: Finetuning) -> tuple[int, int]:
     """Windows of a forward pass and passes of a step for each process, so that a step has the same windows in all.
 
     InputError if the processes cannot have equal shares.
