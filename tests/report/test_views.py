@@ -5,9 +5,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from stages.qa.report import findings, views
+from stages.qa.report import charts, findings, published, views
 from stages.qa.report.results import Results, read_results
-from tests.page_example import MODELS, write_study
+from stages.qa.scoring.curves import LOSS
+from tests.page_example import MODELS, ROOT, write, write_study
 from tests.report.example import curves, gold_or_head, point
 
 B = [
@@ -138,6 +139,11 @@ def test_missing_values() -> None:
 
 def test_a_study_without_comparisons(tmp_path: Path) -> None:
     write_study(tmp_path)
+    write(tmp_path, "base", "evaluate/loss", [], LOSS)  # of probes at the optimum alone
     results = read_results(tmp_path, ["base"], {})
     assert [table.caption for table in views.difference_tables(results)] == ["layer less the one below"]
     assert views.moved_table(results).rows == []
+    comparison = published.compare(results.layers, published.read_published(ROOT / "studies/published"), "one")
+    panels = charts.panels(results, comparison)
+    assert len(panels["differences"]["rows"]) == 3
+    assert panels["loss"]["rows"] == panels["loss"]["lines"] == []

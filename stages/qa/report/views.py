@@ -10,7 +10,7 @@ from stages.qa.config import Params
 from stages.qa.data.squad import Example
 from stages.qa.report import charts, findings, published
 from stages.qa.report.claims import STATEMENTS, Claim, claims
-from stages.qa.report.results import Results, last_layer, no_answer_score, probes_of, question_counts
+from stages.qa.report.results import Results, joined, last_layer, no_answer_score, probes_of, question_counts
 from stages.qa.report.summary import headline
 from stages.qa.scoring.curves import best_layer
 
@@ -202,7 +202,7 @@ def clear_layers(points: pd.DataFrame) -> str:
 
 def difference_basis(results: Results) -> str:
     """What the bands of the differences rest on, in words."""
-    rows = pd.concat([results.steps, results.differences])
+    rows = joined([results.steps, results.differences])
     if rows.empty:
         return "nothing"
     return f"{rows['questions'].max():,} questions in {rows['clusters'].iloc[0]:,} {rows['unit'].iloc[0]}s"
