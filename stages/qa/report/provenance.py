@@ -9,7 +9,7 @@ from stages.qa.config import Params
 from stages.qa.data_sections import Dataset
 from stages.qa.models.manifest import checksum
 from stages.qa.report.findings import lineage
-from stages.qa.report.views import Table
+from stages.qa.report.html import Table
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "safetensors", "numpy", "pandas", "dvc")
 MISSING = (
