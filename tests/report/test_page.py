@@ -19,7 +19,6 @@ from stages.qa.report import charts, explorer
 from stages.qa.report import html as templates
 from stages.qa.report.findings import Lineage
 from stages.qa.report.summary import headline
-from stages.qa.report.views import Table
 from stages.qa.scoring.question_scores import save_question_scores
 from tests.page_example import (
     CONTEXT,
@@ -246,7 +245,7 @@ def test_inert(text: str, expected: str) -> None:
 
 
 def test_a_markdown_table() -> None:
-    table = Table(["model", "at", "F1"], [["a|b", "0", "7.00"], ["longer", "1", "62.00"]], names=2)
+    table = templates.Table(["model", "at", "F1"], [["a|b", "0", "7.00"], ["longer", "1", "62.00"]], names=2)
     assert templates.markdown(table).splitlines() == [
         "| model  | at |    F1 |",
         "| ------ | -- | ----: |",

@@ -5,9 +5,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from stages.qa.report import findings, views
+from stages.qa.report import charts, findings, html, published, summary, views
 from stages.qa.report.results import Results, read_results
-from tests.page_example import MODELS, write_study
+from stages.qa.scoring.curves import LOSS
+from tests.page_example import MODELS, ROOT, write, write_study
 from tests.report.example import curves, gold_or_head, point
 
 B = [
@@ -55,7 +56,7 @@ def test_result_table() -> None:
 def test_peaks_are_of_the_headline() -> None:
     worse = [row | {"protocol": "other", "headline": False, "f1": 0.0} for row in A]
     without = [row | {"model": "c", "forced_f1": float("nan")} for row in A]
-    assert views.peaks(curves([*worse, *B, *without])) == [
+    assert summary.peaks(curves([*worse, *B, *without])) == [
         {"model": "b", "f1": "67.0", "layer": "1", "forced_f1": "45.0", "forced_layer": "1"},
         {"model": "c", "f1": "60.0", "layer": "1", "forced_f1": "–", "forced_layer": "–"},
     ]
@@ -128,16 +129,21 @@ def test_the_spread_is_from_the_lowest_to_the_highest_seed() -> None:
 def test_the_card_gives_the_last_layer() -> None:
     without = [row | {"NoAns_f1": float("nan")} for row in A]
     scores = {"f1": 60.0, "exact": 57.0, "HasAns_f1": 15.0, "forced_f1": 20.0}
-    assert views.card_scores(curves(without)) == [{"model": "a", "layer": 2, "scores": scores}]
+    assert summary.card_scores(curves(without)) == [{"model": "a", "layer": 2, "scores": scores}]
 
 
 def test_missing_values() -> None:
-    assert views.percent(float("nan")) == views.signed(float("nan")) == "–"
-    assert (views.percent(2.345, 1), views.signed(2.0), views.signed(-2.0)) == ("2.3", "+2.00", "-2.00")
+    assert html.percent(float("nan")) == html.signed(float("nan")) == "–"
+    assert (html.percent(2.345, 1), html.signed(2.0), html.signed(-2.0)) == ("2.3", "+2.00", "-2.00")
 
 
 def test_a_study_without_comparisons(tmp_path: Path) -> None:
     write_study(tmp_path)
+    write(tmp_path, "base", "evaluate/loss", [], LOSS)  # of probes at the optimum alone
     results = read_results(tmp_path, ["base"], {})
     assert [table.caption for table in views.difference_tables(results)] == ["layer less the one below"]
     assert views.moved_table(results).rows == []
+    comparison = published.compare(results.layers, published.read_published(ROOT / "studies/published"), "one")
+    panels = charts.panels(results, comparison)
+    assert len(panels["differences"]["rows"]) == 3
+    assert panels["loss"]["rows"] == panels["loss"]["lines"] == []

@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from stages.qa.report.evidence_figures import FEWEST, FEWEST_IN_BIN, KINDS
-from stages.qa.report.results import Results, at_final_rate, no_answer_score, probes_of
+from stages.qa.report.evidence_figures import FEWEST, FEWEST_IN_BIN
+from stages.qa.report.results import Results, at_final_rate, joined, no_answer_score, probes_of
+from stages.qa.report.style import KINDS
 
 METRICS = ["f1", "exact", "HasAns_f1", "HasAns_exact", "NoAns_f1", "NoAns_exact", "forced_f1", "forced_exact"]
 POINT = ["model", "protocol", "reading", "epoch", "layer"]
@@ -77,7 +78,7 @@ def split_rows(curves: pd.DataFrame) -> pd.DataFrame:
 
 def panels(results: Results, comparison: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """Chart -> its panels, lines and axes; those of single scores are of the headline protocol."""
-    differences = pd.concat([results.steps, results.differences], ignore_index=True)
+    differences = joined([results.steps, results.differences])
     differences = differences[differences["headline"] & differences["metric"].isin(KINDS)]
     names = differences["comparison"] + ": " + differences["metric"].map(KINDS)
     differences = differences.assign(panel=names, low=differences["band_low"], high=differences["band_high"])

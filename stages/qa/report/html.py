@@ -7,17 +7,28 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
+import pandas as pd
 import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from stages.qa.report.views import Table
-
 SCRIPTS = ("state.js", "charts.js", "explorer.js", "page.js")
+MISSING = "–"
 CHARTS = "window.vegaEmbed=vegaEmbed;window.vega=vega;"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of texts. The first `names` columns are names, the others numbers."""
+
+    head: list[str]
+    rows: list[list[str]]
+    names: int = 1
+    caption: str = ""
 
 
 def render(template: str, values: Mapping[str, Any]) -> str:
@@ -85,3 +96,18 @@ def _markdown_row(cells: Sequence[str], widths: Sequence[int], names: int) -> st
         for column, cell in enumerate(cells)
     ]
     return f"| {' | '.join(padded)} |"
+
+
+def percent(value: float, digits: int = 2) -> str:
+    """`digits` decimals; MISSING for a missing value."""
+    return MISSING if pd.isna(value) else f"{value:.{digits}f}"
+
+
+def signed(value: float) -> str:
+    """Two decimals and the sign; MISSING for a missing value."""
+    return MISSING if pd.isna(value) else f"{value:+.2f}"
+
+
+def layer_text(layer: float) -> str:
+    """The number of a layer; MISSING where none was chosen."""
+    return MISSING if pd.isna(layer) else f"{layer:g}"

@@ -8,7 +8,7 @@ from typing import Any
 from stages.qa.config import Params
 from stages.qa.models.manifest import checksum
 from stages.qa.report.findings import lineage
-from stages.qa.report.views import Table
+from stages.qa.report.html import Table
 from stages.qa.sections import Dataset
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "safetensors", "numpy", "pandas", "dvc")

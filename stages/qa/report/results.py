@@ -61,14 +61,11 @@ def read_results(folder: Path, models: Sequence[str], compared: Mapping[str, str
 
     def read(table: str, columns: Sequence[str], keys: Iterable[str] = models) -> pd.DataFrame:
         frames = [_read_table(folder / key / f"{table}.csv", columns, key) for key in keys]
-        filled = [frame for frame in frames if len(frame)]  # a frame without rows has no types
-        return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=list(columns))
+        return joined(frames) if frames else pd.DataFrame(columns=list(columns))
 
     layers = read("evaluate/layers", LAYERS)
     for model in models:
         _check_points(folder / model / "evaluate/layers.csv", layers[layers["model"] == model], layers)
-    transfer = [read("examine/transfer", TRANSFER), read("compare/transfer", TRANSFER, compared)]
-    similarity = [read("examine/similarity", SIMILARITY), read("compare/similarity", SIMILARITY, compared)]
     return Results(
         models=list(models),
         layers=layers,
@@ -81,8 +78,8 @@ def read_results(folder: Path, models: Sequence[str], compared: Mapping[str, str
         reliability=read("evaluate/reliability", RELIABILITY),
         breakdown=read("evaluate/breakdown", BREAKDOWN),
         controls=read("examine/controls", CONTROLS),
-        transfer=pd.concat(transfer if compared else transfer[:1], ignore_index=True),
-        similarity=pd.concat(similarity if compared else similarity[:1], ignore_index=True),
+        transfer=joined([read("examine/transfer", TRANSFER), read("compare/transfer", TRANSFER, compared)]),
+        similarity=joined([read("examine/similarity", SIMILARITY), read("compare/similarity", SIMILARITY, compared)]),
         records={key: read_record(folder / key / "evaluate/model.json") for key in models},
     )
 
@@ -93,6 +90,12 @@ def read_record(path: Path) -> dict[str, Any]:
     if not isinstance(record, dict) or not {"source", "files", "model_type"} <= record.keys():
         raise InputError(f"{path}: no source, files or model_type; run the evaluate stage again")
     return record
+
+
+def joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The rows of all frames. Those without rows are left out, because their columns have no types."""
+    filled = [frame for frame in frames if len(frame)]
+    return pd.concat(filled, ignore_index=True) if filled else frames[0]
 
 
 def mean_over_seeds(rows: pd.DataFrame, keys: Sequence[str], values: Sequence[str]) -> pd.DataFrame:

@@ -1,7 +1,6 @@
 """What the templates of the report are filled with: tables of texts, lists, and the numbers of the charts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -10,30 +9,18 @@ from stages.qa.config import Params
 from stages.qa.data.squad import Example
 from stages.qa.report import charts, findings, published
 from stages.qa.report.claims import STATEMENTS, Claim, claims
-from stages.qa.report.results import Results, last_layer, no_answer_score, probes_of, question_counts
-from stages.qa.report.summary import headline
+from stages.qa.report.html import MISSING, Table, layer_text, percent, signed
+from stages.qa.report.results import Results, joined, last_layer, no_answer_score, probes_of, question_counts
+from stages.qa.report.summary import CARD_SCORES, card_scores, headline, peaks
 from stages.qa.scoring.curves import best_layer
 
-MISSING = "–"
 RESULT_SCORES = {"exact": "exact", "f1": "F1", "HasAns_f1": "HasAns", "NoAns_f1": "NoAns", "forced_f1": "forced"}
 CHANGES = {"f1": "F1", "HasAns_f1": "HasAns", "NoAns_f1": "NoAns", "forced_f1": "forced"}
 PUBLISHED = {"exact": "exact", "f1": "F1", "HasAns_exact": "HasAns exact", "HasAns_f1": "HasAns F1"}
 PUBLISHED |= {"NoAns_exact": "NoAns exact", "NoAns_f1": "NoAns F1"}
-CARD_SCORES = {"f1": "F1", "exact": "exact match", "HasAns_f1": "F1 on HasAns", "NoAns_f1": "F1 on NoAns"}
-CARD_SCORES |= {"forced_f1": "F1 on HasAns, an answer forced"}
 QUALITY = {"start_nll": "start, nats", "end_nll": "end, nats", "auprc": "AUPRC", "auroc": "AUROC"}
 QUALITY |= {"ece": "calibration error", "crossfit_f1": "F1, cross-fitted"}
 CONTROLS = ("shuffled_question", "no_question", "random_spans", "position_only")
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows of texts. The first `names` columns are names, the others numbers."""
-
-    head: list[str]
-    rows: list[list[str]]
-    names: int = 1
-    caption: str = ""
 
 
 def study_view(
@@ -90,45 +77,6 @@ def study_view(
         },
         "charts": charts.chart_data(results, steps, comparison, family.kinds, summary.metric, confidence),
     }
-
-
-def percent(value: float, digits: int = 2) -> str:
-    """`digits` decimals; MISSING for a missing value."""
-    return MISSING if pd.isna(value) else f"{value:.{digits}f}"
-
-
-def signed(value: float) -> str:
-    """Two decimals and the sign; MISSING for a missing value."""
-    return MISSING if pd.isna(value) else f"{value:+.2f}"
-
-
-def layer_text(layer: float) -> str:
-    """The number of a layer; MISSING where none was chosen."""
-    return MISSING if pd.isna(layer) else f"{layer:g}"
-
-
-def card_scores(curves: pd.DataFrame) -> list[dict[str, Any]]:
-    """For each model under the headline protocol: its last layer, and the scores that are not missing there."""
-    models = []
-    for model, points in probes_of(curves[curves["headline"]]).groupby("model", sort=False):
-        last = last_layer(points)
-        scores = {name: round(float(last[name]), 2) for name in CARD_SCORES if pd.notna(last[name])}
-        models.append({"model": str(model), "layer": int(last["layer"]), "scores": scores})
-    return models
-
-
-def peaks(curves: pd.DataFrame) -> list[dict[str, str]]:
-    """For each model under the headline protocol: its highest forced F1 and F1, and the layers where they are."""
-    rows = []
-    for model, points in probes_of(curves[curves["headline"]]).groupby("model", sort=False):
-        best = best_layer(points)
-        row = {"model": str(model), "f1": percent(best["f1"], 1), "layer": layer_text(best["layer"])}
-        row |= {"forced_f1": MISSING, "forced_layer": MISSING}
-        if points["forced_f1"].notna().any():
-            peak = points.loc[points["forced_f1"].idxmax()]
-            row |= {"forced_f1": percent(peak["forced_f1"], 1), "forced_layer": layer_text(peak["layer"])}
-        rows.append(row)
-    return rows
 
 
 def result_table(curves: pd.DataFrame, protocol: str) -> Table:
@@ -202,7 +150,7 @@ def clear_layers(points: pd.DataFrame) -> str:
 
 def difference_basis(results: Results) -> str:
     """What the bands of the differences rest on, in words."""
-    rows = pd.concat([results.steps, results.differences])
+    rows = joined([results.steps, results.differences])
     if rows.empty:
         return "nothing"
     return f"{rows['questions'].max():,} questions in {rows['clusters'].iloc[0]:,} {rows['unit'].iloc[0]}s"
