@@ -11,8 +11,7 @@ from pathlib import Path
 import pandas as pd
 from transformers import AutoModel, AutoTokenizer
 
-from stages.qa.checks.controls import evenly_spread
-from stages.qa.checks.examination import Sample, examine
+from stages.qa.checks.examination import Sample, examine, sampled
 from stages.qa.config import load_params
 from stages.qa.data.squad import read_squad
 from stages.qa.encoding.features import Features
@@ -29,8 +28,8 @@ def main(name: str, train_file: str, dev_file: str) -> tuple[pd.DataFrame, pd.Da
 
     # 1. A model, and questions.
     encoder = encoder_of(AutoModel.from_pretrained(name), AutoTokenizer.from_pretrained(name), name=name)
-    train = evenly_spread(read_squad(Path(train_file), purpose="train"), 200)
-    dev = evenly_spread(read_squad(Path(dev_file), purpose="score"), 100)
+    train = sampled(read_squad(Path(train_file), purpose="train"), 200)
+    dev = sampled(read_squad(Path(dev_file), purpose="score"), 100)
 
     # 2. A probe on every layer, scored by the official metric. Any setting can be changed like this.
     probe = params.probe.model_copy(update={"learning_rates": [1e-2], "epochs": 3})
@@ -40,7 +39,7 @@ def main(name: str, train_file: str, dev_file: str) -> tuple[pd.DataFrame, pd.Da
     print(last[["layer", "exact", "f1", "HasAns_f1", "NoAns_f1", "forced_f1"]].to_string(index=False))
 
     # 3. The same probe on tasks that the layers should not help with.
-    sample = Sample(evenly_spread(train, 60), evenly_spread(dev, 40), window_settings)
+    sample = Sample(sampled(train, 60), sampled(dev, 40), window_settings)
     features = Features(encoder, sample.windows(encoder, train), gib=probe.feature_memory_gib)
     weights = headline_weights(train_probes(features, probe), "adamw")
     controls = examine(encoder, sample, weights, model=name, probe=probe, settings=params.examine)["controls"]

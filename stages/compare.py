@@ -6,8 +6,7 @@ data/models/<key> and <other>, data/probes/<other>, data/scores/<study>/<key> an
 
 from pathlib import Path
 
-from stages.qa.checks.controls import evenly_spread
-from stages.qa.checks.examination import Sample, compare
+from stages.qa.checks.examination import Sample, compare, sampled
 from stages.qa.cli import run
 from stages.qa.config import load_params
 from stages.qa.data.squad import read_squad
@@ -36,7 +35,7 @@ def main(
     """
     params = load_params()
     dev = read_squad(data_dir / "dev.json", purpose="score")
-    sample = Sample([], evenly_spread(dev, params.examine.dev_questions), params.windows.model_dump())
+    sample = Sample([], sampled(dev, params.examine.dev_questions), params.windows.model_dump())
     encoder = load_encoder(model_dir, device=pick_device())
     base = load_encoder(other_dir, device=pick_device())
     probes = load_probes(other_probes_dir).of(params.probe.epochs_read)

@@ -5,8 +5,7 @@ data/models/<key>, data/probes/<key>, data/squad/<data set> -> metrics/<study>/<
 
 from pathlib import Path
 
-from stages.qa.checks.controls import evenly_spread
-from stages.qa.checks.examination import Sample, examine
+from stages.qa.checks.examination import Sample, examine, sampled
 from stages.qa.cli import run
 from stages.qa.config import load_params
 from stages.qa.data.splits import training_part
@@ -26,8 +25,8 @@ def main(key: str, model_dir: Path, probes_dir: Path, data_dir: Path, out_dir: P
     train = list(training_part(train, "probing", split=probe.split, share=probe.finetuning_share))
     dev = read_squad(data_dir / "dev.json", purpose="score")
     sample = Sample(
-        evenly_spread(train, settings.training_questions),
-        evenly_spread(dev, settings.dev_questions),
+        sampled(train, settings.training_questions),
+        sampled(dev, settings.dev_questions),
         params.windows.model_dump(),
     )
     encoder = in_precision(encoder, sample.windows(encoder, sample.dev), params.precision)

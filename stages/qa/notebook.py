@@ -24,7 +24,7 @@ from stages.qa.encoding.encoder import Encoder
 from stages.qa.encoding.features import Features
 from stages.qa.errors import InputError
 from stages.qa.probing.probes import train_probes
-from stages.qa.scoring.curves import curve_points
+from stages.qa.scoring.curves import layer_rows
 from stages.qa.sections import Probe, Protocol
 
 
@@ -64,5 +64,6 @@ def layer_curve(
     probes = train_probes(Features(encoder, windows, gib=probe.feature_memory_gib), probe)
     windows = make_windows(dev, encoder.tokenizer, **window_settings)
     answers = dict(answer(encoder, dev, windows, probes, {"notebook": protocol}))
-    points = pd.DataFrame(curve_points(encoder.name, dev, answers))
-    return points[points["reading"] == "probe"].drop(columns=["protocol", "reading"]).reset_index(drop=True)
+    rows = layer_rows(encoder.name, dev, answers, "notebook")
+    of_probes = rows[rows["reading"] == "probe"].reset_index(drop=True)
+    return of_probes.drop(columns=["protocol", "headline", "reading", "final"])

@@ -7,23 +7,22 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from stages.qa.sections import Examine, Probe
 
 from stages.qa.checks.controls import (
-    evenly_spread,
     random_spans,
     retargeted,
     shuffled_questions,
     with_answers,
     without_questions,
 )
-from stages.qa.checks.examination import Sample, examine
+from stages.qa.checks.examination import Sample, examine, sampled
 from stages.qa.checks.position import fit_position
 from stages.qa.data.squad import Answer, Example
 from stages.qa.data.windows import NO_ANSWER, Windows, make_windows
 from stages.qa.encoding.encoder import Encoder, load_encoder
 from stages.qa.encoding.features import Features
 from stages.qa.errors import InputError
-from stages.qa.sections import Examine, Probe
 from tests.conftest import CPU, TinyModel
 
 STRIDE = 16
@@ -79,9 +78,9 @@ def test_one_paragraph_cannot_be_shuffled(sample: list[Example]) -> None:
         shuffled_questions([replace(e, paragraph=int(i == 0)) for i, e in enumerate(sample[:6])], seed=0)
 
 
-def test_evenly_spread(sample: list[Example]) -> None:
-    assert evenly_spread(sample, 10**6) == sample
-    places = [sample.index(example) for example in evenly_spread(sample, 7)]
+def test_sampled_questions_are_sampled(sample: list[Example]) -> None:
+    assert sampled(sample, 10**6) == sample
+    places = [sample.index(example) for example in sampled(sample, 7)]
     assert len(places) == 7
     assert max(np.diff(places)) - min(np.diff(places)) <= 1
 

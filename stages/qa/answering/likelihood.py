@@ -16,7 +16,7 @@ from torch import Tensor
 
 from stages.qa.answering.spans import question_rows
 from stages.qa.data.squad import Example
-from stages.qa.data.windows import IGNORED, NO_ANSWER, Windows
+from stages.qa.data.windows import IGNORED, NO_ANSWER, Windows, touching
 from stages.qa.probing.probes import target_log_probabilities
 
 
@@ -92,9 +92,3 @@ def _held_whole(windows: Windows, rows: slice, start: int, end: int) -> dict[int
         return None
     whole = min(first for first, _ in chars.values()), max(last for _, last in chars.values())
     return {row: span for row, span in tokens.items() if chars[row] == whole}
-
-
-def touching(offsets: np.ndarray, start: int, end: int) -> np.ndarray:
-    """Tokens that have a character of `start` to `end`; offsets (tokens, 2) are equal where a token has none."""
-    before, after = offsets[:, 0], offsets[:, 1]
-    return np.flatnonzero((before < end) & (after > start) & (before < after))

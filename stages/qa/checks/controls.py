@@ -28,12 +28,6 @@ CONTROLS = [
 ]
 
 
-def evenly_spread(examples: Sequence[Example], count: int) -> list[Example]:
-    """At most `count` of the questions, at even distances."""
-    count = min(count, len(examples))
-    return [examples[place * len(examples) // count] for place in range(count)]
-
-
 def shuffled_questions(examples: Sequence[Example], *, seed: int) -> list[Example]:
     """Each question's place is taken by that of another paragraph; contexts and answers stay.
 

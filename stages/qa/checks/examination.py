@@ -18,6 +18,7 @@ from stages.qa.checks.controls import (
 from stages.qa.checks.judging import Judge, linear_scorer, read_windows, transfer_rows, transfer_scorer
 from stages.qa.checks.position import fit_position
 from stages.qa.checks.similarity import TokenSample, cka_matrix, similarity_rows
+from stages.qa.data.splits import evenly_spread
 from stages.qa.data.squad import Example
 from stages.qa.data.windows import Windows, make_windows
 from stages.qa.encoding.encoder import Encoder
@@ -37,6 +38,11 @@ class Sample:
     def windows(self, encoder: Encoder, examples: Sequence[Example]) -> Windows:
         """Windows of `examples` for the encoder."""
         return make_windows(examples, encoder.tokenizer, **self.window_settings)
+
+
+def sampled(examples: Sequence[Example], count: int) -> list[Example]:
+    """At most `count` of the questions, at even distances."""
+    return [examples[i] for i in evenly_spread(len(examples), count)]
 
 
 def examine(

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from stages.qa.data.splits import evenly_spread
 from stages.qa.data.windows import Windows
 from stages.qa.encoding.encoder import Chunk
 from stages.qa.errors import InputError
@@ -23,10 +24,9 @@ class TokenSample:
 
     def __init__(self, windows: Windows, tokens: int) -> None:
         total = int(windows.starts[-1])
-        count = min(tokens, total)
         self.windows = windows
         self.kept = np.zeros(total, dtype=bool)
-        self.kept[np.arange(count) * total // count] = True
+        self.kept[evenly_spread(total, tokens)] = True
         self.parts: list[Tensor] = []
 
     def __call__(self, chunk: Chunk) -> None:
