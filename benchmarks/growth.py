@@ -4,6 +4,7 @@ A slope of 1 is linear, 0 is flat. Small sizes carry fixed costs, so a slope bel
 window length may be above 1, because attention grows with the square.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -42,6 +43,7 @@ def main(
     questions: Annotated[int, Option(help="The smallest number of questions.")] = 24,
 ) -> None:
     """Time each size in turns, print slopes."""
+    logging.disable(logging.INFO)  # progress is of no interest here
     texts = read_questions(questions * MULTIPLES[-1])
     exact = load_encoder(model, device=torch.device("cpu"))
     encoder = in_precision(exact, windows_of(exact, texts.train), "auto")

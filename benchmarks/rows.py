@@ -1,6 +1,7 @@
 """The rows of `make bench`: for each, what both sides do while the clock runs."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,26 +29,15 @@ def training_rows(original: Original, encoder: Encoder, examples: list[Example])
     """Text to windows, and text to trained probes."""
     one, three = settings(epochs=1), settings(epochs=3)
     variants = settings(epochs=1, rates=(1e-5, 3e-5, 1e-4, 3e-4), seeds=5)
-    ours_once = clock(lambda: train_ours(encoder, examples, one))
+    ours_one = clock(lambda: train_ours(encoder, examples, one))
+    ours_three = clock(lambda: train_ours(encoder, examples, three))
+    theirs_one = clock(lambda: original.train(examples, epochs=1))
+    theirs_three = clock(lambda: original.train(examples, epochs=3))
+    no_masks = clock(lambda: original.train(examples, epochs=1, dropout=0.0))
     return [
-        Row(
-            "train_1_epoch",
-            "questions to probes, 1 epoch",
-            clock(lambda: original.train(examples, epochs=1)),
-            ours_once,
-        ),
-        Row(
-            "train_1_epoch_no_masks",
-            "... against the original without its dropout masks",
-            clock(lambda: original.train(examples, epochs=1, dropout=0.0)),
-            ours_once,
-        ),
-        Row(
-            "train_3_epochs",
-            "questions to probes, 3 epochs",
-            clock(lambda: original.train(examples, epochs=3)),
-            clock(lambda: train_ours(encoder, examples, three)),
-        ),
+        Row("train_1_epoch", "questions to probes, 1 epoch", theirs_one, ours_one),
+        Row("train_1_epoch_no_masks", "... against the original without its dropout masks", no_masks, ours_one),
+        Row("train_3_epochs", "questions to probes, 3 epochs", theirs_three, ours_three),
         Row(
             "windows",
             "text to token windows",
@@ -58,7 +48,7 @@ def training_rows(original: Original, encoder: Encoder, examples: list[Example])
             "variants_20",
             "cost of 20 variants (baseline) against 1: ours, questions to probes, 1 epoch",
             clock(lambda: train_ours(encoder, examples, variants)),
-            ours_once,
+            ours_one,
         ),
     ]
 
@@ -129,19 +119,12 @@ def update_rows(
 def finetuning_rows(folder: Path, original: Original, encoder: Encoder, examples: list[Example]) -> list[Row]:
     """One window of fine-tuning the checkpoint in `folder`."""
     windows = windows_of(encoder, examples)
+    theirs = partial(baseline_window, folder, original, examples)
+    ours = partial(our_window, folder, windows, dropout=0.0)
+    ours_with_dropout = partial(our_window, folder, windows, dropout=None)
     return [
-        Row(
-            "finetune_step",
-            "fine-tuning, one window; ours without dropout, as in params.yaml",
-            lambda: baseline_window(folder, original, examples),
-            lambda: our_window(folder, windows, dropout=0.0),
-        ),
-        Row(
-            "finetune_step_dropout",
-            "... ours with the checkpoint's dropout too",
-            lambda: baseline_window(folder, original, examples),
-            lambda: our_window(folder, windows, dropout=None),
-        ),
+        Row("finetune_step", "fine-tuning, one window; ours without dropout, as in params.yaml", theirs, ours),
+        Row("finetune_step_dropout", "... ours with the checkpoint's dropout too", theirs, ours_with_dropout),
     ]
 
 

@@ -19,6 +19,7 @@ What would flatter the pipeline, and how it is avoided:
 """
 
 import json
+import logging
 from pathlib import Path
 from statistics import median
 from typing import Annotated
@@ -49,6 +50,7 @@ def main(
     rounds: Annotated[int, Option(help="Alternating rounds.")] = 3,
 ) -> None:
     """Check that both sides agree, time them in turns, print the table."""
+    logging.disable(logging.INFO)  # progress is of no interest here
     texts = read_questions(questions)
     exact = load_encoder(model, device=torch.device("cpu"))
     original = Original.load(model)
@@ -56,9 +58,7 @@ def main(
     encoder = in_precision(exact, windows, "auto")
     probes = train_ours(exact, texts.train, settings(epochs=1, rates=[1e-3]))
     print(f"{describe()}\n")
-    print(
-        f"{model.name}: {encoder.layers - 1} layers, hidden {encoder.hidden}, our forward pass in {encoder.model.dtype}."
-    )
+    print(f"{model.name}: {encoder.layers - 1} layers, hidden {encoder.hidden}; ours in {encoder.model.dtype}.")
     print(f"{texts.source}: {len(texts.train)} train and {len(texts.dev)} dev questions,")
     print(f"training windows of {windows.lengths.mean():.0f} tokens on average.")
     check(original, exact, encoder, texts, windows, probes)
