@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import tracemalloc
 from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
@@ -14,11 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from stages.qa.data import strict_json
 from stages.qa.data import windows as windows_module
-from stages.qa.data.splits import training_part
-from stages.qa.data.squad import Answer, Example, stream_squad
-from stages.qa.data.windows import IGNORED, NO_ANSWER, Windows, make_windows
+from stages.qa.data.squad import Answer, Example
+from stages.qa.data.windows import IGNORED, NO_ANSWER, Windows, make_windows, touching
 from stages.qa.errors import InputError
 from tests.tiny_models import FAMILIES, SPECIAL, TOKENIZERS, UNICODE, train_tokenizer
 
@@ -324,67 +321,27 @@ def test_one_very_long_word(kind: str) -> None:
 
 
 @pytest.mark.parametrize("batch", [1, 7, 200])
-def test_windows_of_many_batches_are_those_of_one(
-    batch: int, sample: list[Example], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_texts_tokenised_in_batches_give_the_same_windows(
+    batch: int, sample: list[Example], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In files or not, from a list or read one by one: the same arrays, counts and questions named in errors."""
-    caplog.set_level("INFO")
-    examples = [
-        *sample[:40],
-        example("Who sang? " * 20, "Ann. " * 99, ("Ann.", 0)),
-        example("x", "a\u200d", ("\u200d", 1)),
-    ]
+    examples = [*sample[:40], example("Who sang? " * 20, "Ann. " * 99, ("Ann.", 0))]
     sizes = {"max_seq_length": 80, "doc_stride": 20, "max_query_length": 16}
     whole = windows_of(examples, "wordpiece", **sizes)
-    told = caplog.messages.copy()
-    assert len(told) == 2
-    monkeypatch.setattr(windows_module, "BATCH", batch)
-    caplog.clear()
-    parts = make_windows(iter(examples), load("wordpiece"), **sizes)
-    assert caplog.messages == told
-    check_layout(parts)
     assert whole.articles.tolist() == [examples[row].article for row in whole.examples]
-    assert parts.input_ids.flags.writeable == (batch > len(examples))
+    monkeypatch.setattr(windows_module, "BATCH", batch)
+    parts = make_windows(iter(examples), load("wordpiece"), **sizes)
     for name in [field.name for field in fields(Windows)]:
-        assert type(getattr(parts, name)) is np.ndarray
         np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name), strict=True)
-    late = example("Who? " * 40, "Ann.", id_="late")
-    with pytest.raises(InputError, match="question 'late': 0 context tokens fit"):
-        windows_of([*sample[:40], late], "wordpiece", **sizes | {"max_query_length": 99})
 
 
-def test_memory_does_not_grow_with_the_data(
-    sample: list[Example], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """From a file to windows: four times the questions need no more but for what stays of each, the hash of its id."""
-    monkeypatch.setattr(windows_module, "BATCH", 50)
-    monkeypatch.setattr(strict_json, "BLOCK", 2**12)
-    article = json.loads((Path(__file__).parents[2] / "data/sample/train.json").read_text())["data"][0]
-    peaks, questions = [], []
-    for copies in (20, 50, 200):  # the first one fills caches
-        path = tmp_path / "train.json"
-        text = json.dumps(article | {"title": "COPY"}).replace('"id": "', '"id": "COPY-')
-        data = ",".join(text.replace("COPY", str(copy)) for copy in range(copies))
-        path.write_text(f'{{"version": "v2.0", "data": [{data}]}}')
-        tracemalloc.start()
-        examples = training_part(stream_squad(path, purpose="train"), "probing", split="disjoint", share=0.5)
-        windows = make_windows(examples, load("wordpiece"), max_seq_length=384, doc_stride=128, max_query_length=64)
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
-        questions.append(int(windows.examples[-1]) + 1)
-    _, few, many = questions
-    assert many - few == 1500
-    assert peaks[2] - peaks[1] < 30 * (many - few)  # bytes; in memory a window has thousands
-
-
-def test_a_full_disk_is_an_error_that_names_the_folder(
-    sample: list[Example], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(windows_module, "BATCH", 9)
-    monkeypatch.setattr(windows_module, "TemporaryFile", lambda: Path("/dev/full").open("wb"))  # noqa: SIM115
-    monkeypatch.setattr(windows_module, "gettempdir", lambda: str(tmp_path))
-    with pytest.raises(OSError, match=f"No space left on device: '{tmp_path}'"):
-        windows_of(sample[:30], "wordpiece")
+def test_touching_tokens_share_a_character() -> None:
+    """Against sets of characters; a token without a character of its own touches nothing."""
+    offsets = np.array([[0, 2], [2, 2], [2, 5], [5, 6], [6, 6], [7, 9]])
+    for start in range(11):
+        for end in range(start + 1, 11):
+            expected = [i for i, (a, b) in enumerate(offsets) if set(range(a, b)) & set(range(start, end))]
+            assert touching(offsets, start, end).tolist() == expected, (start, end)
+    assert touching(offsets, 10**30, 10**30 + 3).tolist() == []
 
 
 def test_shared_contexts_are_told_apart_from_equal_questions() -> None:

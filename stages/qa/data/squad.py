@@ -3,6 +3,7 @@
 pydantic checks the structure of a file: objects, lists and types. The code below it checks what the values mean.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ Purpose = Literal["train", "score", "predict"]
 Version = Literal["v2.0", "2.0", "v1.1", "1.1"]
 Labels = Literal["required", "optional", "hidden"]
 T = TypeVar("T")
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +95,19 @@ def read_squad(path: Path, *, purpose: Purpose) -> list[Example]:
     for index, article in enumerate(file["data"]):
         title = article.get("title", "")
         identity = title if title.strip() else index  # an article without a title is one by itself
+        if title_fault := _text_fault(title, may_be_blank=True):
+            faults.append(f"data[{index}].title: {title_fault}")
         article_number = number_of_article.setdefault(identity, len(number_of_article))
         for place_of_paragraph, paragraph in _with_places(f"data[{index}].paragraphs", article["paragraphs"]):
             context = paragraph["context"]
-            if not context.strip():
-                faults.append(f"{place_of_paragraph}.context: {_empty_or_blank(context)}")
+            if context_fault := _text_fault(context):
+                faults.append(f"{place_of_paragraph}.context: {context_fault}")
             for place, qa in _with_places(f"{place_of_paragraph}.qas", paragraph["qas"]):
                 first_place = place_of_id.setdefault(qa["id"], place)
                 if first_place != place:
                     faults.append(f"{place}.id{_id_of(qa)}: is also the id of {first_place}; ids must be unique")
-                for key, what in _question_faults(qa, context, purpose, labels):
+                slices_of = context if purpose == "train" and not context_fault else None
+                for key, what in _question_faults(qa, slices_of, purpose, labels):
                     faults.append(f"{place}.{key}{_id_of(qa)}: {what}")
                 example = Example(
                     id=qa["id"],
@@ -157,7 +162,6 @@ def _structure_fault(kind: str, keys: Sequence[int | str], document: Any) -> str
         value = value.get(key) if isinstance(value, dict) else value[key]
     words = {
         "missing": "is missing",
-        "string_unicode": "holds half a surrogate pair (\\ud800 to \\udfff alone), which is no character",
         "string_type": f"is {shown(value)}, not a string",
         "bool_type": f"is {shown(value)}, not true or false",
         "list_type": f"is {shown(value)}, not a list",
@@ -182,18 +186,19 @@ def _labels(file: _File) -> Labels:
     return "hidden"
 
 
-def _question_faults(qa: _Question, context: str, purpose: Purpose, labels: Labels) -> Iterator[tuple[str, str]]:
-    """Key and words of each fault in the values of one question."""
+def _question_faults(
+    qa: _Question, slices_of: str | None, purpose: Purpose, labels: Labels
+) -> Iterator[tuple[str, str]]:
+    """Key and words of each fault in the values of one question; `slices_of` is the context if offsets count."""
     for key, value in (("id", qa["id"]), ("question", qa["question"])):
-        if not value.strip():
-            yield key, _empty_or_blank(value)
-    if purpose == "train" and context.strip():  # a blank context is a fault of its own
-        for number, answer in enumerate(qa["answers"]):
-            text, start = answer["text"], answer["answer_start"]
-            if not text.strip():
-                yield f"answers[{number}].text", _empty_or_blank(text)
-            elif not context.startswith(text, start):
-                yield f"answers[{number}].answer_start", _wrong_offset(text, start, context)
+        if fault := _text_fault(value):
+            yield key, fault
+    for number, answer in enumerate(qa["answers"]):
+        text, start = answer["text"], answer["answer_start"]
+        if fault := _text_fault(text, may_be_blank=purpose != "train"):
+            yield f"answers[{number}].text", fault
+        elif slices_of is not None and not slices_of.startswith(text, start):
+            yield f"answers[{number}].answer_start", _wrong_offset(text, start, slices_of)
     is_impossible, answers = qa.get("is_impossible", False), len(qa["answers"])
     if labels == "required" and "is_impossible" not in qa:
         yield "is_impossible", 'is missing; a SQuAD 1.1 file must say "version": "1.1"'
@@ -209,8 +214,13 @@ def _wrong_offset(text: str, start: int, context: str) -> str:
     return f"is {start}, where the context has {shown(found)}, not the answer {shown(text)}, {where}"
 
 
-def _empty_or_blank(text: str) -> str:
-    return "is blank" if text else "is empty"
+def _text_fault(text: str, *, may_be_blank: bool = False) -> str:
+    """What is wrong with a text; an empty string if nothing is."""
+    if not may_be_blank and not text.strip():
+        return "is blank" if text else "is empty"
+    if not text.isascii() and _LONE_SURROGATE.search(text):
+        return "holds half a surrogate pair (\\ud800 to \\udfff alone), which is no character"
+    return ""
 
 
 def _id_of(owner: object) -> str:
