@@ -82,12 +82,17 @@ def checksum(path: Path, like: str = "0" * 64) -> str:
         return hashlib.file_digest(file, lambda: digest).hexdigest()
 
 
-def write_manifest(folder: Path, source: str) -> dict[str, Any]:
-    """Write and return the manifest: `source`, and size in bytes and sha256 of every file (hidden ones left out)."""
+def write_manifest(folder: Path, source: str, *, probes: bool = True) -> dict[str, Any]:
+    """Write and return the manifest: `source`, and size in bytes and sha256 of every file (hidden ones left out).
+
+    It says `"probes": false` if `probes` is False: only the model's own head is to be read.
+    """
     files = {
         name: {"bytes": (folder / name).stat().st_size, "sha256": checksum(folder / name)} for name in _files(folder)
     }
-    manifest = {"source": source, "files": files}
+    manifest: dict[str, Any] = {"source": source, "files": files}
+    if not probes:
+        manifest["probes"] = False
     write_text(folder / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
     return manifest
 

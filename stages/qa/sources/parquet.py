@@ -1,54 +1,58 @@
-"""Parquet files in the layout of the hub's squad and squad_v2, a row a question, read as strictly as SQuAD's JSON."""
+"""Parquet files in the layout of the hub's squad and squad_v2, a row a question, become one SQuAD-format file."""
 
-from collections.abc import Iterator
-from itertools import count
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.qa.data.squad import Example, Faults, read_answers
-from stages.qa.errors import InputError
+from stages.qa.errors import InputError, one_line
+from stages.qa.files import write_json
 
-MAGIC = b"PAR1"
-_COLUMNS = ["id", "title", "context", "question", "answers"]
-_ROWS = 1000  # in memory at once, as Python objects
+_TYPES = {name: pa.string() for name in ("id", "title", "context", "question")}
+_TYPES["answers"] = pa.struct({"text": pa.list_(pa.string()), "answer_start": pa.list_(pa.int64())})
 
 
-def read_parquet(path: Path, *, purpose: Literal["train", "score", "predict"]) -> Iterator[Example]:
-    """The rows of the file, one by one, with the checks of `read_squad`; title must be given.
+def convert(paths: Iterable[Path], out: Path) -> None:
+    """Write the rows of all files as SQuAD 2.0 JSON.
 
-    The layout has no is_impossible: it is False with an answer and None without. Articles and paragraphs are not
-    numbered (0). InputError, at the first row with a fault: one line with file, row (from 0), column and id.
+    Rows of one title are one article, and its rows of one context one paragraph, in order of first appearance. A
+    question without answers is impossible; if no question has any, labels are hidden, and is_impossible is left out.
+    InputError for a file of another form. What is in the texts is left to `read_squad`.
     """
-    numbers = count()
+    articles: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    questions = []
+    for path in paths:
+        for row in _read_rows(path):
+            question = {"id": row["id"], "question": row["question"], "answers": _answers(path, row)}
+            articles.setdefault(row["title"], {}).setdefault(row["context"], []).append(question)
+            questions.append(question)
+    if any(question["answers"] for question in questions):
+        for question in questions:
+            question["is_impossible"] = not question["answers"]
+    data = []
+    for title, contexts in articles.items():
+        paragraphs = [{"context": context, "qas": qas} for context, qas in contexts.items()]
+        data.append({"title": title, "paragraphs": paragraphs})
+    write_json(out, {"version": "v2.0", "data": data})
+
+
+def _read_rows(path: Path) -> list[dict[str, Any]]:
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            names = file.schema_arrow.names
-            for name in _COLUMNS:
-                if names.count(name) != 1:
-                    has = "is missing" if name not in names else "is there more than once"
-                    raise InputError(f"{path}: the column {name} {has}; the columns are {', '.join(names)[:200]}")
-            for batch in file.iter_batches(_ROWS, columns=_COLUMNS):
-                for row in batch.to_pylist():
-                    yield _example(path, row, f"rows[{next(numbers)}]", purpose == "train")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: from rows[{next(numbers)}] on, a text is not UTF-8") from error
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path}: not a whole Parquet file ({str(error).splitlines()[0]})") from error
+        table = pq.read_table(path, page_checksum_verification=True)
+        missing = [name for name in _TYPES if name not in table.column_names]
+        if missing:
+            raise InputError(f"{path}: the column {missing[0]} is missing; there are {', '.join(table.column_names)}")
+        rows: list[dict[str, Any]] = table.select(list(_TYPES)).cast(pa.schema(_TYPES)).to_pylist()
+    except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a Parquet file in the layout of squad_v2 ({one_line(error)})") from error
+    return rows
 
 
-def _example(path: Path, row: dict[str, Any], place: str, train: bool) -> Example:
-    faults = Faults()
-    id_ = faults.text(row, "id", place)
-    title, context, question = (faults.text(row, key, place, id_) for key in ("title", "context", "question"))
+def _answers(path: Path, row: dict[str, Any]) -> list[dict[str, Any]]:
+    """SQuAD's list of answers, from the two lists of a row."""
     match row["answers"]:
         case {"text": list(texts), "answer_start": list(starts)} if len(texts) == len(starts):
-            paired = [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
-            answers = read_answers(faults, {"answers": paired}, place, id_, context, train)
-        case _:
-            answers = ()
-            faults.add(f"{place}.answers", "is not a list of text beside one of answer_start, as long", id_)
-    faults.refuse(path)
-    return Example(id_, question, context, answers, False if answers else None, 0, 0, title)
+            return [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
+    raise InputError(f"{path}: answers (id {row['id']!r}): not a list of text beside one of answer_start, as long")
