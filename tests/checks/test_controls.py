@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from stages.qa.sections import Examine, Probe
 
 from stages.qa.checks.controls import (
     random_spans,
@@ -23,6 +22,7 @@ from stages.qa.data.windows import NO_ANSWER, Windows, make_windows
 from stages.qa.encoding.encoder import Encoder, load_encoder
 from stages.qa.encoding.features import Features
 from stages.qa.errors import InputError
+from stages.qa.sections import Examine, Probe
 from tests.conftest import CPU, TinyModel
 
 STRIDE = 16

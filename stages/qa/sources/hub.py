@@ -24,7 +24,8 @@ from huggingface_hub._tree_cache import read_tree_cache  # private: the public r
 from huggingface_hub.file_download import repo_folder_name
 
 from stages.qa.errors import IntegrityError, UserError, one_line
-from stages.qa.models.manifest import checksum, hub_data, needed_files
+from stages.qa.models.manifest import checksum
+from stages.qa.sections import hub_data
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,32 @@ _REASONS = {  # the first type that fits
     httpx2.LocalProtocolError: "the request cannot be sent (is HF_TOKEN garbled?)",
 }
 _HINTS = {401: "is HF_TOKEN set and valid?", 403: "is HF_TOKEN set and valid?", 404: "check the address"}
+_TOKENIZER_AND_CONFIG = (
+    *("config.json", "tokenizer*.json", "vocab.txt", "vocab.json", "merges.txt", "spiece.model"),
+    *("sentencepiece.bpe.model", "special_tokens_map.json", "added_tokens.json"),
+)
+_WEIGHTS = (  # the first of these forms that a repository has is taken
+    ("model.safetensors",),
+    ("model-*.safetensors", "model.safetensors.index.json"),
+    ("pytorch_model.bin",),
+)
+
+
+def needed_files(names: Iterable[str]) -> list[str]:
+    """The files, of those in a repository, that an encoder and its tokenizer need.
+
+    Pickled weights are taken only where there are no safetensors. IntegrityError if the files are no model.
+    """
+    at_top = sorted(name for name in names if "/" not in name and "\\" not in name)
+
+    def matching(patterns: tuple[str, ...]) -> list[str]:
+        return [name for name in at_top if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
+
+    for patterns in _WEIGHTS:
+        weights = matching(patterns)
+        if weights and "config.json" in at_top:
+            return matching(_TOKENIZER_AND_CONFIG) + weights
+    raise IntegrityError("has no config.json with model.safetensors or pytorch_model.bin (is it a transformers model?)")
 
 
 def model_files(repo: str, revision: str) -> tuple[str, list[Path]]:
