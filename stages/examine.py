@@ -5,7 +5,7 @@ data/models/<key>, data/probes/<key>, data/squad/<data set> -> metrics/<study>/<
 
 from pathlib import Path
 
-from stages.qa.checks.examination import Sample, examine, sampled
+from stages.qa.checks.examination import Sample, examine, no_tables, sampled
 from stages.qa.cli import run
 from stages.qa.config import load_params
 from stages.qa.data.splits import training_part
@@ -20,19 +20,18 @@ def main(key: str, model_dir: Path, probes_dir: Path, data_dir: Path, out_dir: P
     """Examine MODEL_DIR and its PROBES_DIR on a sample of DATA_DIR; write tables that call it KEY to OUT_DIR."""
     params = load_params()
     settings, probe = params.examine, params.probe
-    encoder = load_encoder(model_dir, device=pick_device())
-    train = read_squad(data_dir / "train.json", purpose="train")
-    train = list(training_part(train, "probing", split=probe.split, share=probe.finetuning_share))
-    dev = read_squad(data_dir / "dev.json", purpose="score")
-    sample = Sample(
-        sampled(train, settings.training_questions),
-        sampled(dev, settings.dev_questions),
-        params.windows.model_dump(),
-    )
-    encoder = in_precision(encoder, sample.windows(encoder, sample.dev), params.precision)
     probes = load_probes(probes_dir).of(probe.epochs_read)
-    weights = headline_weights(probes, params.protocols[params.headline].optimizer)
-    tables = examine(encoder, sample, weights, model=key, probe=probe, settings=settings)
+    tables = no_tables()
+    if probes.readouts:
+        encoder = load_encoder(model_dir, device=pick_device())
+        train = read_squad(data_dir / "train.json", purpose="train")
+        train = list(training_part(train, "probing", split=probe.split, share=probe.finetuning_share))
+        dev = read_squad(data_dir / "dev.json", purpose="score")
+        train, dev = sampled(train, settings.training_questions), sampled(dev, settings.dev_questions)
+        sample = Sample(train, dev, params.windows.model_dump())
+        encoder = in_precision(encoder, sample.windows(encoder, sample.dev), params.precision)
+        weights = headline_weights(probes, params.protocols[params.headline].optimizer)
+        tables = examine(encoder, sample, weights, model=key, probe=probe, settings=settings)
     for name, table in tables.items():
         write_table(out_dir / f"{name}.csv", table)
 

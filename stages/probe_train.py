@@ -13,6 +13,7 @@ from stages.qa.data.windows import make_windows
 from stages.qa.encoding.encoder import in_precision, load_encoder
 from stages.qa.encoding.features import Features
 from stages.qa.models.checkpoints import pick_device
+from stages.qa.models.manifest import may_be_probed
 from stages.qa.probing.convex import fit_optimum
 from stages.qa.probing.probes import train_probes
 from stages.qa.probing.readouts import Probes, save_probes
@@ -29,9 +30,10 @@ def main(model_dir: Path, data_dir: Path, out_dir: Path) -> None:
     encoder = in_precision(encoder, windows, params.precision)
     features = Features(encoder, windows, gib=probe.feature_memory_gib)
     probes = Probes.empty(encoder.layers, encoder.hidden)
-    if "adamw" in params.optimizers:
+    optimizers = params.optimizers if may_be_probed(model_dir) else []
+    if "adamw" in optimizers:
         probes += train_probes(features, probe)
-    if "convex" in params.optimizers:
+    if "convex" in optimizers:
         probes += fit_optimum(features, windows.articles, params.convex)
     save_probes(out_dir, probes)
 

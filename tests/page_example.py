@@ -134,7 +134,7 @@ def write_study(folder: Path) -> None:
 def write_examination(folder: Path, key: str) -> None:
     """Controls, and the layers of one model against one another."""
     sizes = {"training_questions": 33, "questions": 12}
-    falls = {"task": 0.0, "random_spans": 10.0, "shuffled_question": 20.0, "no_question": 30.0, "position_only": 35.0}
+    falls = {"task": 0.0, "shuffled_question": 20.0, "no_question": 30.0, "position_only": 35.0}
     rows = [
         {"model": key, "control": name, "layer": layer, **sizes, "forced_f1": 40.0 + layer - fall, "selectivity": fall}
         for name, fall in falls.items()

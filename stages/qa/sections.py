@@ -160,7 +160,7 @@ class Examine(Section):
     learning_rate: Rate
     max_answer_tokens: PositiveInt
     cka_tokens: PositiveInt  # at most, evenly spread over the sampled dev questions
-    seed: Seed  # of the probes, of the shuffled questions and of the random spans
+    seed: Seed  # of the probes and of the shuffled questions
 
 
 class Protocol(Section):

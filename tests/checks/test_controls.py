@@ -8,19 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from stages.qa.checks.controls import (
-    random_spans,
-    retargeted,
-    shuffled_questions,
-    with_answers,
-    without_questions,
-)
+from stages.qa.checks.controls import fit_position, shuffled_questions, without_questions
 from stages.qa.checks.examination import Sample, examine, sampled
-from stages.qa.checks.position import fit_position
 from stages.qa.data.squad import Answer, Example
-from stages.qa.data.windows import NO_ANSWER, Windows, make_windows
+from stages.qa.data.windows import Windows, make_windows
 from stages.qa.encoding.encoder import Encoder, load_encoder
-from stages.qa.encoding.features import Features
 from stages.qa.errors import InputError
 from stages.qa.sections import Examine, Probe
 from tests.conftest import CPU, TinyModel
@@ -83,48 +75,6 @@ def test_sampled_questions_are_sampled(sample: list[Example]) -> None:
     places = [sample.index(example) for example in sampled(sample, 7)]
     assert len(places) == 7
     assert max(np.diff(places)) - min(np.diff(places)) <= 1
-
-
-def test_random_spans_are_as_long_and_make_the_targets_that_the_tokenizer_makes(
-    encoder: Encoder, sample: list[Example], windows: Windows
-) -> None:
-    targets, chars = random_spans(windows, doc_stride=STRIDE, seed=0)
-    examples = with_answers(sample[:60], chars)
-    again = make_windows(examples, encoder.tokenizer, **WINDOWS)
-    np.testing.assert_array_equal(again.input_ids, windows.input_ids)
-    np.testing.assert_array_equal(again.targets, targets)  # by characters, not by token arithmetic
-    moved = 0
-    for old, new in zip(sample, examples, strict=False):
-        if not old.answers or old == new:
-            assert old == new
-            continue
-        (answer,) = new.answers
-        assert new.context[answer.start :].startswith(answer.text)
-        sizes = [len(encoder.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in
-                 (old.answers[0].text, answer.text)]  # fmt: skip
-        assert abs(sizes[0] - sizes[1]) <= 2  # a slice may begin inside a word and is then tokenised otherwise
-        moved += old.answers[0].start != answer.start
-    assert moved > 20
-    held = targets[:, 0] != NO_ANSWER
-    assert (np.diff(targets[held], axis=1) >= 0).all()
-
-
-def test_random_spans_reach_all_of_the_context(encoder: Encoder) -> None:
-    words = " ".join(f"word{i}" for i in range(20))
-    example = Example("a", "who", words, (Answer("word3", words.index("word3")),), False, 0, 0, "")
-    windows = make_windows([example], encoder.tokenizer, **WINDOWS)
-    starts = {random_spans(windows, doc_stride=STRIDE, seed=s)[1][0, 0] for s in range(300)}
-    assert min(starts) == 0
-    assert max(starts) > len(words) - 15
-
-
-def test_retargeted_features_share_states(encoder: Encoder, sample: list[Example], windows: Windows) -> None:
-    features = Features(encoder, windows, gib=1.0)
-    list(features.batches(np.arange(4), 4))
-    (batch,) = retargeted(features, windows.targets + 1).batches(np.arange(4), 4)
-    assert torch.equal(batch.targets, torch.from_numpy(windows.targets[:4] + 1))
-    assert retargeted(features, windows.targets)._kept is features._kept is not None
-    assert features.windows is windows
 
 
 def test_position_scores_are_at_their_optimum(windows: Windows) -> None:
@@ -210,7 +160,7 @@ def test_a_planted_direction_is_found_and_controls_stay_at_the_floor(encoder: En
     floor = 20  # percent; one word of twenty by chance
     assert f1.loc["task", top] > 90
     assert f1.loc["task", 0] < floor
-    controls = ["shuffled_question", "no_question", "random_spans", "position_only"]
+    controls = ["shuffled_question", "no_question", "position_only"]
     assert (f1.loc[controls] < floor).all(axis=None)
     assert (selectivity.loc[controls, top] > 70).all()
     assert nll.loc["task", top] < 1 < nll.loc[controls, top].min()

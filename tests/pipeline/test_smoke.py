@@ -165,7 +165,7 @@ def test_random_weights_are_not_the_pretrained_ones(study: Path) -> None:
 
 def test_controls_have_every_layer_and_name_what_they_are_measured_on(study: Path) -> None:
     rows = pd.read_csv(study / "metrics/smoke/tiny/examine/controls.csv")
-    names = ["task", "random_spans", "position_only", "shuffled_question", "no_question"]
+    names = ["task", "position_only", "shuffled_question", "no_question"]
     assert list(rows["control"].unique()) == names
     layers = read_json(study / "data/models/tiny/config.json")["num_hidden_layers"] + 1
     assert len(rows) == layers * len(names)

@@ -1,31 +1,31 @@
 """Controls of a probe: the same probe on a task that the layer should not help with.
 
 Selectivity of a layer is the probe's score on the task minus its score on the control (Hewitt and Liang 2019). The
-controls: the question shuffled among paragraphs, or removed (what can be read from the context alone?); the gold span
-replaced by a random one of as many tokens (what do chance and the share of "no answer" give?); and position alone
-(module `position`).
+controls: the question shuffled among paragraphs, or removed (what can be read from the context alone?); and position
+alone, which sees no word. The score of a token under the last one is a[place in the window] + b[place in the context],
+b for context tokens only: fitted to the training windows' targets at the optimum of the mean cross-entropy plus a small
+ridge, by torch's L-BFGS.
 """
 
 from collections.abc import Mapping, Sequence
-from copy import copy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import numpy as np
 import pandas as pd
+import torch
+from torch import Tensor
 
-from stages.qa.answering.spans import question_rows
 from stages.qa.checks.judging import Judged
-from stages.qa.data.squad import Answer, Example
-from stages.qa.data.windows import IGNORED, NO_ANSWER, Windows
-from stages.qa.encoding.features import Features
+from stages.qa.data.squad import Example
+from stages.qa.data.windows import IGNORED, Windows
 from stages.qa.errors import InputError
+from stages.qa.probing.probes import target_log_probabilities
+from stages.qa.readings import CONTROLS
 
+RIDGE = 1e-4  # of half the squared norm: places that training hardly has stay near 0
+STEPS = 100  # of L-BFGS, at most
 TASK = "task"  # the probe itself, trained on the sample as the controls are: what they are compared with
-CONTROLS = [
-    *("model", "control", "layer", "training_questions", "questions"),
-    *("forced_f1", "nll", "selectivity", "selectivity_nats"),
-]
 
 
 def shuffled_questions(examples: Sequence[Example], *, seed: int) -> list[Example]:
@@ -51,54 +51,53 @@ def without_questions(examples: Sequence[Example]) -> list[Example]:
     return [replace(example, question="") for example in examples]
 
 
-def retargeted(features: Features, targets: np.ndarray) -> Features:
-    """`features` with other targets (windows, 2); hidden states that are kept in memory are shared, not recomputed."""
-    other = copy(features)
-    other.windows = replace(features.windows, targets=targets)
-    return other
+@dataclass(frozen=True)
+class PositionScores:
+    """The fitted scores; places beyond the longest training window score 0."""
+
+    window: Tensor  # (places, 2)
+    context: Tensor  # (places + 1, 2); the last: outside the context
+
+    def logits(self, windows: Windows, rows: np.ndarray) -> Tensor:
+        """Scores (1, tokens, 2) of the windows `rows`, packed in their order."""
+        longest = len(self.window)
+        place, inside = _places(windows, rows)
+        window = self.window[place.clamp(max=longest - 1)].masked_fill((place >= longest)[:, None], 0)
+        context = self.context[inside.clamp(max=longest)].masked_fill((inside >= longest)[:, None], 0)
+        return (window + context)[None]
 
 
-def random_spans(windows: Windows, *, doc_stride: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each answer another span of as many tokens, drawn evenly from its context: no hidden state can tell it.
+def _places(windows: Windows, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Place of each token in its window, and in the window's context, (tokens,) int64.
 
-    This is the control task of Hewitt and Liang (2019) for spans. Theirs gives a word the same label everywhere, so
-    that a probe can memorise it word by word; here it can only be memorised question by question.
-
-    `windows` were made with `doc_stride`. Returns targets (windows, 2) int64 in place of windows.targets, and the
-    characters of each span, (questions, 2) int64. Questions without an answer, or whose answer no window holds whole,
-    keep their targets and have the characters (-1, -1).
+    Outside the context the second is -1, which as an index means the last row.
     """
-    questions = int(windows.examples[-1]) + 1
-    draws = np.random.default_rng(seed).random(questions)
-    targets, chars = np.array(windows.targets), np.full((questions, 2), -1)
-    for question, rows in enumerate(question_rows(windows, questions)):
-        gold = [target for target in windows.targets[rows].tolist() if target[0] not in (NO_ANSWER, IGNORED)]
-        if not gold:
-            continue
-        length = gold[0][1] - gold[0][0] + 1
-        sizes = np.diff(windows.context[rows])[:, 0]  # context tokens of each window
-        context_tokens = doc_stride * (len(sizes) - 1) + int(sizes[-1])
-        first = int(draws[question] * (context_tokens - length + 1))  # counted from the start of the context
-        last = first + length - 1
-        for number, row in enumerate(range(rows.start, rows.stop)):
-            before = doc_stride * number  # context tokens before the window
-            shift = int(windows.context[row, 0]) - before  # from a place in the context to one in the window
-            holds_first, holds_last = (before <= token < before + sizes[number] for token in (first, last))
-            targets[row] = (first + shift, last + shift) if holds_first and holds_last else NO_ANSWER
-            if holds_first:
-                chars[question, 0] = windows.offsets[windows.starts[row] + first + shift, 0]
-            if holds_last:
-                chars[question, 1] = windows.offsets[windows.starts[row] + last + shift, 1]
-    return targets, chars
+    place = np.concatenate([np.arange(windows.lengths[row]) for row in rows])
+    first, end = np.repeat(windows.context[rows], windows.lengths[rows], axis=0).T
+    inside = np.where((place >= first) & (place < end), place - first, -1)
+    return torch.from_numpy(place), torch.from_numpy(inside)
 
 
-def with_answers(examples: Sequence[Example], chars: np.ndarray) -> list[Example]:
-    """`examples` with the text at `chars` (questions, 2) as the one answer; (-1, -1) leaves an example as it is."""
-    result = list(examples)
-    for i, (start, end) in enumerate(chars.tolist()):
-        if start >= 0:
-            result[i] = replace(result[i], answers=(Answer(result[i].context[start:end], start),))
-    return result
+def fit_position(windows: Windows) -> PositionScores:
+    """The scores at the optimum over all `windows` that have a target."""
+    rows = np.flatnonzero(windows.targets[:, 0] != IGNORED)
+    lengths, targets = torch.from_numpy(windows.lengths[rows]), torch.from_numpy(windows.targets[rows])
+    longest = int(lengths.max())
+    place, inside = _places(windows, rows)
+    window = torch.zeros(longest, 2, requires_grad=True)
+    context = torch.zeros(longest + 1, 2, requires_grad=True)
+    solver = torch.optim.LBFGS([window, context], max_iter=STEPS, line_search_fn="strong_wolfe")
+
+    def objective() -> Tensor:
+        solver.zero_grad()
+        logits = (window[place] + context[inside])[None]
+        loss = -target_log_probabilities(logits, lengths, targets[:, None]).mean()
+        value = loss + RIDGE / 2 * (window.square().sum() + context.square().sum())
+        value.backward()
+        return value
+
+    solver.step(objective)
+    return PositionScores(window.detach(), context.detach())
 
 
 def control_rows(model: str, judged: Mapping[str, Judged], training_questions: int) -> pd.DataFrame:

@@ -1,22 +1,13 @@
 """What is measured on a bounded sample of questions, to stay cheap: one encoder alone, and one beside another."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from stages.qa.checks.controls import (
-    TASK,
-    control_rows,
-    random_spans,
-    retargeted,
-    shuffled_questions,
-    with_answers,
-    without_questions,
-)
+from stages.qa.checks.controls import TASK, control_rows, fit_position, shuffled_questions, without_questions
 from stages.qa.checks.judging import Judge, linear_scorer, read_windows, transfer_rows, transfer_scorer
-from stages.qa.checks.position import fit_position
 from stages.qa.checks.similarity import TokenSample, cka_matrix, similarity_rows
 from stages.qa.data.splits import evenly_spread
 from stages.qa.data.squad import Example
@@ -24,6 +15,7 @@ from stages.qa.data.windows import Windows, make_windows
 from stages.qa.encoding.encoder import Encoder
 from stages.qa.encoding.features import Features
 from stages.qa.probing.probes import train_probes
+from stages.qa.readings import CONTROLS, SIMILARITY, TRANSFER
 from stages.qa.sections import Examine, Probe
 
 
@@ -43,6 +35,12 @@ class Sample:
 def sampled(examples: Sequence[Example], count: int) -> list[Example]:
     """At most `count` of the questions, at even distances."""
     return [examples[i] for i in evenly_spread(len(examples), count)]
+
+
+def no_tables() -> dict[str, pd.DataFrame]:
+    """The tables of `examine` without rows, for a model without probes."""
+    columns = {"controls": CONTROLS, "transfer": TRANSFER, "similarity": SIMILARITY}
+    return {name: pd.DataFrame(columns=names) for name, names in columns.items()}
 
 
 def examine(
@@ -106,19 +104,13 @@ def _tables_of_layers(
 def _controls_of_same_states(
     encoder: Encoder, sample: Sample, windows: Windows, *, probe: Probe, settings: Examine
 ) -> dict[str, Judge]:
-    """The task, random spans and position alone, trained, and ready to read `windows`, those of the dev questions."""
-    stride, longest = sample.window_settings["doc_stride"], settings.max_answer_tokens
+    """The task and position alone, trained, and ready to read `windows`, those of the dev questions."""
     training = sample.windows(encoder, sample.train)
-    features = Features(encoder, training, gib=probe.feature_memory_gib)
-    task = linear_scorer(_trained(features, probe, settings))
+    task = linear_scorer(_trained(Features(encoder, training, gib=probe.feature_memory_gib), probe, settings))
     position = fit_position(training)
-    random_targets, _ = random_spans(training, doc_stride=stride, seed=settings.seed)
-    random = linear_scorer(_trained(retargeted(features, random_targets), probe, settings))
-    dev_targets, chars = random_spans(windows, doc_stride=stride, seed=settings.seed)
-    random_dev, random_windows = with_answers(sample.dev, chars), replace(windows, targets=dev_targets)
+    longest = settings.max_answer_tokens
     return {
         TASK: Judge(task, sample.dev, windows, longest),
-        "random_spans": Judge(random, random_dev, random_windows, longest),
         "position_only": Judge(lambda chunk: position.logits(windows, chunk.rows), sample.dev, windows, longest),
     }
 

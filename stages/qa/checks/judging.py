@@ -20,9 +20,9 @@ from stages.qa.errors import InputError, NumericsError
 from stages.qa.metric import question_scores
 from stages.qa.probing.probes import target_log_probabilities, token_scores
 from stages.qa.progress import Progress
+from stages.qa.readings import TRANSFER
 
 CHUNK_GIB = 0.25  # hidden states in memory at once
-TRANSFER = ["model", "probes_of", "probe_layer", "layer", "questions", "forced_f1", "nll"]
 Scorer = Callable[[Chunk], Tensor]  # -> scores (readings, tokens, 2)
 
 

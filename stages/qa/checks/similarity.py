@@ -15,8 +15,7 @@ from stages.qa.data.splits import evenly_spread
 from stages.qa.data.windows import Windows
 from stages.qa.encoding.encoder import Chunk
 from stages.qa.errors import InputError
-
-SIMILARITY = ["model", "layer", "other", "other_layer", "tokens", "cka"]
+from stages.qa.readings import SIMILARITY
 
 
 class TokenSample:

@@ -66,3 +66,8 @@ def verify_snapshot(folder: Path) -> dict[str, Any]:
 def _files(folder: Path) -> list[str]:
     """Names of the files that a manifest lists, sorted."""
     return sorted(path.name for path in folder.iterdir() if path.name != MANIFEST and not path.name.startswith("."))
+
+
+def may_be_probed(folder: Path) -> bool:
+    """Whether probes are trained on the model in `folder`; if not, only its own head is read."""
+    return bool(json.loads((folder / MANIFEST).read_bytes()).get("probes", True))

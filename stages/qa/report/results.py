@@ -9,6 +9,7 @@ import pandas as pd
 
 from stages.qa.errors import InputError
 from stages.qa.files import read_json, read_table
+from stages.qa.readings import CONTROLS, SIMILARITY, TRANSFER
 from stages.qa.scoring.answerability import QUALITY, RELIABILITY
 from stages.qa.scoring.breakdown import BREAKDOWN
 from stages.qa.scoring.curves import LAYERS, LOSS, SCORES
@@ -16,11 +17,6 @@ from stages.qa.scoring.intervals import DIFFERENCES, INTERVALS
 from stages.qa.scoring.question_scores import POINT
 
 KEYS = ["model", "protocol", "reading", "epoch", "layer", "learning_rate", "seed"]  # of a row of layers.csv
-CONTROLS = ["model", "control", "layer", "training_questions", "questions", "forced_f1", "nll"]
-CONTROLS += ["selectivity", "selectivity_nats"]
-TRANSFER = ["model", "probes_of", "probe_layer", "layer", "questions", "forced_f1", "nll"]
-SIMILARITY = ["model", "layer", "other", "other_layer", "tokens", "cka"]
-
 READINGS = ("probe", "head", "gold")  # gold: the true spans, put through the protocol's own search and decoding
 
 
@@ -158,8 +154,8 @@ def _check_points(path: Path, points: pd.DataFrame, all_points: pd.DataFrame) ->
             raise InputError(f"{path}: {field} is empty in a row; run the evaluate stage again")
     if unknown := sorted(set(points["reading"].fillna("")) - set(READINGS)):
         raise InputError(f"{path}: reading {unknown[0]!r} is none of {', '.join(READINGS)}")
-    if probes_of(points).empty:
-        raise InputError(f"{path}: no row of this model with reading 'probe'; run the evaluate stage again")
+    if not points["reading"].isin(["probe", "head"]).any():
+        raise InputError(f"{path}: no row of this model with reading 'probe' or 'head'; run the evaluate stage again")
     twice = points.duplicated(KEYS)
     if twice.any():
         layer = points.loc[twice, "layer"].iloc[0]

@@ -20,7 +20,7 @@ PUBLISHED = {"exact": "exact", "f1": "F1", "HasAns_exact": "HasAns exact", "HasA
 PUBLISHED |= {"NoAns_exact": "NoAns exact", "NoAns_f1": "NoAns F1"}
 QUALITY = {"start_nll": "start, nats", "end_nll": "end, nats", "auprc": "AUPRC", "auroc": "AUROC"}
 QUALITY |= {"ece": "calibration error", "crossfit_f1": "F1, cross-fitted"}
-CONTROLS = ("shuffled_question", "no_question", "random_spans", "position_only")
+CONTROLS = ("shuffled_question", "no_question", "position_only")
 
 
 def study_view(
