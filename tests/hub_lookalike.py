@@ -12,7 +12,6 @@ Files of LFS_BYTES or more are served as the hub serves large files: by a redire
 as the entity tag. Smaller ones have git's blob id.
 """
 
-import base64
 import contextlib
 import functools
 import hashlib
@@ -49,8 +48,6 @@ class Hub:
     repos: Mapping[str, Path]
     token: str | None = None  # if set, requests without it are refused
     requests: list[Request] = field(default_factory=list)
-    received: dict[str, bytes] = field(default_factory=dict)  # repository/path of the files committed
-    made: list[dict[str, Any]] = field(default_factory=list)  # repositories asked for
     faults: list[list[Any]] = field(default_factory=list)  # kind, end of the path, how often still
     stalled: threading.Event = field(default_factory=threading.Event)  # set once a body stalls
     released: threading.Event = field(default_factory=threading.Event)  # set to let stalled bodies go on
@@ -92,7 +89,6 @@ class Hub:
 def use_endpoint(monkeypatch: pytest.MonkeyPatch, url: str, home: Path) -> None:
     """Point the hub client of this process, which read its environment long ago, to `url`, and its caches to `home`."""
     from huggingface_hub import constants
-    from huggingface_hub.utils import _cache_assets
 
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         monkeypatch.delenv(name, raising=False)
@@ -102,7 +98,6 @@ def use_endpoint(monkeypatch: pytest.MonkeyPatch, url: str, home: Path) -> None:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(_cache_assets, "HF_ASSETS_CACHE", str(home / "assets"))
 
 
 @contextlib.contextmanager
@@ -147,33 +142,6 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer()
 
-    def do_POST(self) -> None:
-        """What an upload asks: make a repository, check a card, tell how files are to be sent, commit."""
-        path = unquote(urlsplit(self.path).path)
-        host = (self.headers["Host"] or "").partition(":")[0]
-        self.hub.requests.append(Request(self.command, path, host, self.headers["Authorization"]))
-        body = self.rfile.read(int(self.headers["Content-Length"] or 0))
-        if status := self.hub.take_fault(path, "status"):
-            return self._refuse(int(status))
-        if path == "/api/repos/create":
-            self.hub.made.append(json.loads(body))
-            asked = self.hub.made[-1]
-            return self._json({"url": f"{self.hub.url}/{asked['organization']}/{asked['name']}"})
-        if path == "/api/validate-yaml":
-            return self._json({"errors": [], "warnings": []})
-        repo, _, what = path.removeprefix("/api/models/").rpartition("/main")[0].rpartition("/")
-        if what == "preupload":
-            files = json.loads(body)["files"]
-            modes = [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in files]
-            return self._json({"files": modes})
-        for line in map(json.loads, body.splitlines()):
-            if line["key"] == "file":
-                place = f"{repo}/{line['value']['path']}"
-                self.hub.received[place] = base64.b64decode(line["value"]["content"])
-        return self._json(
-            {"commitUrl": f"{self.hub.url}/{repo}/commit/{REVISION}", "commitOid": REVISION, "success": True}
-        )
-
     def _answer(self) -> None:
         path = unquote(urlsplit(self.path).path)
         host = (self.headers["Host"] or "").partition(":")[0]
@@ -209,7 +177,7 @@ class _Handler(BaseHTTPRequestHandler):
         folder = self.hub.repos[repo]
         files = sorted(p for p in folder.rglob("*") if p.is_file())
         if what == "revision":
-            siblings = [{"rfilename": p.relative_to(folder).as_posix()} for p in files]
+            siblings = [_sibling(p, folder) for p in files]
             return self._json({"id": repo, "sha": REVISION, "siblings": siblings})
         if what == "tree":
             return self._json([_tree_entry(p, folder) for p in files])
@@ -256,6 +224,14 @@ class _Handler(BaseHTTPRequestHandler):
             return
         with contextlib.suppress(ConnectionError):
             self.wfile.write(body)
+
+
+def _sibling(path: Path, root: Path) -> dict[str, Any]:
+    entry = _tree_entry(path, root)
+    sibling = {"rfilename": entry["path"], "size": entry["size"], "blobId": entry["oid"]}
+    if "lfs" in entry:
+        sibling["lfs"] = {"sha256": entry["lfs"]["oid"], "size": entry["size"], "pointerSize": 130}
+    return sibling
 
 
 def _tree_entry(path: Path, root: Path) -> dict[str, Any]:

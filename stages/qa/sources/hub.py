@@ -87,43 +87,39 @@ def _download(
 ) -> tuple[str, list[Path]]:
     """The commit that `revision` names, and its files whose names `choose` returns, in the cache.
 
-    If the content of a file is not what the hub states, the files are downloaded again, once. IntegrityError if that
-    does not help. Errors of `huggingface_hub` pass through, for `reason`.
+    A file whose content is not what the hub states is downloaded again, once. IntegrityError if that does not help.
+    Errors of `huggingface_hub` pass through, for `reason`.
     """
     commit, stated = _list_files(repo, kind, revision)
     names = choose(stated)
     patterns = [glob.escape(name) for name in names]
     fetch = partial(snapshot_download, repo, repo_type=kind, revision=commit, allow_patterns=patterns)
     folder = Path(fetch())
-    try:
-        for name in names:
-            check_content(folder / name, stated[name], name)
-    except IntegrityError as fault:
+    for name in names:
         try:
-            fetch(force_download=True)
-        except Exception as error:  # the client raises errors of nearly any type
-            raise IntegrityError(f"{fault}; fetching it again failed: {reason(error)}") from error
-        for name in names:
+            check_content(folder / name, stated[name], name)
+        except IntegrityError as fault:
+            (folder / name).resolve().unlink()  # the client downloads only what the cache lacks
+            try:
+                fetch()
+            except Exception as error:  # of nearly any type
+                raise IntegrityError(f"{fault}; fetching it again failed: {reason(error)}") from error
             check_content(folder / name, stated[name], name)
     return commit, [folder / name for name in names]
 
 
 def _list_files(repo: str, kind: str, revision: str) -> tuple[str, dict[str, str]]:
     """The commit that `revision` names, and the hub's checksum of each of its files: sha256 if large, else git's."""
-    cache = Path(constants.HF_HUB_CACHE).expanduser().resolve() / repo_folder_name(repo_id=repo, repo_type=kind)
-    commit = revision
-    is_commit = re.fullmatch("[0-9a-f]{40}", revision)
-    files = read_tree_cache(str(cache), commit) if is_commit else None
-    if files is None:
-        # One short call first: snapshot_download goes on trying for half a minute where no hub answers.
-        commit = str(HfApi().repo_info(repo, repo_type=kind, revision=revision, timeout=5.0).sha)
-        if not is_commit:
-            logger.info("%s: %s is commit %s", repo, revision, commit)
-        snapshot_download(repo, repo_type=kind, revision=commit, allow_patterns=[])  # it stores the list of files
-        files = read_tree_cache(str(cache), commit)
-    if files is None:
-        raise IntegrityError(f"nothing can be stored in {cache} (is HF_HOME a folder that can be written?)")
-    return commit, {name: file.lfs_sha256 or file.blob_id for name, file in files.items()}
+    if re.fullmatch("[0-9a-f]{40}", revision):
+        cache = Path(constants.HF_HUB_CACHE).expanduser().resolve() / repo_folder_name(repo_id=repo, repo_type=kind)
+        cached = read_tree_cache(str(cache), revision)
+        if cached is not None:
+            return revision, {name: file.lfs_sha256 or file.blob_id for name, file in cached.items()}
+    # One short call first: snapshot_download goes on trying for half a minute where no hub answers.
+    info = HfApi().repo_info(repo, repo_type=kind, revision=revision, files_metadata=True, timeout=5.0)
+    if info.sha != revision:
+        logger.info("%s: %s is commit %s", repo, revision, info.sha)
+    return str(info.sha), {file.rfilename: file.lfs.sha256 if file.lfs else file.blob_id for file in info.siblings}
 
 
 def check_content(path: Path, expected: str, shown: str) -> None:
@@ -172,5 +168,6 @@ def reason(error: BaseException) -> str:
         return f"no complete answer: {type(error).__name__} (check the network; HF_ENDPOINT and HTTPS_PROXY, if set)"
     if isinstance(error, UserError):
         return str(error)
-    hint = " (is HF_HOME a folder that can be written?)" if isinstance(error, PermissionError) else ""
+    is_about_a_folder = isinstance(error, (PermissionError, NotADirectoryError, FileExistsError))
+    hint = " (is HF_HOME a folder that can be written?)" if is_about_a_folder else ""
     return f"{type(error).__name__}: {one_line(error)}{hint}"

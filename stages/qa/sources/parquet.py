@@ -25,6 +25,8 @@ def convert(paths: Iterable[Path], out: Path) -> None:
     questions = []
     for path in paths:
         for row in _read_rows(path):
+            if not (row["title"] or "").strip():  # rows without one would become one article
+                raise InputError(f"{path}: title (id {row['id']!r}): is empty")
             question = {"id": row["id"], "question": row["question"], "answers": _answers(path, row)}
             articles.setdefault(row["title"], {}).setdefault(row["context"], []).append(question)
             questions.append(question)
