@@ -1,163 +1,72 @@
-"""Data files and model snapshots, by checksum, from the first source that works.
+"""Model snapshots and files of questions, from where params.yaml says, by checksum.
 
-The checksum is what is trusted, never the source: what the caller states, else what the hub states of its own files.
-
-What came over a network is kept outside the folders written here, because DVC deletes a stage's outputs before it runs
-the stage: hub files in the hub's own cache, the rest in the hub's folder for other assets. `HF_HOME` moves both.
+The checksum is trusted, never the source: the one that params.yaml states, else the one that the hub states of its own
+files. Nothing half done is left under its final name.
 """
 
-import contextlib
 import errno
 import gzip
 import logging
-import os
 import shutil
+import sys
+import tempfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from huggingface_hub import cached_assets_path
+import pooch
+from pooch import HTTPDownloader
 
 from stages.qa.errors import InputError, IntegrityError
-from stages.qa.models.manifest import UNPINNED, checksum, hub_data, validate_source, verify_snapshot, write_manifest
-from stages.qa.sources import hub as clients
+from stages.qa.files import replaced, write_json
+from stages.qa.models.manifest import checksum, validate_source, write_manifest
+from stages.qa.sources.hub import (
+    SECONDS_TO_CONNECT,
+    at_commit,
+    differences,
+    from_hub,
+    from_hub_data,
+    from_path,
+    from_wheel,
+    reason,
+)
+from stages.qa.sources.parquet import is_parquet, squad_from_parquet
 
 logger = logging.getLogger(__name__)
-
-_CLIENTS = {
-    "hub": clients.from_hub,
-    "wheel": clients.from_wheel,
-    "path": clients.from_path,
-    "hf": clients.from_hub_data,
-}
-
-
-def fetch_file(source: str, out: Path, *, digest: str | None) -> None:
-    """Write the file at `source`, a path or an http(s) URL, to `out`; unpack it if the name ends in .gz.
-
-    `digest` is the unpacked file's sha256, or its 40-digit name in git. If `out` has it already, nothing is fetched;
-    `None` accepts any content.
-    `out` appears whole or not at all. `InputError` if there is no such path; `IntegrityError` if the URL cannot be
-    read, the file cannot be unpacked, or its checksum differs.
-    """
-    if digest and out.is_file() and checksum(out, digest) == digest:
-        return
-    parts, shown = urlsplit(source), without_secrets(source)
-    remote = parts.scheme in ("http", "https")
-    if not remote and not Path(source).is_file():
-        raise InputError(f"{source}: no such file, wanted for {out} (paths are relative to the project's folder)")
-    kept = cached_assets_path("qa-depth", "files", "sha256") / digest if remote and digest else None
-    out.parent.mkdir(parents=True, exist_ok=True)
-    packed, plain = out.with_name(f".{out.name}.packed"), out.with_name(f".{out.name}.partial")
-    try:
-        if kept and kept.is_file() and checksum(kept, digest or "") == digest:
-            shutil.copyfile(kept, plain)
-        else:
-            if remote:
-                with _told_as(shown):
-                    clients.download(source, packed)
-            else:
-                shutil.copyfile(source, packed)
-            if parts.path.endswith(".gz"):
-                _unpack(packed, plain, shown)
-            else:
-                packed.replace(plain)
-            if digest and (got := checksum(plain, digest)) != digest:
-                hint = "the source has changed or was damaged on the way"
-                raise IntegrityError(f"{shown}: expected checksum {digest} for {out}, got {got}; {hint}")
-            if kept:
-                copy = kept.with_name(f"{kept.name}.{os.getpid()}.partial")
-                shutil.copyfile(plain, copy)
-                copy.replace(kept)
-        plain.replace(out)
-    finally:
-        packed.unlink(missing_ok=True)
-        plain.unlink(missing_ok=True)
-
-
-def without_secrets(source: str) -> str:
-    """A path or URL, without the query and any user:password@."""
-    parts = urlsplit(source)
-    remote = parts.scheme in ("http", "https")
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if remote else source
-
-
-def _unpack(packed: Path, into: Path, shown: str) -> None:
-    try:
-        with gzip.open(packed) as unpacked, into.open("wb") as file:
-            shutil.copyfileobj(unpacked, file)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        start = packed.read_bytes()[:20]
-        raise IntegrityError(f"{shown}: not a whole gzip file ({error}; it starts with {start!r})") from None
-
-
-def fetch_shards(shards: Iterable[tuple[str, str | None]], folder: Path) -> Iterator[tuple[str, Path]]:
-    """Name and file of each of the (source, digest) `shards`, in their order, those of one hf:// source by name.
-
-    A source's files are fetched into `folder` when their turn comes, and are gone after it: the folder never holds
-    more. Errors are those of `fetch_file`; for hf://, `IntegrityError`.
-    """
-    for source, digest in shards:
-        folder.mkdir(parents=True)
-        try:
-            if source.startswith("hf:"):
-                with _told_as(source):
-                    _fill(folder, source, {})
-                repository = source.removesuffix(hub_data(source)[2])
-                for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-                    yield f"{repository}{path.relative_to(folder).as_posix()}", path
-            else:
-                fetch_file(source, folder / "shard", digest=digest)
-                yield without_secrets(source), folder / "shard"
-        finally:  # perhaps long after the caller has removed the folder
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _told_as(shown: str) -> Iterator[None]:
-    """`IntegrityError` that names the source, for whatever a client raises but a fault of the disk."""
-    try:
-        yield
-    except Exception as error:
-        if _is_disk_fault(error):
-            raise
-        raise IntegrityError(f"{shown}: {clients.reason(error)}") from None
+SECONDS_OF_SILENCE = 20.0
+RETRIES = 2
+_TAKE = {"hub": from_hub, "wheel": from_wheel, "path": from_path}
 
 
 def fetch_snapshot(sources: Sequence[str], out: Path, *, sha256: Mapping[str, str]) -> None:
-    """Fill the folder `out` from the first of `sources` whose files all have their checksums, and write its manifest.
+    """Fill the folder `out` from the first of `sources` that works, and write its manifest.
 
-    `sha256` maps file names to the digests that they must have, whatever the source; other files are recorded only.
-    Each source is of a form that `validate_source` accepts. A source that fails is logged (level INFO) and the next
-    one is tried; `IntegrityError` lists all of them if none is left. `out` is replaced as a whole, and only by what is
-    right; if it is right already, nothing is fetched. `OSError` if the disk is full or `out` cannot be written.
+    `sha256` maps names of files to the digests that they must have, whatever the source. Each source is of a form that
+    `validate_source` accepts; a branch or tag of the hub is resolved to its commit. The manifest names the first
+    source, because that is the model's name, whichever source gave the same bytes. A source that fails is logged
+    (level INFO). IntegrityError lists all of them if none works; OSError if the disk is full. `out` is replaced as a
+    whole.
     """
     for source in sources:
         validate_source(source)
-    with contextlib.suppress(IntegrityError):
-        manifest = verify_snapshot(out)
-        got = {name: entry["sha256"] for name, entry in manifest["files"].items()}
-        if manifest.get("source") == sources[0] and dict(sha256).items() <= got.items():
-            return
     staging = out.with_name(f".{out.name}.partial")
-    staging.mkdir(parents=True, exist_ok=True)
     faults = []
     try:
-        for source in sources:
+        for place, source in enumerate(sources):
+            shutil.rmtree(staging, ignore_errors=True)
+            staging.mkdir(parents=True)
             try:
-                _fill(staging, source, sha256)
-            # The clients of the three kinds of source raise what they like; whatever it is, the next source may work.
-            except Exception as error:
+                pinned = at_commit(source)
+                _take(pinned, staging, sha256)
+            except Exception as error:  # the clients raise what they like; whatever it is, the next source may work
                 if _is_disk_fault(error):
                     raise
-                faults.append(f"{source}: {clients.reason(error)}")
+                faults.append(f"{source}: {reason(error)}")
                 logger.info("%s", faults[-1])
-                logger.debug("%s failed", source, exc_info=True)
                 continue
-            logger.info("%s: from %s", out, source)
-            # The first source names the model. Which one gave the same bytes must not change the manifest's.
-            write_manifest(staging, sources[0])
+            logger.info("%s: from %s", out, pinned)
+            write_manifest(staging, pinned if place == 0 else sources[0])
             if out.exists():
                 shutil.rmtree(out)
             staging.replace(out)
@@ -167,35 +76,101 @@ def fetch_snapshot(sources: Sequence[str], out: Path, *, sha256: Mapping[str, st
     raise IntegrityError(f"{out}: no source gave this model: " + "; ".join(faults))
 
 
-def _fill(staging: Path, source: str, sha256: Mapping[str, str]) -> None:
-    """Put the files of one source into `staging` and check them; those that are wrong are downloaded again, once."""
+def _take(source: str, folder: Path, sha256: Mapping[str, str]) -> None:
+    """Put the files of one source into `folder`; IntegrityError if one that must be there is missing or differs."""
     kind, _, spec = source.partition(":")
-    if spec.endswith(f"@{UNPINNED}"):
-        raise IntegrityError("its revision is not pinned yet; run python -m stages.pin params.yaml, once")
-    wrong: dict[str, str] = {}
-    told = ""
-    for _ in range(2):
-        shutil.rmtree(staging)
-        staging.mkdir()
-        try:
-            stated = _CLIENTS[kind](spec, staging, wrong)
-        except Exception as error:
-            if not wrong or _is_disk_fault(error):
-                raise
-            raise IntegrityError(f"{told}; fetching it again failed: {clients.reason(error)}") from error
-        for name in sorted(name for name in sha256 if not (staging / name).is_file()):
-            raise IntegrityError(f"has no {name}, which must have sha256 {sha256[name]}")
-        expected = {**stated, **sha256}
-        found = {name: checksum(staging / name, expected[name]) for name in sorted(expected)}
-        wrong = {name: digest for name, digest in found.items() if digest != expected[name]}
-        if not wrong:
-            return
-        told = ", ".join(f"{name}: expected {_label(expected[name])}, got {digest}" for name, digest in wrong.items())
-    raise IntegrityError(f"{told} (another version, or damaged at the source)")
+    _TAKE[kind](spec, folder)
+    for name, digest in sorted(sha256.items()):
+        if not (folder / name).is_file():
+            raise IntegrityError(f"has no {name}, which must have sha256 {digest}")
+    wrong = differences(folder, dict(sha256))
+    if wrong:
+        raise IntegrityError(f"{'; '.join(wrong.values())} (another version, or damaged at the source)")
 
 
-def _label(digest: str) -> str:
-    return f"{'sha256' if len(digest) == 64 else 'git blob'} {digest}"
+def fetch_questions(source: str, out: Path, *, digest: str | None) -> None:
+    """Write the questions at `source` to `out` as one SQuAD-format JSON file.
+
+    `source` is a path, an http(s) URL, or hf://datasets/NAME@COMMIT/PATTERN. It holds JSON or Parquet; the pattern may
+    match several Parquet files. A name that ends in .gz is unpacked. `digest` is the sha256 of the unpacked file, or
+    its 40-digit name in git; None accepts any content. InputError if there is no such path, or if Parquet does not hold
+    questions. IntegrityError if a URL cannot be read, a file cannot be unpacked, or the checksum differs. `read_squad`
+    judges what JSON holds.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".partial.") as folder:
+        files = _files_at(source, digest, Path(folder))
+        name, file = next(iter(files.items()))
+        if digest and checksum(file, digest) != digest:
+            (_cache() / digest).unlink(missing_ok=True)
+            hint = "the source has changed, or was damaged on the way"
+            raise IntegrityError(f"{name}: expected checksum {digest}, got {checksum(file, digest)}; {hint}")
+        if all(is_parquet(file) for file in files.values()):
+            write_json(out, squad_from_parquet(files))
+        elif len(files) > 1:
+            raise InputError(f"{name}: one of {len(files)} files, not all of them Parquet; JSON comes in one file")
+        else:
+            with replaced(out) as partial:
+                shutil.copyfile(file, partial)
+
+
+def _files_at(source: str, digest: str | None, folder: Path) -> dict[str, Path]:
+    """Name in errors and path of each file at `source`, unpacked; what is fetched or unpacked may lie in `folder`."""
+    name = without_secrets(source)
+    try:
+        if source.startswith("hf://"):
+            return from_hub_data(source, folder)
+        is_packed = urlsplit(source).path.endswith(".gz")
+        if urlsplit(source).scheme in ("http", "https"):
+            # pooch compares the sha256 of what it fetches; fetch_questions compares all else
+            known_hash = digest if digest and len(digest) == 64 and not is_packed else None
+            file = _download(source, _cache() / digest if digest else folder / "body", known_hash)
+        else:
+            file = Path(source)
+        return {name: _unpacked(file, folder / "unpacked") if is_packed else file}
+    except FileNotFoundError:
+        raise InputError(f"{source}: no such file (paths are relative to the project's folder)") from None
+    except Exception as error:  # the clients raise what they like
+        if _is_disk_fault(error):
+            raise
+        raise IntegrityError(f"{name}: {reason(error)}") from None
+
+
+def _cache() -> Path:
+    """Where files of known content stay: DVC deletes the outputs of a stage before it runs the stage again."""
+    return Path(pooch.os_cache("qa-depth"))
+
+
+def _download(url: str, place: Path, known_hash: str | None) -> Path:
+    """Write the body of `url` to `place`, unless it is there already; with a progress bar on a terminal."""
+    pooch.get_logger().setLevel(logging.ERROR)  # it would print the address, with any password
+    body = HTTPDownloader(
+        progressbar=sys.stderr.isatty(),
+        timeout=(SECONDS_TO_CONNECT, SECONDS_OF_SILENCE),
+        headers={"Accept-Encoding": "identity"},
+    )
+    name = place.name
+    files = pooch.create(place.parent, "", registry={name: known_hash}, urls={name: url}, retry_if_failed=RETRIES)
+    return Path(files.fetch(name, downloader=body))
+
+
+def _unpacked(packed: Path, plain: Path) -> Path:
+    try:
+        with gzip.open(packed) as content, plain.open("wb") as file:
+            shutil.copyfileobj(content, file)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        with packed.open("rb") as file:
+            start = file.read(20)
+        raise IntegrityError(f"not a whole gzip file ({error}; it starts with {start!r})") from None
+    return plain
+
+
+def without_secrets(source: str) -> str:
+    """A path, or a URL without its query and any user:password@."""
+    parts = urlsplit(source)
+    if parts.scheme not in ("http", "https"):
+        return source
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _is_disk_fault(error: BaseException) -> bool:
