@@ -36,7 +36,7 @@ def main(
     params = load_params()
     results = read_results(metrics_dir, params.probed, params.compared)
     for name, figure in study_figures(results, params.ladder, params.statistics.confidence):
-        save(figure, out_dir / f"{name}.{format}")
+        save(figure, out_dir / "figures" / f"{name}.{format}")
     for name, rows in {"layers": split_rows(results.curves), "loss": results.losses}.items():
         write_text(out_dir / f"{name}.csv", rows.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     examples = read_squad(data_dir / "dev.json", purpose="score")

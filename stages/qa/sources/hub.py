@@ -16,6 +16,7 @@ import zipfile
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import httpx2
 import requests
@@ -116,7 +117,7 @@ def _list_files(repo: str, kind: str, revision: str) -> tuple[str, dict[str, str
         if cached is not None:
             return revision, {name: file.lfs_sha256 or file.blob_id for name, file in cached.items()}
     # One short call first: snapshot_download goes on trying for half a minute where no hub answers.
-    info = HfApi().repo_info(repo, repo_type=kind, revision=revision, files_metadata=True, timeout=5.0)
+    info: Any = HfApi().repo_info(repo, repo_type=kind, revision=revision, files_metadata=True, timeout=5.0)
     if info.sha != revision:
         logger.info("%s: %s is commit %s", repo, revision, info.sha)
     return str(info.sha), {file.rfilename: file.lfs.sha256 if file.lfs else file.blob_id for file in info.siblings}
