@@ -8,7 +8,7 @@ STUDY = $(shell sed -n 's/^study: *//p' params.yaml)
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro models test faults bench bench-growth bench-data bench-gpu lint format clean
+.PHONY: help setup repro models test faults bench bench-growth bench-gpu lint format clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | awk -F@ '{printf "%-20s %s\n", $$1, $$2}'
@@ -55,12 +55,9 @@ bench: setup ## Time the pipeline against the original's algorithm (BENCH_JSON=f
 	$(BENCH_FETCH)
 	@python -m benchmarks.speed
 
-bench-growth: setup ## How time and memory grow with questions, layers, variants and window length
+bench-growth: setup ## How time grows with questions, layers, variants and window length
 	$(BENCH_FETCH)
 	@python -m benchmarks.growth
-
-bench-data: setup ## Memory of the dataset stage and of text to windows, up to 10 times SQuAD
-	@python -m benchmarks.data_memory
 
 bench-gpu: setup ## The forward pass and a fine-tuning step on a GPU, if there is one
 	@python -m benchmarks.gpu

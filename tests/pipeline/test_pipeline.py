@@ -126,7 +126,7 @@ def test_deps_are_imports_and_params_are_reads() -> None:
         ("dvc.yaml", "      - finetuned.${key}\n", ""),
         ("dvc.yaml", "      - headline\n      - protocols\n", "      - headline\n      - probed\n      - protocols\n"),
         ("stages/report.py", "from pathlib", "import stages.evaluate\nfrom pathlib"),
-        ("stages/qa/metric.py", "import json", "import json\n\nimport stages.qa.models.precision"),
+        ("stages/qa/metric.py", "import json", "import json\n\nimport stages.qa.finetuning.resuming"),
     ],
 )
 def test_negative_controls(tmp_path: Path, file: str, old: str, new: str) -> None:

@@ -170,18 +170,6 @@ def test_nothing_overlaps_or_is_cut_off(draw: Callable[[Results], Figure], sizes
         assert not any(legend.get_window_extent().overlaps(axes.bbox) for axes in figure.axes)
 
 
-def test_heat_map_leaves_missing_layers_blank() -> None:
-    heat_map = curve_figures.heat_map
-    axes = heat_map(example([2, 4], epochs=2)).axes[0]
-    texts = {text.get_position(): text.get_text() for text in axes.texts}
-    assert set(texts) == {(layer, 0) for layer in range(3)} | {(layer, 1) for layer in range(5)}
-    assert texts[4, 1] == "54.4"  # 48 + 0.4 * (10 + 4 + 2)
-    assert np.argwhere(np.ma.getmaskarray(axes.images[0].get_array())).tolist() == [[0, 3], [0, 4]]
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["m0", "m1"]
-    assert len(heat_map(example([2, 4], protocols=("paper", "corrected"))).axes) == 2 + 1  # and the colour bar
-    assert len(heat_map(example([24])).axes[0].texts) == 25
-
-
 def test_epochs_are_a_line_each_until_there_are_many() -> None:
     figure = curve_figures.epochs(example([2, 2, 4, 2, 2], epochs=3))
     assert len(figure.axes) == 5

@@ -79,7 +79,7 @@ def test_the_policy_names_the_scripts_that_run(html: Path) -> None:
 
 def test_same_input_same_bytes(html: Path, tmp_path: Path) -> None:
     again = build(tmp_path)
-    for name in ("report.html", "report.md", "CARD.md", "layers.csv", "loss.csv", "breakdown.png"):
+    for name in ("report.html", "report.md", "CARD.md", "layers.csv", "loss.csv", "figures/breakdown.png"):
         assert (again.parent / name).read_bytes() == (html.parent / name).read_bytes(), name
 
 
@@ -208,9 +208,7 @@ def test_the_card_is_one_of_the_hub(html: Path) -> None:
     text = html.with_name("CARD.md").read_text(encoding="utf-8")
     card = ModelCard(text).data
     assert HOSTILE not in text
-    results = {(result.metric_name, result.metric_type): result.metric_value for result in card.eval_results}
-    assert results["F1, probe on layer 3", "f1"] == 52.2  # of the last model
-    assert results["exact match, probe on layer 3", "exact_match"] == 48.6
+    assert card.task_categories == ["question-answering"]
     assert "weights drawn with seed 3" in text
     assert text.count("0" * 64) == len(MODELS)
 
@@ -220,9 +218,9 @@ def test_figures_in_another_format(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path)
     inputs = Path("metrics"), Path("scores"), Path("squad"), ROOT / "studies/published", ROOT / "requirements.txt"
     report.main(*inputs, Path("again"), report.Format.svg)
-    figures = {file.stem for file in html.parent.glob("*.png")}
-    assert figures == {file.stem for file in Path("again").glob("*.svg")} >= {"f1_by_layer", "controls"}
-    assert not list(Path("again").glob("*.png"))
+    figures = {file.stem for file in (html.parent / "figures").glob("*.png")}
+    assert figures == {file.stem for file in Path("again/figures").glob("*.svg")} >= {"f1_by_layer", "controls"}
+    assert not list(Path("again/figures").glob("*.png"))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.text import Text
 
-from stages.qa.report.curve_figures import heat_map, panels, study_figures
+from stages.qa.report.curve_figures import panels, study_figures
 from stages.qa.report.results import Results
 from stages.qa.report.style import WHOLE_CURVE, entitle, say, small_multiples
 from tests.report.figure_example import example
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 NAMES = {"m0": "ahotrod--albert_xxlargev1_squad2_512", "m1": "distilbert-base-uncased-finetuned"}
 NAMES |= {"m2": "bert-large-uncased-whole-word-masking-finetuned-squad"}
 NAMES |= {"corrected": "paper-slice-windows-longer", "paper": "paper-slice-windows"}
-FIGURES = ["f1_by_layer", "exact_by_layer", "panels", "heat_map", "epochs", "loss_curves", "protocols"]
+FIGURES = ["f1_by_layer", "exact_by_layer", "panels", "epochs", "loss_curves", "protocols"]
 FIGURES += ["differences", "quality", "reliability", "breakdown", "controls", "transfer", "similarity"]
 
 
@@ -89,7 +89,6 @@ def test_a_caption_is_wrapped_and_the_figure_grows_by_it() -> None:
 def test_global_style_is_left_alone() -> None:
     before = dict(rcParams)
     panels(example([2]), 0.95)
-    heat_map(example([2]))
     assert dict(rcParams) == before
 
 

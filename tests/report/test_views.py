@@ -118,20 +118,6 @@ def test_quality_is_that_of_the_headline(results: Results) -> None:
     assert table.rows[1] == ["tuned", "1", *["11.00"] * 6]
 
 
-def test_the_spread_is_from_the_lowest_to_the_highest_seed() -> None:
-    rows = views.spread_table(pd.DataFrame(B)).rows
-    assert rows[1] == ["b", "paper", "1", "0.1", "2", "66.00 to 68.00", "35.00 to 55.00"]
-    assert rows[3] == ["b", "paper", "2", "0.2", "1", "98.00 to 98.00", "103.00 to 103.00"]
-    assert len(rows) == 4
-    assert views.spread_table(pd.DataFrame(A)).rows == []
-
-
-def test_the_card_gives_the_last_layer() -> None:
-    without = [row | {"NoAns_f1": float("nan")} for row in A]
-    scores = {"f1": 60.0, "exact": 57.0, "HasAns_f1": 15.0, "forced_f1": 20.0}
-    assert summary.card_scores(curves(without)) == [{"model": "a", "layer": 2, "scores": scores}]
-
-
 def test_missing_values() -> None:
     assert html.percent(float("nan")) == html.signed(float("nan")) == "–"
     assert (html.percent(2.345, 1), html.signed(2.0), html.signed(-2.0)) == ("2.3", "+2.00", "-2.00")

@@ -37,7 +37,6 @@ def study_figures(results: Results, ladder: Sequence[str], confidence: float) ->
     yield "f1_by_layer", score_by_layer(results, "f1", "F1", confidence)
     yield "exact_by_layer", score_by_layer(results, "exact", "Exact match", confidence)
     yield "panels", panels(results, confidence)
-    yield "heat_map", heat_map(results)
     yield "epochs", epochs(results)
     yield "loss_curves", loss_curves(results.losses)
     yield "protocols", protocols(results, ladder or results.protocols, confidence)
@@ -77,33 +76,6 @@ def protocols(results: Results, ladder: Sequence[str], confidence: float) -> Fig
     caption += style.bands_from(results.intervals, confidence)
     titles = {model: fill(model, 34) for model in results.models}
     return _four_scores(results, "model", titles, "protocol", ladder, caption)
-
-
-@style.applied
-def heat_map(results: Results) -> Figure:
-    """F1 of every model (rows) at every layer (columns); a block per protocol."""
-    probes, models, titles = probes_of(results.curves), results.models, _titles(results.protocols)
-    layers = range(int(probes["layer"].max()) + 1)
-    width = 0.065 * max(map(len, models)) + 0.37 * len(layers) + 1.1
-    height = (0.27 * len(models) + 0.6) * len(titles) + 0.2
-    figure = Figure(figsize=(max(width, 5.0), height), layout="constrained")
-    grid, norm = figure.subplots(len(titles), 1, squeeze=False), Normalize(probes["f1"].min(), probes["f1"].max())
-    for axes, (protocol, title) in zip(grid.flat, titles.items(), strict=True):
-        values = probes[probes["protocol"] == protocol].pivot(index="model", columns="layer", values="f1")
-        cells = values.reindex(index=models, columns=layers).to_numpy()
-        axes.imshow(cells, cmap="viridis", norm=norm, aspect="auto")
-        for (row, column), value in np.ndenumerate(cells):
-            if not np.isnan(value):
-                ink = "black" if norm(value) > 0.6 else "white"
-                axes.text(column, row, f"{value:.1f}", ha="center", va="center", color=ink, fontsize=6.5)
-        axes.set(yticks=range(len(models)), yticklabels=models, title=title)
-        axes.set_xticks(layers, [style.layer_label(layer) for layer in layers])
-        axes.set_xlabel("layer", labelpad=-8)
-        axes.tick_params(length=0)
-        axes.spines[:].set_visible(False)
-    figure.colorbar(ScalarMappable(norm, "viridis"), ax=list(grid.flat), pad=0.01, fraction=0.04, label="F1 (%)")
-    style.entitle(figure, _caption("F1 of a probe on each layer", results.layers[results.layers["final"]]))
-    return figure
 
 
 @style.applied

@@ -114,14 +114,15 @@ def draw_readings(axes: Axes, points: pd.DataFrame, column: str, look: Mapping[s
         if len(curve):
             draw_curve(axes, curve, column, name, look[name])
         if len(head):
-            _draw_head(axes, strip, head, column, name, look[name])
+            label = name if curve.empty else f"_own head of {name}"  # in the legend once
+            _draw_head(axes, strip, head, column, label, look[name])
     layer_axis(axes, probes["layer"], strip if len(heads) else None)
 
 
-def _draw_head(axes: Axes, place: float, head: pd.DataFrame, column: str, name: str, look: Mapping[str, Any]) -> None:
+def _draw_head(axes: Axes, place: float, head: pd.DataFrame, column: str, label: str, look: Mapping[str, Any]) -> None:
     """Draw one own head at `place`, hollow, with its interval if it has one; head: a row."""
     hollow = {**look, "linestyle": "", "markersize": 5.5, "fillstyle": "none"}
-    axes.plot([place], head[column], label=f"_own head of {name}", **hollow)
+    axes.plot([place], head[column], label=label, **hollow)
     if head.reindex(columns=["band_low"]).notna().all(axis=None):
         axes.vlines([place], head["band_low"], head["band_high"], color=look["color"], alpha=0.5, linewidth=1)
 

@@ -2,17 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
 from stages.qa.report.findings import Lineage
 from stages.qa.report.html import MISSING, layer_text, percent
-from stages.qa.report.results import last_layer, no_answer_score, probes_of
+from stages.qa.report.results import no_answer_score, probes_of
 from stages.qa.scoring.curves import best_layer
-
-CARD_SCORES = {"f1": "F1", "exact": "exact match", "HasAns_f1": "F1 on HasAns", "NoAns_f1": "F1 on NoAns"}
-CARD_SCORES |= {"forced_f1": "F1 on HasAns, an answer forced"}
 
 
 @dataclass(frozen=True)
@@ -91,16 +87,6 @@ def _interval(intervals: pd.DataFrame, point: pd.Series, metric: str) -> str:
     for name in ("model", "protocol", "layer"):
         rows = rows[rows[name] == point[name]]
     return f" ({rows['low'].iloc[0]:.1f} to {rows['high'].iloc[0]:.1f})" if len(rows) else ""
-
-
-def card_scores(curves: pd.DataFrame) -> list[dict[str, Any]]:
-    """For each model under the headline protocol: its last layer, and the scores that are not missing there."""
-    models = []
-    for model, points in probes_of(curves[curves["headline"]]).groupby("model", sort=False):
-        last = last_layer(points)
-        scores = {name: round(float(last[name]), 2) for name in CARD_SCORES if pd.notna(last[name])}
-        models.append({"model": str(model), "layer": int(last["layer"]), "scores": scores})
-    return models
 
 
 def peaks(curves: pd.DataFrame) -> list[dict[str, str]]:

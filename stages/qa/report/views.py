@@ -11,7 +11,7 @@ from stages.qa.report import charts, findings, published
 from stages.qa.report.claims import STATEMENTS, Claim, claims
 from stages.qa.report.html import MISSING, Table, layer_text, percent, signed
 from stages.qa.report.results import Results, joined, last_layer, no_answer_score, probes_of, question_counts
-from stages.qa.report.summary import CARD_SCORES, card_scores, headline, peaks
+from stages.qa.report.summary import headline, peaks
 from stages.qa.scoring.curves import best_layer
 
 RESULT_SCORES = {"exact": "exact", "f1": "F1", "HasAns_f1": "HasAns", "NoAns_f1": "NoAns", "forced_f1": "forced"}
@@ -51,8 +51,6 @@ def study_view(
         "no_answer": percent(no_answer_score(results.layers)),
         "seeds": int(results.layers["seed"].nunique()),
         "peaks": peaks(curves),
-        "card_scores": card_scores(curves),
-        "card_score_names": CARD_SCORES,
         "results": [result_table(curves, protocol) for protocol in protocols],
         "references": reference_tables(findings.references(curves, family.bases, family.twins), protocols),
         "ladder": ladder_tables(steps),
@@ -64,7 +62,6 @@ def study_view(
         "control_training_questions": int(results.controls["training_questions"].iloc[0]),
         "quality": quality_table(results.quality),
         "moved": moved_table(results),
-        "spread": spread_table(results.layers),
         "published": {
             "protocol": first,
             "epoch": published.EPOCH,
@@ -86,8 +83,11 @@ def result_table(curves: pd.DataFrame, protocol: str) -> Table:
     for model, points in curves[curves["protocol"] == protocol].groupby("model", sort=False):
         probes, heads = probes_of(points), points[points["reading"] == "head"]
         cells = [str(model)]
-        for point in (best_layer(probes), last_layer(probes)):
-            cells += [layer_text(point["layer"]), *(percent(point[name]) for name in RESULT_SCORES)]
+        if probes.empty:
+            cells += [MISSING] * 2 * (1 + len(RESULT_SCORES))
+        else:
+            for point in (best_layer(probes), last_layer(probes)):
+                cells += [layer_text(point["layer"]), *(percent(point[name]) for name in RESULT_SCORES)]
         rows.append([*cells, percent(heads["f1"].mean())])
     return Table(["model", "best layer", *names, "last layer", *names, "head"], rows, caption=f"Protocol {protocol}")
 
@@ -186,20 +186,6 @@ def moved_table(results: Results) -> Table:
         for row in pairs.to_dict("records")
     ]
     return Table(["model", "against", "layer", "CKA", "forced F1"], rows, names=2)
-
-
-def spread_table(layers: pd.DataFrame) -> Table:
-    """Lowest to highest score over the seeds at each learning rate, after the last epoch; no rows for a single fit."""
-    probes = probes_of(layers[layers["seed"].notna()])
-    rows = []
-    if len(probes[["learning_rate", "seed"]].drop_duplicates()) > 1:
-        last = probes.groupby(["model", "protocol"])["epoch"].transform("max")
-        probes = probes[probes["epoch"] == last]
-        for keys, part in probes.groupby(["model", "protocol", "layer", "learning_rate"], sort=False):
-            model, protocol, layer, rate = keys
-            ranges = [f"{percent(part[name].min())} to {percent(part[name].max())}" for name in ("f1", "forced_f1")]
-            rows.append([model, protocol, layer_text(layer), f"{rate:g}", str(len(part)), *ranges])
-    return Table(["model", "protocol", "layer", "learning rate", "seeds", "F1", "forced F1"], rows, names=2)
 
 
 def published_tables(comparison: pd.DataFrame) -> list[dict[str, Any]]:
