@@ -24,7 +24,8 @@ DATA = ["download", "dataset", "sample", "data/squad/sample"]
 def hub(study: Study) -> Iterator[Hub]:
     """A hub with the tiny encoder as org/tiny, and the study's questions under /files/files."""
     with hub_lookalike.serve({"org/tiny": study.root / "origin", "files": study.root}) as running:
-        study.set(encoders__tiny__sources=[f"hub:org/tiny@{REVISION}"])
+        sources = [f"hub:org/tiny@{REVISION}"]
+        study.set(encoders__tiny__sources=sources, encoders__random__sources=sources)
         yield running
 
 
@@ -155,6 +156,15 @@ def test_case_52_token_and_dvc(study: Study, tmp_path: Path) -> None:
     files = [path for path in study.root.rglob("*") if path.is_file()]
     assert any(path.name == "dvc.lock" for path in files)
     assert not [path for path in files if CANARY.encode() in path.read_bytes()]
+
+
+def test_the_stage_checks_questions_and_marks_a_model_without_probes(study: Study) -> None:
+    (study.root / "dev.json").write_text('{"id": "an answer"}')
+    study.failed(study.run("download", "dataset", "sample", "data/squad/new"), 2, ["dev.json: "])
+    assert [path.name for path in (study.root / "data/squad/new").iterdir()] == ["train.json"]
+    study.set(encoders__tiny__probes=False)
+    study.well(*ENCODER)
+    assert verify_snapshot(study.models / "new")["probes"] is False
 
 
 def run(cwd: Path, command: list[str]) -> Any:

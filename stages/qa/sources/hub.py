@@ -16,7 +16,6 @@ import zipfile
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import httpx2
 import requests
@@ -117,10 +116,12 @@ def _list_files(repo: str, kind: str, revision: str) -> tuple[str, dict[str, str
         if cached is not None:
             return revision, {name: file.lfs_sha256 or file.blob_id for name, file in cached.items()}
     # One short call first: snapshot_download goes on trying for half a minute where no hub answers.
-    info: Any = HfApi().repo_info(repo, repo_type=kind, revision=revision, files_metadata=True, timeout=5.0)
+    look = HfApi().dataset_info if kind == "dataset" else HfApi().model_info
+    info = look(repo, revision=revision, files_metadata=True, timeout=5.0)
     if info.sha != revision:
         logger.info("%s: %s is commit %s", repo, revision, info.sha)
-    return str(info.sha), {file.rfilename: file.lfs.sha256 if file.lfs else file.blob_id for file in info.siblings}
+    files = info.siblings or []
+    return str(info.sha), {file.rfilename: str(file.lfs.sha256 if file.lfs else file.blob_id) for file in files}
 
 
 def check_content(path: Path, expected: str, shown: str) -> None:
