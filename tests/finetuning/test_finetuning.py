@@ -462,3 +462,9 @@ def test_refusals(train: Callable[..., Path], tiny_copy: TinyModel, sample: list
     with pytest.raises(IntegrityError, match=r"encoder\.layer\.1\.output\.dense\.weight"):
         train("out", base=base)
     assert not (tmp_path / "out").exists()
+
+
+def test_weights_in_shares_are_refused(train: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(InputError, match="ACCELERATE_USE_FSDP: fine-tuning keeps all weights in each process"):
+        train("out")

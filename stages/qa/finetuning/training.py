@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -113,6 +114,9 @@ def finetune(
     goes on from the last whole one. Raises NumericsError if the loss or a weight is not finite, InputError if a window
     is longer than the model can take, BusyError if another process runs the same training.
     """
+    for name in "ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED":  # set by the launcher
+        if os.environ.get(name, "false").lower() == "true":
+            raise InputError(f"{name}: fine-tuning keeps all weights in each process; start it without")
     work = checkpoints / fingerprint(verify_snapshot(base), windows, settings)
     with only_training(work):
         _train(base, windows, out, settings=settings, work=work, device=device)
@@ -141,8 +145,6 @@ def _train(base: Path, windows: Windows, out: Path, *, settings: Finetuning, wor
         data_collator=lambda rows: _batch(windows, np.array(rows), config, tokenizer),
         callbacks=[_Watch()],
     )
-    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
-        raise InputError("LAUNCHER: fine-tuning does not split weights over processes; leave out FSDP and DeepSpeed")
     trainer.remove_callback(PrinterCallback)
     if processes.rank() > 0:
         torch.manual_seed(settings.seed + processes.rank())  # other windows, so other dropout than the first process's
