@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from stages.qa import processes
+from stages.qa.data.splits import evenly_spread
 from stages.qa.data.windows import Windows
 from stages.qa.errors import IntegrityError, NumericsError
 from stages.qa.models.checkpoints import check_length, load_config, load_model, load_tokenizer
@@ -83,7 +84,7 @@ def in_precision(encoder: Encoder, windows: Windows, choice: Literal["auto", "fp
     half = replace(encoder, model=copy.deepcopy(encoder.model).bfloat16())
     if choice == "bf16":
         return half
-    rows = np.unique(np.linspace(0, len(windows) - 1, SAMPLE, dtype=np.int64))
+    rows = evenly_spread(len(windows), SAMPLE)
     exact = encode(encoder, windows, rows).states
     rounded = encode(half, windows, rows).states.float()
     error = ((exact - rounded).square().mean((1, 2)) / exact.square().mean((1, 2))).sqrt()  # (layers,)
