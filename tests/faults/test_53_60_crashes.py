@@ -308,7 +308,7 @@ def all_stages(root: Path, launcher: Launcher, hooks: list[tuple[str, list[objec
     study = Study(root, launcher, lambda text: None)
     commands = [study.finetune(), study.probe_train(), study.predict(), study.evaluate(), study.examine()]
     commands += [study.predict("headed", False), study.evaluate("headed", False)]
-    for command in [*commands, study.differences(), study.report()]:
+    for command in [*commands, study.report()]:
         study.well(*command, hooks=hooks)
     return study
 
