@@ -87,7 +87,7 @@ class Study:
                 place = sections
                 for section in path:
                     place = place.get(section, {})
-                if key in place or len(path) > 1 and place:
+                if key in place or (len(path) > 1 and place):
                     place[key] = value
             write_yaml(file, sections)
 
