@@ -11,7 +11,7 @@ from typer import Option
 from stages.qa.cli import run
 from stages.qa.config import entry, load_params
 from stages.qa.data.splits import training_part
-from stages.qa.data.squad import stream_squad
+from stages.qa.data.squad import read_squad
 from stages.qa.data.windows import make_windows
 from stages.qa.finetuning.training import finetune
 from stages.qa.models.checkpoints import load_config, load_tokenizer, pick_device
@@ -29,7 +29,7 @@ def main(
     params = load_params()
     verify_snapshot(base_dir)
     tokenizer = load_tokenizer(base_dir, load_config(base_dir))
-    examples = stream_squad(data_dir / "train.json", purpose="train")
+    examples = read_squad(data_dir / "train.json", purpose="train")
     probe = params.probe
     examples = training_part(examples, "finetuning", split=probe.split, share=probe.finetuning_share)
     windows = make_windows(examples, tokenizer, **params.windows.model_dump())

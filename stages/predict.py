@@ -12,6 +12,7 @@ from stages.qa.config import load_params
 from stages.qa.data.squad import read_squad
 from stages.qa.data.windows import make_windows
 from stages.qa.encoding.encoder import in_precision, load_encoder
+from stages.qa.errors import InputError
 from stages.qa.models.checkpoints import pick_device
 from stages.qa.probing.readouts import load_probes
 
@@ -24,6 +25,8 @@ def main(model_dir: Path, data_dir: Path, probes_dir: Path, out_dir: Path) -> No
     windows = make_windows(questions, encoder.tokenizer, **params.windows.model_dump())
     encoder = in_precision(encoder, windows, params.precision)
     probes = load_probes(probes_dir).of(params.probe.epochs_read)
+    if encoder.head is None and not probes.readouts:
+        raise InputError(f"{model_dir}: has no question answering head, and no probe was trained on it")
     for name, answers in answer(encoder, questions, windows, probes, params.protocols):
         save_answers(out_dir / name, answers)
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from ruamel.yaml import YAML
 
 from stages import report
 from stages.qa.data.squad import Example, read_squad
@@ -22,6 +21,7 @@ from stages.qa.scoring.curves import LOSS
 from stages.qa.scoring.intervals import DIFFERENCES, INTERVALS
 from stages.qa.scoring.question_scores import QuestionScores, save_question_scores
 from tests.report.example import gold_or_head, point
+from tests.tiny_models import read_yaml, write_yaml
 
 ROOT = Path(__file__).parents[1]
 HOSTILE = "<script>window.struck = 1</script><img src=x onerror='window.struck = 2'>"
@@ -190,17 +190,19 @@ def differences(key: str, less: str, comparison: str) -> list[dict[str, Any]]:
 
 def build(root: Path) -> Path:
     """Write the study and its report under `root`; returns the path of the page."""
-    params = YAML(typ="safe").load(ROOT / "params.yaml")
+    params = read_yaml(ROOT / "params.yaml")
     encoder = params["encoders"]["minilm"]
     params |= {"compared": {"tuned": "base"}, "study": "small", "probed": list(MODELS), "ladder": list(PROTOCOLS)}
-    params["statistics"]["confidence"] = 0.9
     params["encoders"] = {"base": encoder, "noise": encoder | {"random_weights_of": "base", "seed": 3}}
     params["finetuned"] = {"tuned": params["finetuned"]["minilm-finetuned"] | {"base": "base"}}
     params["datasets"]["sample"]["dev"]["source"] = f"dev {HOSTILE}"
     protocol = params["protocols"]["corrected"]
     params |= {"protocols": {"one": protocol, "two": protocol | {"answer_text": "wordpieces"}}, "headline": "one"}
     root.mkdir(parents=True, exist_ok=True)
-    YAML().dump(params, root / "params.yaml")
+    write_yaml(root / "params.yaml", params)
+    method = read_yaml(ROOT / "method.yaml")
+    method["statistics"]["confidence"] = 0.9
+    write_yaml(root / "method.yaml", method)
     for name in ("train.json", "dev.json"):
         write_squad(root / "squad" / name)
     write_study(root / "metrics")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from stages.qa.config import load_params
+from stages.qa.probing.readouts import Probes, save_probes
 from tests.faults.launcher import ROOT, Launcher
 from tests.faults.study import Study, few, write_squad
 from tests.tiny_models import make_tiny, read_yaml, write_yaml
@@ -85,6 +86,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_tiny("bert", root / "data/models/headed", head=True)
     shutil.copytree(root / "data/models/tiny", root / "origin")
     (root / "origin/manifest.json").unlink()
+    config = json.loads((root / "origin/config.json").read_text())
+    save_probes(root / "data/probes/none", Probes.empty(config["num_hidden_layers"] + 1, config["hidden_size"]))
     params = read_yaml(ROOT / "params.yaml")
     for name in ("train", "dev"):
         params["datasets"]["sample"][name]["source"] = f"{name}.json"
@@ -125,7 +128,6 @@ def evaluated(template: Path, tmp_path_factory: pytest.TempPathFactory, launcher
     there.well(*there.predict("headed", probes=False))
     there.well(*there.evaluate("headed", probes=False))
     there.well(*there.examine())
-    there.well(*there.differences())
     return root
 
 

@@ -87,7 +87,7 @@ class Study:
                 place = sections
                 for section in path:
                     place = place.get(section, {})
-                if key in place:
+                if key in place or (len(path) > 1 and place):
                     place[key] = value
             write_yaml(file, sections)
 
@@ -104,12 +104,13 @@ class Study:
     def probe_train(self, model: str = "tiny") -> list[str]:
         return ["probe_train", f"data/models/{model}", "data/squad/sample", f"data/probes/{model}"]
 
-    def predict(self, model: str = "tiny") -> list[str]:
-        folders = [f"data/models/{model}", "data/squad/sample", f"data/probes/{model}", f"data/predictions/{model}"]
-        return ["predict", *folders]
+    def predict(self, model: str = "tiny", probes: bool = True) -> list[str]:
+        probes_dir = f"data/probes/{model if probes else 'none'}"
+        return ["predict", f"data/models/{model}", "data/squad/sample", probes_dir, f"data/predictions/{model}"]
 
-    def evaluate(self, model: str = "tiny") -> list[str]:
-        inputs = [f"data/models/{model}", f"data/probes/{model}", "data/squad/sample", f"data/predictions/{model}"]
+    def evaluate(self, model: str = "tiny", probes: bool = True) -> list[str]:
+        probes_dir = f"data/probes/{model if probes else 'none'}"
+        inputs = [f"data/models/{model}", probes_dir, "data/squad/sample", f"data/predictions/{model}"]
         outs = [f"metrics/demo/{model}.json", f"metrics/demo/{model}/evaluate", f"data/scores/demo/{model}"]
         return ["evaluate", model, *inputs, *outs]
 

@@ -158,7 +158,7 @@ def test_case_48_hostile_names(place: str, study: Study) -> None:
             study.set(encoders__tiny__sources=[odd])
         else:
             study.set(encoders={odd: {"sources": ["path:origin"]}})
-        study.refused(2, ["params.yaml: encoders"], "download", "encoder", "tiny", "data/models/new")
+        study.refused(2, ["params.yaml", "encoders"], "download", "encoder", "tiny", "data/models/new")
     assert not list(study.root.rglob("PWNED"))
 
 

@@ -14,6 +14,7 @@ from stages import download, evaluate, finetune, predict, probe_train
 from stages.qa.config import load_params
 from stages.qa.errors import InputError
 from stages.qa.files import read_json
+from stages.qa.probing.readouts import Probes, save_probes
 from tests import hub_lookalike
 from tests.conftest import TinyModel
 from tests.tiny_models import read_yaml, write_yaml
@@ -111,3 +112,10 @@ def test_the_unlabelled_split_is_predicted_and_not_scored(project: Path) -> None
     with pytest.raises(InputError, match="labels are hidden: every empty answer would count as right"):
         evaluate.main(key, project / "models" / key, probes, project / "squad", answers, *outs)
     assert not any(path.exists() for path in outs)
+
+
+def test_a_model_with_neither_head_nor_probes_is_refused(project: Path) -> None:
+    model, probes = fetched(project, "bert-base-uncased"), project / "probes"
+    save_probes(probes, Probes.empty(1, 1))
+    with pytest.raises(InputError, match="has no question answering head, and no probe was trained on it"):
+        predict.main(model, project / "squad", probes, project / "answers")

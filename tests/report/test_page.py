@@ -17,8 +17,7 @@ from stages import report
 from stages.qa.data.squad import read_squad
 from stages.qa.report import charts, explorer
 from stages.qa.report import html as templates
-from stages.qa.report.findings import Lineage
-from stages.qa.report.summary import headline
+from stages.qa.report.findings import Lineage, headline
 from stages.qa.scoring.question_scores import save_question_scores
 from tests.page_example import (
     CONTEXT,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from stages.qa.report import charts, findings, html, published, summary, views
+from stages.qa.report import charts, findings, html, published, views
 from stages.qa.report.results import Results, read_results
 from stages.qa.scoring.curves import LOSS
 from tests.page_example import MODELS, ROOT, write, write_study
@@ -56,7 +56,7 @@ def test_result_table() -> None:
 def test_peaks_are_of_the_headline() -> None:
     worse = [row | {"protocol": "other", "headline": False, "f1": 0.0} for row in A]
     without = [row | {"model": "c", "forced_f1": float("nan")} for row in A]
-    assert summary.peaks(curves([*worse, *B, *without])) == [
+    assert findings.peaks(curves([*worse, *B, *without])) == [
         {"model": "b", "f1": "67.0", "layer": "1", "forced_f1": "45.0", "forced_layer": "1"},
         {"model": "c", "f1": "60.0", "layer": "1", "forced_f1": "–", "forced_layer": "–"},
     ]

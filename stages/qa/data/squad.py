@@ -131,9 +131,6 @@ def read_squad(path: Path, *, purpose: Purpose) -> list[Example]:
     return examples
 
 
-stream_squad = read_squad  # the old name
-
-
 def keep_articles(path: Path, articles: int) -> None:
     """Cut the file at `path` down to its first articles. InputError if it is not SQuAD-format."""
     document = read_strict_json(path)

@@ -16,8 +16,14 @@ from stages.qa import processes
 from stages.qa.data.splits import evenly_spread
 from stages.qa.data.windows import Windows
 from stages.qa.errors import IntegrityError, NumericsError
-from stages.qa.models.checkpoints import check_length, load_config, load_model, load_tokenizer
-from stages.qa.models.inputs import model_inputs, token_index
+from stages.qa.models.checkpoints import (
+    check_length,
+    load_config,
+    load_model,
+    load_tokenizer,
+    model_inputs,
+    token_index,
+)
 from stages.qa.models.manifest import verify_snapshot
 from stages.qa.models.precision import bf16_is_fast
 

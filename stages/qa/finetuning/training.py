@@ -32,8 +32,7 @@ from stages.qa.data.windows import IGNORED, Windows
 from stages.qa.errors import InputError, NumericsError
 from stages.qa.files import disk_faults, write_json
 from stages.qa.finetuning.resuming import fingerprint, last_checkpoint, only_training
-from stages.qa.models.checkpoints import check_length, load_config, load_model, load_tokenizer, save_model
-from stages.qa.models.inputs import model_inputs
+from stages.qa.models.checkpoints import check_length, load_config, load_model, load_tokenizer, model_inputs, save_model
 from stages.qa.models.manifest import verify_snapshot, write_manifest
 from stages.qa.models.precision import mixed_precision
 from stages.qa.sections import Finetuning

@@ -140,7 +140,7 @@ def calibration(reliability: pd.DataFrame) -> dict[str, Any]:
     """Share of questions without an answer against the probability of no answer, of three layers and the head."""
     rows = reliability[reliability["headline"] & (reliability["questions"] >= FEWEST_IN_BIN)]
     probes = probes_of(rows)
-    deepest = int(probes["layer"].max())
+    deepest = int(probes["layer"].max()) if len(probes) else 0
     chosen = {"first layer": 0, "middle layer": (deepest + 1) // 2, "last layer": deepest}
     parts = [probes[probes["layer"] == layer].assign(line=name) for name, layer in chosen.items()]
     parts.append(rows[rows["reading"] == "head"].assign(line="own head"))

@@ -9,9 +9,9 @@ from stages.qa.config import Params
 from stages.qa.data.squad import Example
 from stages.qa.report import charts, findings, published
 from stages.qa.report.claims import STATEMENTS, Claim, claims
+from stages.qa.report.findings import headline, peaks
 from stages.qa.report.html import MISSING, Table, layer_text, percent, signed
 from stages.qa.report.results import Results, joined, last_layer, no_answer_score, probes_of, question_counts
-from stages.qa.report.summary import headline, peaks
 from stages.qa.scoring.curves import best_layer
 
 RESULT_SCORES = {"exact": "exact", "f1": "F1", "HasAns_f1": "HasAns", "NoAns_f1": "NoAns", "forced_f1": "forced"}
