@@ -158,7 +158,7 @@ def test_every_panel_and_map_is_drawn(opened: Opened) -> None:
         ("differences", 2, 4, 4),
         ("quality", 4, 12, 0),
         ("calibration", 3, 9, 0),
-        ("controls", 3, 15, 0),
+        ("controls", 3, 12, 0),
         ("by-question-word", 3, 6, 0),
         ("published", 6, 6, 0),
         ("loss", 3, 12, 0),

@@ -112,7 +112,7 @@ A = point("tuned", 0, 0, 100)
         ([A | {"protocol": ""}], "protocol is empty"),
         ([A | {"layer": NAN}], "layer is empty"),
         ([A | {"reading": "guess"}], "reading 'guess' is none of probe, head"),
-        ([gold_or_head("head", "tuned", 0, 0, 100)], "no row .* with reading 'probe'"),
+        ([gold_or_head("gold", "tuned", 0, 0, 100)], "no row .* with reading 'probe'"),
         ([], "no row .* with reading 'probe'"),
         ([A, A | {"layer": 3}, A | {"layer": 3, "f1": 1.0}], r"two rows for one curve point \(layer 3\)"),
         ([A, A | {"layer": 1, "NoAns_total": 5}], "total or NoAns_total differs"),

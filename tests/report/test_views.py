@@ -101,7 +101,7 @@ def test_the_differences_name_the_layers_whose_band_leaves_out_0(results: Result
 def test_controls(results: Results) -> None:
     table = views.control_table(results.controls)
     assert table.head[3:] == ["shuffled question", "no question", "position only"]
-    assert ["tuned", "2", "42.00", "20.00", "30.00", "10.00", "35.00"] in table.rows
+    assert ["tuned", "2", "42.00", "20.00", "30.00", "35.00"] in table.rows
     assert len(table.rows) == 12
 
 
