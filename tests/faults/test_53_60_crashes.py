@@ -207,7 +207,7 @@ def test_case_57_full_disk(done: Study, whole: Whole, tell: Callable[[str], None
         for number in 1, 2:
             done.refused(4, ["No space left on device: '"], *command, hooks=full_at(number))
             tried += 1
-        done.refused(4, ["File too large"], *command, hooks=[("file_size_limit", [1500])])  # stderr may grow so far
+        done.refused(4, ["File too large"], *command, hooks=[("file_size_limit", [700])])  # stderr may grow so far
         tried += 1
     disk = done.root / "small"
     with small_disk(disk, "100k") as mounted:
