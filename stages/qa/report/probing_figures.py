@@ -28,9 +28,10 @@ def probing_figures(results: Results) -> Iterator[tuple[str, Figure]]:
 def controls(results: Results) -> Figure:
     """Forced F1 by layer of the probe and of its controls; a panel per model."""
     frame = results.controls
+    models = list(frame["model"].unique())  # one without probes has no controls
     size, look = frame.iloc[0], style.looks(frame["control"].unique())
-    figure, grid = style.small_multiples(len(results.models), "forced F1 (%)", (2.7, 2.6))
-    for axes, model in zip(grid, results.models, strict=True):
+    figure, grid = style.small_multiples(len(models), "forced F1 (%)", (2.7, 2.6))
+    for axes, model in zip(grid, models, strict=True):
         rows = frame[frame["model"] == model]
         for control, curve in rows.groupby("control", sort=False):
             style.draw_curve(axes, curve, "forced_f1", control, look[control])
