@@ -47,9 +47,10 @@ job.with_suffix(".sh").unlink()
 print(f"{{number}};cluster")
 """
 DVC = """#!/bin/sh
-# does nothing but to note what it was told; fails, as DVC does, for a stage named in FAIL
+# does nothing but to note what it was told; fails, as DVC does, for a stage named in FAIL; waits for MEET models
 echo "${CUDA_VISIBLE_DEVICES-none} $*" >> ../calls
 case "$*" in *"$FAIL"*) exit 255 ;; esac
+case "$*" in *" -s "*) while [ "$(grep -c " -s " ../calls)" -lt "${MEET-0}" ]; do sleep 0.1; done ;; esac
 """
 
 
@@ -161,7 +162,7 @@ def own_lines() -> list[str]:
 
 
 def test_each_of_several_gpus_has_a_model(noted: Clone) -> None:
-    noted.run("make", "models", "JOBS=3", "GPUS=2", FAIL="nothing")
+    noted.run("make", "models", "JOBS=3", "GPUS=2", FAIL="nothing", MEET="3")
     assert sorted(line.split()[0] for line in calls(noted) if " -s " in line) == ["0", "0", "1"]
     assert [line for line in calls(noted) if " -s " not in line] == ["none repro dataset download", "none repro"]
 

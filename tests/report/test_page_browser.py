@@ -327,7 +327,7 @@ def test_the_plots_of_two_revisions_offline(browser: Any, tmp_path: Path) -> Non
     ]
     for anchor, value in {"DATA": json.dumps(rows), "X": '"layer"', "Y": '"f1"'}.items():
         spec = spec.replace(f'"<DVC_METRIC_{anchor}>"', value)
-    picture = ROOT / "plots/demo/panels.png"
+    picture = ROOT / "plots/demo/figures/panels.png"
     pictures = f'<div style="display:inline-block; overflow:hidden"><p>rev</p><img src="{picture.as_uri()}"></div>' * 2
     boxes = f'<div><div id="plots_png" style="white-space: nowrap; overflow-y: hidden"><p>it</p>{pictures}</div></div>'
     divs = f'<div id="curves"><script>var spec = {spec}; vegaEmbed("#curves", spec);</script></div>{boxes}'
