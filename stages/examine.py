@@ -1,6 +1,6 @@
-"""Check the probes of one encoder on a bounded sample: controls, probes across layers, similarity of layers.
+"""Check one encoder on a bounded sample: controls of its probes, similarity of its layers.
 
-data/models/<key>, data/probes/<key>, data/squad/<data set> -> metrics/<study>/<key>/examine
+data/models/<key>, data/squad/<data set> -> metrics/<study>/<key>/examine
 """
 
 from pathlib import Path
@@ -13,16 +13,15 @@ from stages.qa.data.squad import read_squad
 from stages.qa.encoding.encoder import in_precision, load_encoder
 from stages.qa.files import write_table
 from stages.qa.models.checkpoints import pick_device
-from stages.qa.probing.readouts import headline_weights, load_probes
+from stages.qa.models.manifest import may_be_probed
 
 
-def main(key: str, model_dir: Path, probes_dir: Path, data_dir: Path, out_dir: Path) -> None:
-    """Examine MODEL_DIR and its PROBES_DIR on a sample of DATA_DIR; write tables that call it KEY to OUT_DIR."""
+def main(key: str, model_dir: Path, data_dir: Path, out_dir: Path) -> None:
+    """Examine MODEL_DIR on a sample of DATA_DIR; write tables that call it KEY to OUT_DIR."""
     params = load_params()
     settings, probe = params.examine, params.probe
-    probes = load_probes(probes_dir).of(probe.epochs_read)
     tables = no_tables()
-    if probes.readouts:
+    if may_be_probed(model_dir):
         encoder = load_encoder(model_dir, device=pick_device())
         train = read_squad(data_dir / "train.json", purpose="train")
         train = list(training_part(train, "probing", split=probe.split, share=probe.finetuning_share))
@@ -30,8 +29,7 @@ def main(key: str, model_dir: Path, probes_dir: Path, data_dir: Path, out_dir: P
         train, dev = sampled(train, settings.training_questions), sampled(dev, settings.dev_questions)
         sample = Sample(train, dev, params.windows.model_dump())
         encoder = in_precision(encoder, sample.windows(encoder, sample.dev), params.precision)
-        weights = headline_weights(probes, params.protocols[params.headline].optimizer)
-        tables = examine(encoder, sample, weights, model=key, probe=probe, settings=settings)
+        tables = examine(encoder, sample, model=key, probe=probe, settings=settings)
     for name, table in tables.items():
         write_table(out_dir / f"{name}.csv", table)
 

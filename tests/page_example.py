@@ -13,7 +13,7 @@ from stages import report
 from stages.qa.data.squad import Example, read_squad
 from stages.qa.files import write_json, write_table
 from stages.qa.readings import Reading, Readout
-from stages.qa.report.results import CONTROLS, SIMILARITY, TRANSFER
+from stages.qa.report.results import CONTROLS, SIMILARITY
 from stages.qa.scoring.answerability import QUALITY, RELIABILITY
 from stages.qa.scoring.breakdown import BREAKDOWN
 from stages.qa.scoring.curves import LAYERS as LAYER_COLUMNS
@@ -145,19 +145,13 @@ def write_examination(folder: Path, key: str) -> None:
 
 
 def write_layer_pairs(folder: Path, key: str, stage: str, other: str) -> None:
-    """Transfer and similarity of every layer of one model with every layer of another."""
-    pairs = [(layer, partner) for layer in range(LAYERS + 1) for partner in range(LAYERS + 1)]
-    transfer = [
-        {"model": key, "probes_of": other, "probe_layer": partner, "layer": layer, "questions": 12}
-        | {"forced_f1": 20.0 + 10 * partner + layer, "nll": 2.0}
-        for layer, partner in pairs
-    ]
+    """Similarity of every layer of one model with every layer of another."""
     similarity = [
         {"model": key, "layer": layer, "other": other, "other_layer": partner, "tokens": 99}
         | {"cka": 1 / (1 + abs(layer - partner))}
-        for layer, partner in pairs
+        for layer in range(LAYERS + 1)
+        for partner in range(LAYERS + 1)
     ]
-    write(folder, key, f"{stage}/transfer", transfer, TRANSFER)
     write(folder, key, f"{stage}/similarity", similarity, SIMILARITY)
 
 

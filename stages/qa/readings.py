@@ -7,7 +7,6 @@ from typing import Any, Literal
 # columns of the tables that the stages examine and compare write
 CONTROLS = ["model", "control", "layer", "training_questions", "questions", "forced_f1", "nll"]
 CONTROLS += ["selectivity", "selectivity_nats"]
-TRANSFER = ["model", "probes_of", "probe_layer", "layer", "questions", "forced_f1", "nll"]
 SIMILARITY = ["model", "layer", "other", "other_layer", "tokens", "cka"]
 
 

@@ -152,7 +152,7 @@ class Convex(Section):
 
 
 class Examine(Section):
-    """Controls, similarity of layers, and probes of one layer read on another, on a bounded sample of questions."""
+    """Controls and similarity of layers, on a bounded sample of questions."""
 
     training_questions: PositiveInt  # at most, evenly spread over the file; controls are trained on these
     dev_questions: PositiveInt  # likewise; everything is measured on these

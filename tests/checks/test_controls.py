@@ -151,8 +151,7 @@ def test_a_planted_direction_is_found_and_controls_stay_at_the_floor(encoder: En
 
     model = load_encoder_copy(encoder, forward)
     sample = Sample(planted(encoder, 160, 0), planted(encoder, 100, 1), WINDOWS)
-    weights = np.zeros((encoder.layers, encoder.hidden, 2), dtype=np.float32)
-    frame = examine(model, sample, weights, model="planted", probe=PROBE, settings=EXAMINE)["controls"]
+    frame = examine(model, sample, model="planted", probe=PROBE, settings=EXAMINE)["controls"]
     f1 = frame.pivot(index="control", columns="layer", values="forced_f1")
     nll = frame.pivot(index="control", columns="layer", values="nll")
     selectivity = frame.pivot(index="control", columns="layer", values="selectivity")

@@ -1,18 +1,16 @@
-"""Probes on other layers, and the judge: against loops and scikit-learn."""
+"""The judge, against a loop over all spans and scikit-learn."""
 
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import log_loss
 
-from stages.qa.checks.judging import Judge, linear_scorer, read_windows, transfer_scorer
+from stages.qa.checks.judging import Judge, linear_scorer, read_windows
 from stages.qa.data.squad import Example
 from stages.qa.data.windows import Windows, make_windows
 from stages.qa.encoding.encoder import Encoder, encode, load_encoder
-from stages.qa.errors import InputError, NumericsError
+from stages.qa.errors import NumericsError
 from stages.qa.metric import official_metrics
-from stages.qa.probing.readouts import Probes, headline_weights
-from stages.qa.readings import Readout
 from tests.conftest import CPU, TinyModel
 
 
@@ -34,19 +32,6 @@ def windows(encoder: Encoder, examples: list[Example]) -> Windows:
 @pytest.fixture(scope="module")
 def weights(encoder: Encoder) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(encoder.layers, encoder.hidden, 2)).astype(np.float32)
-
-
-def test_every_probe_on_every_layer(encoder: Encoder, windows: Windows, weights: np.ndarray) -> None:
-    chunk = encode(encoder, windows, np.arange(5))
-    found = transfer_scorer(weights, encoder)(chunk).numpy()
-    place = 0
-    for probe in range(encoder.layers):
-        for layer in range(encoder.layers):
-            np.testing.assert_allclose(found[place], chunk.states[layer].numpy() @ weights[probe], rtol=1e-4, atol=1e-4)
-            place += 1
-    assert place == len(found)
-    diagonal = found[:: encoder.layers + 1]
-    np.testing.assert_allclose(linear_scorer(weights)(chunk).numpy(), diagonal, rtol=1e-4, atol=1e-4)
 
 
 def test_the_judge_equals_scikit_learn_and_the_official_metric(
@@ -78,22 +63,6 @@ def test_the_judge_equals_scikit_learn_and_the_official_metric(
         assert found.nll[layer] == pytest.approx(np.mean(losses), rel=1e-4)
         expected = official_metrics(answerable, {e.id: best[e.id][1] for e in answerable})["f1"]
         assert found.forced_f1[layer] == pytest.approx(expected, abs=1e-6)
-
-
-def test_the_headline_is_the_last_epoch_of_the_first_rate_and_seed() -> None:
-    readouts = [Readout("convex", None, None, None)]
-    readouts += [Readout("adamw", epoch, rate, seed) for epoch in (1, 2) for rate in (0.1, 0.2) for seed in (5, 6)]
-    weights = np.arange(9, dtype=np.float32).reshape(9, 1, 1, 1) * np.ones((1, 2, 3, 2), dtype=np.float32)
-    probes = Probes(readouts, weights)
-    assert headline_weights(probes, "adamw")[0, 0, 0] == 5
-    assert headline_weights(probes, "convex")[0, 0, 0] == 0
-    with pytest.raises(InputError, match="no probe was trained by convex"):
-        headline_weights(Probes(readouts[1:], weights[1:]), "convex")
-
-
-def test_another_width_is_refused(encoder: Encoder) -> None:
-    with pytest.raises(InputError, match="the probes are of 7"):
-        transfer_scorer(np.zeros((3, 7, 2), dtype=np.float32), encoder)
 
 
 def test_scores_that_are_no_numbers_are_an_error(encoder: Encoder, examples: list[Example], windows: Windows) -> None:

@@ -19,8 +19,8 @@ from tests.conftest import CPU, TinyModel
 from tests.tiny_models import FAMILIES, tiny_study, write_yaml
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
-TABLES = [f"{key}/examine/{name}" for key in ("tiny", "tuned") for name in ("controls", "similarity", "transfer")]
-TABLES += ["tuned/compare/similarity", "tuned/compare/transfer", "tuned/compare/differences"]
+TABLES = [f"{key}/examine/{name}" for key in ("tiny", "tuned") for name in ("controls", "similarity")]
+TABLES += ["tuned/compare/similarity", "tuned/compare/differences"]
 
 
 @pytest.mark.parametrize("head", [False, True])
@@ -72,8 +72,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 predict.main(model, data, probes, answers)
                 summary = place / f"{key}.json"
                 evaluate.main(key, model, probes, data, answers, summary, tables / "evaluate", scores)
-                examine.main(key, model, probes, data, tables / "examine")
-            pair = models["tuned"], models["tiny"], place / "probes/tiny", place / "scores/tuned", place / "scores/tiny"
+                examine.main(key, model, data, tables / "examine")
+            pair = models["tuned"], models["tiny"], place / "scores/tuned", place / "scores/tiny"
             compare.main("tuned", "tiny", *pair, data, place / "metrics/tuned/compare")
     finally:
         os.environ.pop("QA_DEVICE", None)

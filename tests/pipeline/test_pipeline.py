@@ -247,7 +247,7 @@ def test_another_model_leaves_the_others_alone(tmp_path: Path) -> None:
     ("what", "stages"),
     [
         ("effort.probe.epochs", {"probe_train"}),
-        ("effort.probe", {"predict", "examine", "compare"}),  # epochs_read
+        ("effort.probe", {"predict", "examine"}),  # epochs_read
         ("effort.convex", {"probe_train"}),
         ("effort.examine", {"examine", "compare"}),
         ("stages/qa/checks", {"examine", "compare"}),

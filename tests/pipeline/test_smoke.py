@@ -56,8 +56,8 @@ def run_all_stages(params: dict[str, Any]) -> None:
         predict.main(models / key, squad, probes / key, answers)
         inputs = models / key, probes / key, squad, answers
         evaluate.main(key, *inputs, metrics / f"{key}.json", tables / "evaluate", scores / key)
-        examine.main(key, models / key, probes / key, squad, tables / "examine")
-    pair = models / "tuned", models / "tiny", probes / "tiny", scores / "tuned", scores / "tiny"
+        examine.main(key, models / key, squad, tables / "examine")
+    pair = models / "tuned", models / "tiny", scores / "tuned", scores / "tiny"
     compare.main("tuned", "tiny", *pair, squad, metrics / "tuned/compare")
     published, requirements = ROOT / "studies/published", ROOT / "requirements.txt"
     report.main(metrics, scores, squad, published, requirements, Path("plots/smoke"))
@@ -184,15 +184,14 @@ def test_layers_are_compared_with_those_of_the_base(study: Path) -> None:
     np.testing.assert_allclose(own, own.T, atol=1e-4)
     base = pd.read_csv(study / "metrics/smoke/tuned/compare/similarity.csv")
     assert base["cka"].between(0, 1 + 1e-4).all()
-    transfer = pd.read_csv(study / "metrics/smoke/tuned/compare/transfer.csv")
-    assert len(transfer) == len(base) == own.size
-    assert (transfer["probes_of"] == "tiny").all()
+    assert len(base) == own.size
+    assert (base["other"] == "tiny").all()
 
 
 def test_report_is_there(study: Path) -> None:
     figures = {path.stem for path in (study / "plots/smoke/figures").glob("*.png")}
     assert figures >= {"f1_by_layer", "exact_by_layer", "panels", "epochs", "loss_curves", "protocols"}
-    assert figures >= {"differences", "quality", "reliability", "breakdown", "controls", "transfer", "similarity"}
+    assert figures >= {"differences", "quality", "reliability", "breakdown", "controls", "similarity"}
     assert {path.name for path in (study / "plots/smoke").glob("*.csv")} == {"layers.csv", "loss.csv"}
 
 

@@ -92,8 +92,7 @@ def of_layers(layers: pd.DataFrame, *, bands: bool = False) -> Results:
         reliability=points[POINT].merge(pd.DataFrame(BINS), how="cross"),
         breakdown=probes[[*POINT, "forced_f1"]].merge(pd.DataFrame(GROUPS), how="cross"),
         controls=pd.concat(controls).assign(training_questions=33, questions=12),
-        transfer=pairs(states, "probes_of", "probe_layer", "forced_f1").assign(questions=12),
-        similarity=pairs(states, "other", "other_layer", "cka").assign(tokens=99),
+        similarity=pairs(states).assign(tokens=99),
         records={},
     )
 
@@ -105,12 +104,12 @@ def intervals(points: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(band_low=rows["estimate"] - 2, band_high=rows["estimate"] + 2, clusters=12, unit="article")
 
 
-def pairs(states: pd.DataFrame, other: str, other_layer: str, value: str) -> pd.DataFrame:
-    """`value` = 10 times the other's layer, plus the layer: of each model with itself, and of m0 with m1."""
-    others = states.rename(columns={"model": other, "layer": other_layer})
+def pairs(states: pd.DataFrame) -> pd.DataFrame:
+    """cka = 10 times the other's layer, plus the layer: of each model with itself, and of m0 with m1."""
+    others = states.rename(columns={"model": "other", "layer": "other_layer"})
     rows = states.merge(others, how="cross")
-    rows = rows[(rows["model"] == rows[other]) | ((rows["model"] == "m0") & (rows[other] == "m1"))]
-    return rows.assign(**{value: 10 * rows[other_layer] + rows["layer"]})
+    rows = rows[(rows["model"] == rows["other"]) | ((rows["model"] == "m0") & (rows["other"] == "m1"))]
+    return rows.assign(cka=10 * rows["other_layer"] + rows["layer"])
 
 
 def lines(axes: Axes, prefix: str = "m") -> list:

@@ -187,10 +187,9 @@ def test_every_chart_has_its_rows(html: Path) -> None:
     assert [row["low"] for row in points["differences"] if row["panel"].startswith("tuned")] == [-1.5, -0.5, 0.5, 1.5]
     assert {row["line"] for row in points["by-question-word"]} == {"what", "who"}  # 19 questions are too few
     assert data["panels"]["loss"]["lines"] == list(range(LAYERS + 1))
-    for name in ("transfer", "similarity"):
-        rows = data["maps"][name]["rows"]
-        assert len(rows) == 4 * (LAYERS + 1) ** 2  # three models by themselves and one pair
-        assert len({row[0] for row in rows}) == 4
+    rows = data["maps"]["similarity"]["rows"]
+    assert len(rows) == 4 * (LAYERS + 1) ** 2  # three models by themselves and one pair
+    assert len({row[0] for row in rows}) == 4
 
 
 def test_the_short_report(html: Path) -> None:

@@ -41,7 +41,7 @@ def test_models_come_in_the_order_of_the_study(folder: Path) -> None:
     for frame in (results.layers, results.curves, results.losses, results.quality, results.controls):
         assert list(frame["model"].unique()) == ["noise", "tuned"]
     assert results.differences.empty
-    assert set(results.transfer["probes_of"]) == {"noise", "tuned"}
+    assert set(results.similarity["other"]) == {"noise", "tuned"}
     assert results.layers["final"].dtype == bool
     assert results.protocols == ["one", "two"]
 

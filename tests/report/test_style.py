@@ -26,7 +26,7 @@ NAMES = {"m0": "ahotrod--albert_xxlargev1_squad2_512", "m1": "distilbert-base-un
 NAMES |= {"m2": "bert-large-uncased-whole-word-masking-finetuned-squad"}
 NAMES |= {"corrected": "paper-slice-windows-longer", "paper": "paper-slice-windows"}
 FIGURES = ["f1_by_layer", "exact_by_layer", "panels", "epochs", "loss_curves", "protocols"]
-FIGURES += ["differences", "quality", "reliability", "breakdown", "controls", "transfer", "similarity"]
+FIGURES += ["differences", "quality", "reliability", "breakdown", "controls", "similarity"]
 
 
 def with_long_names(results: Results) -> Results:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from torch import Tensor
 
 from stages.qa.checks.controls import TASK, control_rows, fit_position, shuffled_questions, without_questions
-from stages.qa.checks.judging import Judge, linear_scorer, read_windows, transfer_rows, transfer_scorer
+from stages.qa.checks.judging import Judge, linear_scorer, read_windows
 from stages.qa.checks.similarity import TokenSample, cka_matrix, similarity_rows
 from stages.qa.data.splits import evenly_spread
 from stages.qa.data.squad import Example
@@ -15,7 +16,7 @@ from stages.qa.data.windows import Windows, make_windows
 from stages.qa.encoding.encoder import Encoder
 from stages.qa.encoding.features import Features
 from stages.qa.probing.probes import train_probes
-from stages.qa.readings import CONTROLS, SIMILARITY, TRANSFER
+from stages.qa.readings import CONTROLS, SIMILARITY
 from stages.qa.sections import Examine, Probe
 
 
@@ -39,66 +40,53 @@ def sampled(examples: Sequence[Example], count: int) -> list[Example]:
 
 def no_tables() -> dict[str, pd.DataFrame]:
     """The tables of `examine` without rows, for a model without probes."""
-    columns = {"controls": CONTROLS, "transfer": TRANSFER, "similarity": SIMILARITY}
-    return {name: pd.DataFrame(columns=names) for name, names in columns.items()}
+    return {"controls": pd.DataFrame(columns=CONTROLS), "similarity": pd.DataFrame(columns=SIMILARITY)}
 
 
 def examine(
-    encoder: Encoder, sample: Sample, weights: np.ndarray, *, model: str, probe: Probe, settings: Examine
+    encoder: Encoder, sample: Sample, *, model: str, probe: Probe, settings: Examine
 ) -> dict[str, pd.DataFrame]:
-    """Train the controls on the sampled training questions; judge them and the probes on the sampled dev questions.
+    """Train the task and the controls on the sampled training questions; judge them on the sampled dev questions.
 
-    weights (layers, hidden, 2) are the probes of the encoder. Returns the tables "controls", "transfer" and
-    "similarity", which call it `model`. The encoder runs three times over the sample: as it is, with questions
-    shuffled, and without questions.
+    Returns the tables "controls" and "similarity", which call the encoder `model`. The encoder runs three times over
+    the sample: as it is, with questions shuffled, and without questions.
     """
     windows = sample.windows(encoder, sample.dev)
-    transfer = Judge(transfer_scorer(weights, encoder), sample.dev, windows, settings.max_answer_tokens)
     tokens = TokenSample(windows, settings.cka_tokens)
     judges = _controls_of_same_states(encoder, sample, windows, probe=probe, settings=settings)
-    read_windows(encoder, windows, [transfer, *judges.values(), tokens])
+    read_windows(encoder, windows, [*judges.values(), tokens])
     judges |= _controls_of_other_inputs(encoder, sample, probe=probe, settings=settings)
     judged = {name: judge.judged() for name, judge in judges.items()}
-    controls = {"controls": _six_digits(control_rows(model, judged, len(sample.train)))}
-    return controls | _tables_of_layers(model, model, transfer, len(weights), tokens, tokens)
+    states = tokens.states()
+    return {
+        "controls": _six_digits(control_rows(model, judged, len(sample.train))),
+        "similarity": _similarity(model, model, states, states),
+    }
 
 
 def compare(
-    encoder: Encoder,
-    base: Encoder,
-    sample: Sample,
-    weights: np.ndarray,
-    *,
-    model: str,
-    other: str,
-    settings: Examine,
-) -> dict[str, pd.DataFrame]:
-    """What fine-tuning moved: the layers of `encoder` against those of `base`, on the sampled dev questions.
+    encoder: Encoder, base: Encoder, sample: Sample, *, model: str, other: str, settings: Examine
+) -> pd.DataFrame:
+    """The table "similarity": the layers of `encoder`, called `model`, against those of `base`, called `other`.
 
-    weights (probes, hidden, 2) are the probes of `base`, read on the layers of `encoder`. Returns the tables "transfer"
-    and "similarity", which call the encoders `model` and `other`. InputError if the encoders do not cut the questions
-    into the same tokens, or if the probes are of another width.
+    On the sampled dev questions. InputError if the encoders do not cut the questions into the same tokens.
     """
+    states = [_token_states(each, sample, settings) for each in (encoder, base)]
+    return _similarity(model, other, *states)
+
+
+def _token_states(encoder: Encoder, sample: Sample, settings: Examine) -> Tensor:
+    """Hidden states (layers, tokens, hidden) of some tokens of the sampled dev questions."""
     windows = sample.windows(encoder, sample.dev)
-    transfer = Judge(transfer_scorer(weights, encoder), sample.dev, windows, settings.max_answer_tokens)
     tokens = TokenSample(windows, settings.cka_tokens)
-    read_windows(encoder, windows, [transfer, tokens])
-    base_windows = sample.windows(base, sample.dev)
-    base_tokens = TokenSample(base_windows, settings.cka_tokens)
-    read_windows(base, base_windows, [base_tokens])
-    return _tables_of_layers(model, other, transfer, len(weights), tokens, base_tokens)
+    read_windows(encoder, windows, [tokens])
+    return tokens.states()
 
 
-def _tables_of_layers(
-    model: str, other: str, transfer: Judge, probes: int, tokens: TokenSample, other_tokens: TokenSample
-) -> dict[str, pd.DataFrame]:
-    """The tables "transfer" and "similarity": layers of `model` against probes and layers of `other`."""
-    states = tokens.states()
-    cka = cka_matrix(states, other_tokens.states())
-    return {
-        "transfer": _six_digits(transfer_rows(model, transfer.judged(), probes, probes_of=other)),
-        "similarity": _six_digits(similarity_rows(model, cka, other=other, tokens=states.shape[1])),
-    }
+def _similarity(model: str, other: str, states: Tensor, other_states: Tensor) -> pd.DataFrame:
+    """The layers of `model` against those of `other`; states as `_token_states` gives them."""
+    cka = cka_matrix(states, other_states)
+    return _six_digits(similarity_rows(model, cka, other=other, tokens=states.shape[1]))
 
 
 def _controls_of_same_states(

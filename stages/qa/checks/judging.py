@@ -1,4 +1,4 @@
-"""Forced F1 and cross-entropy of anything that scores tokens: probes, controls, and probes of another layer.
+"""Forced F1 and cross-entropy of anything that scores tokens: probes and controls.
 
 All are read in one way, so that they compare: spans are exact slices of the context, windows of a question are merged
 as in the official evaluation, and an answer is forced.
@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -16,11 +15,10 @@ from stages.qa.answering.spans import SpanReader, sliced
 from stages.qa.data.squad import Example
 from stages.qa.data.windows import IGNORED, Windows
 from stages.qa.encoding.encoder import Chunk, Encoder, encode, pieces
-from stages.qa.errors import InputError, NumericsError
+from stages.qa.errors import NumericsError
 from stages.qa.metric import question_scores
 from stages.qa.probing.probes import target_log_probabilities, token_scores
 from stages.qa.progress import Progress
-from stages.qa.readings import TRANSFER
 
 CHUNK_GIB = 0.25  # hidden states in memory at once
 Scorer = Callable[[Chunk], Tensor]  # -> scores (readings, tokens, 2)
@@ -97,42 +95,3 @@ def linear_scorer(weights: np.ndarray) -> Scorer:
     """Each layer's own probe: weights (layers, hidden, 2)."""
     vectors = torch.from_numpy(weights)
     return lambda chunk: token_scores(chunk.states, vectors.to(chunk.states.device))
-
-
-def transfer_scorer(weights: np.ndarray, encoder: Encoder) -> Scorer:
-    """Each of some probes on every layer: do layers hold the answer in the same direction?
-
-    weights (probes, hidden, 2), of this encoder or of another of the same width, are read without retraining: what a
-    probe loses off its own layer may be there in another direction. Scores (probes x layers, tokens, 2).
-    InputError if the encoder is of another width than the probes.
-    """
-    probes = len(weights)
-    if weights.shape[1] != encoder.hidden:
-        raise InputError(f"model {encoder.name}: {encoder.hidden} features, the probes are of {weights.shape[1]}")
-    vectors = torch.from_numpy(weights).permute(1, 0, 2).flatten(1)  # (hidden, probes x 2)
-
-    def scorer(chunk: Chunk) -> Tensor:
-        same_for_all_layers = vectors.to(chunk.states.device).expand(len(chunk.states), -1, -1)
-        scores = token_scores(chunk.states, same_for_all_layers).unflatten(-1, (probes, 2))
-        return scores.permute(2, 0, 1, 3).flatten(0, 1)
-
-    return scorer
-
-
-def transfer_rows(model: str, judged: Judged, probes: int, *, probes_of: str) -> pd.DataFrame:
-    """A row under TRANSFER for each layer's probe of `probes_of` and each layer of `model` that it is read on.
-
-    judged: the readings of `transfer_scorer`. forced_f1 is percent, over `questions` that have an answer; nll is nats a
-    position.
-    """
-    layers = len(judged.nll) // probes
-    columns = {
-        "model": model,
-        "probes_of": probes_of,
-        "probe_layer": np.repeat(np.arange(probes), layers),
-        "layer": np.tile(np.arange(layers), probes),
-        "questions": judged.questions,
-        "forced_f1": judged.forced_f1,
-        "nll": judged.nll,
-    }
-    return pd.DataFrame(columns, columns=TRANSFER)

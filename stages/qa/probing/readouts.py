@@ -62,19 +62,6 @@ class Probes:
         )
 
 
-def headline_weights(probes: Probes, optimizer: str) -> np.ndarray:
-    """Vectors (layers, hidden, 2) of the first learning rate and seed of `optimizer`, after its last epoch.
-
-    InputError if no probe was trained by it.
-    """
-    rows = [row for row, readout in enumerate(probes.readouts) if readout.optimizer == optimizer]
-    if not rows:
-        raise InputError(f"no probe was trained by {optimizer}; run probe_train again")
-    last = max(probes.readouts[row].epoch or 0 for row in rows)
-    after_last = [row for row in rows if (probes.readouts[row].epoch or 0) == last]
-    return probes.weights[after_last[0]]
-
-
 def save_probes(folder: Path, probes: Probes) -> None:
     """Write weights, readouts, loss curve and certificates."""
     write_tensors(folder / "probes.safetensors", {"weights": probes.weights.astype(np.float32)})

@@ -151,8 +151,7 @@ def calibration(reliability: pd.DataFrame) -> dict[str, Any]:
 
 def maps(results: Results) -> dict[str, dict[str, Any]]:
     """Chart -> values by layer of a model and layer of the model it is compared with, or of itself."""
-    transfer = results.transfer.rename(columns={"probes_of": "other", "probe_layer": "other_layer"})
-    return {"transfer": map_chart(transfer, "forced_f1"), "similarity": map_chart(results.similarity, "cka")}
+    return {"similarity": map_chart(results.similarity, "cka")}
 
 
 def map_chart(rows: pd.DataFrame, value: str) -> dict[str, Any]:

@@ -16,10 +16,6 @@ from stages.qa.report.results import Results
 def probing_figures(results: Results) -> Iterator[tuple[str, Figure]]:
     """Yield file name without its ending, and figure, one after the other."""
     yield "controls", controls(results)
-    transfer = results.transfer.rename(columns={"probes_of": "other", "probe_layer": "other_layer"})
-    questions = f"{transfer['questions'].iloc[0]:.0f} sampled HasAns questions"
-    caption = f"Probes trained on one layer, read on another: forced F1 (%)\n{questions}"
-    yield "transfer", heat_maps(transfer, "forced_f1", caption, "probes")
     tokens = f"{results.similarity['tokens'].iloc[0]:.0f} tokens of the sampled dev questions"
     yield "similarity", heat_maps(results.similarity, "cka", f"Linear CKA between layers\n{tokens}", "layers")
 

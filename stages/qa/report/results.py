@@ -9,7 +9,7 @@ import pandas as pd
 
 from stages.qa.errors import InputError
 from stages.qa.files import read_json, read_table
-from stages.qa.readings import CONTROLS, SIMILARITY, TRANSFER
+from stages.qa.readings import CONTROLS, SIMILARITY
 from stages.qa.scoring.answerability import QUALITY, RELIABILITY
 from stages.qa.scoring.breakdown import BREAKDOWN
 from stages.qa.scoring.curves import LAYERS, LOSS, SCORES
@@ -38,7 +38,6 @@ class Results:
     reliability: pd.DataFrame  # RELIABILITY
     breakdown: pd.DataFrame  # BREAKDOWN
     controls: pd.DataFrame  # CONTROLS
-    transfer: pd.DataFrame  # TRANSFER: of a model's own probes, and of those of the model it is compared with
     similarity: pd.DataFrame  # SIMILARITY: of a model with itself, and with the model it is compared with
     records: dict[str, dict[str, Any]]  # model -> source, files and model_type of its manifest
 
@@ -74,7 +73,6 @@ def read_results(folder: Path, models: Sequence[str], compared: Mapping[str, str
         reliability=read("evaluate/reliability", RELIABILITY),
         breakdown=read("evaluate/breakdown", BREAKDOWN),
         controls=read("examine/controls", CONTROLS),
-        transfer=joined([read("examine/transfer", TRANSFER), read("compare/transfer", TRANSFER, compared)]),
         similarity=joined([read("examine/similarity", SIMILARITY), read("compare/similarity", SIMILARITY, compared)]),
         records={key: read_record(folder / key / "evaluate/model.json") for key in models},
     )

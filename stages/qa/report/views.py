@@ -176,16 +176,13 @@ def quality_table(quality: pd.DataFrame) -> Table:
 
 
 def moved_table(results: Results) -> Table:
-    """A row per compared model and layer: how near the other model's layer is, and what its probe reads here."""
-    pairs = results.transfer[results.transfer["model"] != results.transfer["probes_of"]]
-    pairs = pairs[pairs["layer"] == pairs["probe_layer"]].rename(columns={"probes_of": "other"})
-    pairs = pairs.assign(other_layer=pairs["layer"])
-    pairs = pairs.merge(results.similarity, on=["model", "other", "layer", "other_layer"])
+    """A row per compared model and layer: how near the same layer of the other model is."""
+    pairs = results.similarity
+    pairs = pairs[(pairs["model"] != pairs["other"]) & (pairs["layer"] == pairs["other_layer"])]
     rows = [
-        [row["model"], row["other"], layer_text(row["layer"]), percent(row["cka"]), percent(row["forced_f1"])]
-        for row in pairs.to_dict("records")
+        [row["model"], row["other"], layer_text(row["layer"]), percent(row["cka"])] for row in pairs.to_dict("records")
     ]
-    return Table(["model", "against", "layer", "CKA", "forced F1"], rows, names=2)
+    return Table(["model", "against", "layer", "CKA"], rows, names=2)
 
 
 def published_tables(comparison: pd.DataFrame) -> list[dict[str, Any]]:

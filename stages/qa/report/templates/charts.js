@@ -210,7 +210,7 @@ function drawMaps(id) {
     columns, autosize: { type: "pad" }, facet: { field: "panel", type: "nominal", sort: panels, title: null },
     spec: { width: 190, height: 190, mark: { type: "rect" }, encoding: {
       x: { field: "layer", type: "ordinal", title: "layer", axis },
-      y: { field: "other_layer", type: "ordinal", sort: "descending", title: id === "transfer" ? "layer of the probes" : "layer", axis },
+      y: { field: "other_layer", type: "ordinal", sort: "descending", title: "layer", axis },
       color: { field: "value", type: "quantitative", scale: { scheme: "viridis", domainMin: 0 }, legend: { title: null, gradientLength: 120 } },
       tooltip: [["title", "title"], ["layer", "layer"], ["other_layer", "other layer"], ["text", "value"]].map(([field, title]) => ({ field, title })) } },
   }, `${id}, layer by layer: ${panels.join(", ")}`);
