@@ -30,7 +30,7 @@ def main(
     """Compare MODEL_DIR, called KEY, with OTHER_DIR, called OTHER, on DATA_DIR/dev.json, and their scores."""
     params = load_params()
     dev = read_squad(data_dir / "dev.json", purpose="score")
-    sample = Sample([], sampled(dev, params.examine.dev_questions), params.windows.model_dump())
+    sample = Sample([], [], sampled(dev, params.examine.dev_questions), params.windows.model_dump())
     encoder = load_encoder(model_dir, device=pick_device())
     base = load_encoder(other_dir, device=pick_device())
     scores = {name: load_question_scores(scores_dir / name) for name in params.protocols}

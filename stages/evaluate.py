@@ -6,7 +6,7 @@ from stages.qa.answering.answers import load_answers
 from stages.qa.cli import run
 from stages.qa.config import headline_first, load_params
 from stages.qa.data.squad import read_squad
-from stages.qa.files import read_table, write_json, write_table
+from stages.qa.files import read_json, read_table, write_json, write_table
 from stages.qa.scoring.answerability import quality_rows, reliability_rows
 from stages.qa.scoring.breakdown import breakdown_rows
 from stages.qa.scoring.curves import describe_model, layer_rows, loss_rows, summary
@@ -19,18 +19,20 @@ def main(
     model_dir: Path,
     probes_dir: Path,
     data_dir: Path,
+    l2_file: Path,
     predictions_dir: Path,
     summary_file: Path,
     out_dir: Path,
     scores_dir: Path,
 ) -> None:
-    """Score PREDICTIONS_DIR against DATA_DIR/dev.json, into SUMMARY_FILE, OUT_DIR and SCORES_DIR."""
+    """Score PREDICTIONS_DIR on DATA_DIR/dev.json under the l2 of L2_FILE, into SUMMARY_FILE, OUT_DIR and SCORES_DIR."""
     params = load_params()
     headline, settings = params.headline, params.statistics
     examples = read_squad(data_dir / "dev.json", purpose="score")
     answers = {name: load_answers(predictions_dir / name) for name in headline_first(params.protocols, headline)}
-    layers = layer_rows(key, examples, answers, headline)
-    scored = {name: score_questions(examples, given) for name, given in answers.items()}
+    l2 = read_json(l2_file)["l2"]
+    layers = layer_rows(key, examples, answers, headline, l2)
+    scored = {name: score_questions(examples, given, l2) for name, given in answers.items()}
     losses = read_table(probes_dir / "loss.csv", ["layer", "learning_rate", "epoch", "loss"])
     write_table(out_dir / "layers.csv", layers)
     write_table(out_dir / "intervals.csv", interval_rows(key, scored, headline, settings))

@@ -30,8 +30,7 @@ def main(
     verify_snapshot(base_dir)
     tokenizer = load_tokenizer(base_dir, load_config(base_dir))
     examples = read_squad(data_dir / "train.json", purpose="train")
-    probe = params.probe
-    examples = training_part(examples, "finetuning", split=probe.split, share=probe.finetuning_share)
+    examples = training_part(examples, "finetuning", **params.parts.model_dump())
     windows = make_windows(examples, tokenizer, **params.windows.model_dump())
     settings = entry(params.finetuned, key, "finetuned")
     finetune(base_dir, windows, out_dir, settings=settings, checkpoints=checkpoints, device=pick_device())

@@ -4,12 +4,13 @@ data/models/<key>, data/squad/<data set> -> data/probes/<key>
 """
 
 from pathlib import Path
+from typing import Literal
 
 from stages.qa.cli import run
 from stages.qa.config import load_params
 from stages.qa.data.splits import training_part
 from stages.qa.data.squad import read_squad
-from stages.qa.data.windows import make_windows
+from stages.qa.data.windows import Windows, make_windows
 from stages.qa.encoding.encoder import in_precision, load_encoder
 from stages.qa.encoding.features import Features
 from stages.qa.models.checkpoints import pick_device
@@ -22,19 +23,26 @@ from stages.qa.probing.readouts import Probes, save_probes
 def main(model_dir: Path, data_dir: Path, out_dir: Path) -> None:
     """Train probes on the hidden states of MODEL_DIR over DATA_DIR/train.json, into OUT_DIR."""
     params = load_params()
-    probe = params.probe
+    memory = params.probe.feature_memory_gib
     encoder = load_encoder(model_dir, device=pick_device())
-    questions = read_squad(data_dir / "train.json", purpose="train")
-    questions = list(training_part(questions, "probing", split=probe.split, share=probe.finetuning_share))
-    windows = make_windows(questions, encoder.tokenizer, **params.windows.model_dump())
-    encoder = in_precision(encoder, windows, params.precision)
-    features = Features(encoder, windows, gib=probe.feature_memory_gib)
-    probes = Probes.empty(encoder.layers, encoder.hidden)
     optimizers = params.optimizers if may_be_probed(model_dir) else []
+    examples = read_squad(data_dir / "train.json", purpose="train")
+
+    def windows_of(part: Literal["probing", "validation"]) -> Windows:
+        questions = training_part(examples, part, **params.parts.model_dump())
+        return make_windows(questions, encoder.tokenizer, **params.windows.model_dump())
+
+    windows = windows_of("probing")
+    encoder = in_precision(encoder, windows, params.precision)
+    features = Features(encoder, windows, gib=memory)
+    probes = Probes.empty(encoder.layers, encoder.hidden)
     if "adamw" in optimizers:
-        probes += train_probes(features, probe)
+        probes += train_probes(features, params.probe)
     if "convex" in optimizers:
-        probes += fit_optimum(features, windows.articles, params.convex)
+        validation = None
+        if params.parts.validation_share:
+            validation = Features(encoder, windows_of("validation"), gib=memory)
+        probes += fit_optimum(features, validation, params.convex)
     save_probes(out_dir, probes)
 
 

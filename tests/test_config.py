@@ -61,10 +61,11 @@ def test_values_have_their_types(tmp_path: Path) -> None:
         ("optimizers: [convex, adamw]", "optimizers: [adamw]", r"protocols: 'convex' is not among optimizers"),
         ("minilm-finetuned: minilm\n", "minilm: minilm\n", r"compared: 'minilm' with itself"),
         ("minilm-finetuned: minilm\n", "minilm-finetuned: other\n", r"compared: 'other' is not among probed"),
-        ("held_out: 0.1", "held_out: 0.7", r"convex.held_out: .*less than or equal to 0.5"),
+        ("validation_share: 0.1", "validation_share: 1.0", r"parts.validation_share: .*less than 1"),
+        ("validation_share: 0.1", "validation_share: 0.0", r"effort.convex.l2: several need validation articles"),
         ("unit: auto", "unit: question", r"statistics.unit: .*'article', 'paragraph' or 'auto'"),
         ("folds: 5", "folds: 1", r"statistics.folds: .*greater than or equal to 2"),
-        ("    l2: [1e-2", "    gap: 1.0\n    l2: [1e-2", r"effort.convex: gap is set in method.yaml already"),
+        ("    l2: [1e-3", "    gap: 1.0\n    l2: [1e-3", r"effort.convex: gap is set in method.yaml already"),
         (
             "    dropout: 0.0",
             "    weight_decay: 0.0",

@@ -12,7 +12,7 @@ def probe(epoch: int | None, learning_rate: float | None, seed: int | None, opti
     return Reading("probe", 0, Readout(optimizer, epoch, learning_rate, seed))
 
 
-OPTIMUM = probe(None, None, None, "convex")
+OPTIMUM = Reading("probe", 0, Readout("convex", l2=0.1))
 
 
 def test_final_is_the_last_epoch_at_the_first_learning_rate() -> None:
@@ -21,16 +21,19 @@ def test_final_is_the_last_epoch_at_the_first_learning_rate() -> None:
     assert is_final([*probes, GOLD, HEAD]) == [False, True, True, False, True, True]
 
 
-def test_without_epochs_all_are_final() -> None:
-    assert is_final([OPTIMUM, GOLD, HEAD]) == [True, True, True]
+def test_without_epochs_those_under_the_studys_l2_are_final() -> None:
+    other = Reading("probe", 0, Readout("convex", l2=1.0))
+    assert is_final([OPTIMUM, other, GOLD, HEAD], 0.1) == [True, False, True, True]
     assert is_final([]) == []
 
 
 def test_columns() -> None:
     assert reading_columns(probe(2, 0.1, 0)) == {
-        "reading": "probe", "epoch": 2, "layer": 0, "learning_rate": 0.1, "seed": 0
+        "reading": "probe", "epoch": 2, "layer": 0, "learning_rate": 0.1, "seed": 0, "l2": None
     }  # fmt: skip
-    assert reading_columns(HEAD) == {"reading": "head", "epoch": None, "layer": 1, "learning_rate": None, "seed": None}
+    nothing = dict.fromkeys(["epoch", "learning_rate", "seed", "l2"])
+    assert reading_columns(HEAD) == {"reading": "head", "layer": 1, **nothing}
+    assert reading_columns(OPTIMUM) == {"reading": "probe", "layer": 0, **nothing, "l2": 0.1}
 
 
 def test_json_and_back() -> None:

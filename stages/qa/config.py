@@ -20,6 +20,7 @@ from stages.qa.sections import (
     Key,
     Once,
     Optimizer,
+    Parts,
     Probe,
     Protocol,
     Section,
@@ -44,6 +45,7 @@ class Params(Section):
     headline: Key  # of protocols: the one that is shown first; DVC does not see the order of a mapping
     ladder: list[Key]  # protocols, each but the first different from the one before it in one switch
     windows: Windows
+    parts: Parts
     precision: Literal["auto", "fp32", "bf16"]  # of the frozen encoder; auto: bf16 if fast here and near enough to fp32
     optimizers: Annotated[Once[Optimizer], Field(min_length=1)]  # of the probes that are trained
     probe: Probe
@@ -84,6 +86,12 @@ class Params(Section):
         last = max(self.probe.epochs_read or [1])
         if "adamw" in self.optimizers and last > self.probe.epochs:
             raise ValueError(f"effort.probe.epochs_read: epoch {last} of {self.probe.epochs}")
+        return self
+
+    @model_validator(mode="after")
+    def _something_chooses_l2(self) -> "Params":
+        if "convex" in self.optimizers and len(self.convex.l2) > 1 and not self.parts.validation_share:
+            raise ValueError("effort.convex.l2: several need validation articles: parts.validation_share above 0")
         return self
 
     @model_validator(mode="after")

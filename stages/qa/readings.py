@@ -7,6 +7,8 @@ from typing import Any, Literal
 # columns of the tables that the stages examine and compare write
 CONTROLS = ["model", "control", "layer", "training_questions", "questions", "forced_f1", "nll"]
 CONTROLS += ["selectivity", "selectivity_nats"]
+LEARNING = ["model", "layer", "articles", "training_questions", "questions", "forced_f1", "nll"]
+DESCRIPTION = ["model", "layer", "articles", "windows", "uniform_bits", "online_bits", "compression"]
 SIMILARITY = ["model", "layer", "other", "other_layer", "tokens", "cka"]
 
 
@@ -15,9 +17,10 @@ class Readout:
     """One trained set of probes, which has a start and an end vector for every layer."""
 
     optimizer: str
-    epoch: int | None  # 1 = after the first epoch; None: not trained in epochs
-    learning_rate: float | None
-    seed: int | None
+    epoch: int | None = None  # 1 = after the first epoch; None: not trained in epochs
+    learning_rate: float | None = None
+    seed: int | None = None
+    l2: float | None = None  # of the penalty, for a probe at its optimum
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Reading:
 
 
 def reading_columns(reading: Reading) -> dict[str, Any]:
-    """The columns reading, epoch, layer, learning_rate and seed of a table; None where a column does not apply."""
+    """The columns reading, epoch, layer, learning_rate, seed and l2 of a table; None where one does not apply."""
     readout = reading.readout
     return {
         "reading": reading.kind,
@@ -38,23 +41,26 @@ def reading_columns(reading: Reading) -> dict[str, Any]:
         "layer": reading.layer,
         "learning_rate": readout and readout.learning_rate,
         "seed": readout and readout.seed,
+        "l2": readout and readout.l2,
     }
 
 
-def is_final(readings: Sequence[Reading]) -> list[bool]:
+def is_final(readings: Sequence[Reading], l2: float | None = None) -> list[bool]:
     """Whether each reading belongs to the final curves.
 
-    Probes are final after their last epoch at the first learning rate, with every seed. Probes without epochs, heads
-    and gold spans are always final.
+    Probes at their optimum are final under the study's `l2`; those trained in epochs after their last epoch, at the
+    first learning rate, with every seed. Heads and gold spans are always final.
     """
-    readouts = [reading.readout for reading in readings]
-    trained = [readout for readout in readouts if readout and readout.epoch is not None]
+    trained = [reading.readout for reading in readings if reading.readout and reading.readout.epoch is not None]
     last_epoch = max((readout.epoch or 0 for readout in trained), default=None)
     first_rate = trained[0].learning_rate if trained else None
-    return [
-        readout is None or readout.epoch is None or (readout.epoch, readout.learning_rate) == (last_epoch, first_rate)
-        for readout in readouts
-    ]
+
+    def final(readout: Readout) -> bool:
+        if readout.epoch is None:
+            return readout.l2 == l2
+        return (readout.epoch, readout.learning_rate) == (last_epoch, first_rate)
+
+    return [reading.readout is None or final(reading.readout) for reading in readings]
 
 
 def read_readings(header: Mapping[str, Any]) -> list[Reading]:

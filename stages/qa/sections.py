@@ -137,15 +137,20 @@ class Probe(Section):
     dropout: Share  # on the hidden states
     max_grad_norm: Rate  # for start and end vector each
     feature_memory_gib: Rate  # hidden states kept in memory between epochs; beyond it they are recomputed
-    split: Literal["same", "disjoint"]  # disjoint: fine-tuning and probes each have training articles of their own
-    finetuning_share: Annotated[float, Field(gt=0, lt=1)]  # of the training articles, if split is disjoint
+
+
+class Parts(Section):
+    """Which training articles fine-tuning, the probes and the choice of l2 learn from."""
+
+    validation_share: Share  # withheld from fine-tuning and from the probes, to choose l2 on; 0: none
+    split: Literal["same", "disjoint"]  # disjoint: fine-tuning and probes each have articles of their own
+    finetuning_share: Annotated[float, Field(gt=0, lt=1)]  # of the other articles, if split is disjoint
 
 
 class Convex(Section):
     """The probes at the optimum of the L2-regularised cross-entropy."""
 
-    l2: Annotated[Once[Rate], Field(min_length=1)]  # candidates; each layer takes the best on held-out articles
-    held_out: Annotated[float, Field(gt=0, le=0.5)]  # share of the training articles that choose l2: every n-th one
+    l2: Annotated[Once[Rate], Field(min_length=1)]  # of several, validation articles choose one for all models
     gap: Rate  # nats by which the objective may at most exceed its optimum
     max_passes: PositiveInt  # over the training windows, for one fit
     allow_missed_gap: bool  # false: a fit that misses its gap fails the stage
@@ -156,11 +161,9 @@ class Examine(Section):
 
     training_questions: PositiveInt  # at most, evenly spread over the file; controls are trained on these
     dev_questions: PositiveInt  # likewise; everything is measured on these
-    epochs: PositiveInt  # of the controls
-    learning_rate: Rate
     max_answer_tokens: PositiveInt
     cka_tokens: PositiveInt  # at most, evenly spread over the sampled dev questions
-    seed: Seed  # of the probes and of the shuffled questions
+    seed: Seed  # of the shuffled questions and of the words' values
 
 
 class Protocol(Section):

@@ -6,14 +6,14 @@ from stages.qa.checks.examination import Sample, compare, examine
 from stages.qa.data.squad import Example
 from stages.qa.encoding.encoder import load_encoder
 from stages.qa.readings import CONTROLS, SIMILARITY
-from tests.checks.test_controls import EXAMINE, PROBE, WINDOWS
+from tests.checks.test_controls import CONVEX, EXAMINE, WINDOWS
 from tests.conftest import CPU, TinyModel
 
 
 def test_an_encoder_beside_itself(tiny_model: TinyModel, sample: list[Example]) -> None:
     encoder = load_encoder(tiny_model("bert"), device=CPU)
-    questions = Sample(sample[:40], sample[40:60], WINDOWS)
-    alone = examine(encoder, questions, model="one", probe=PROBE, settings=EXAMINE)
+    questions = Sample(sample[:40], [], sample[40:60], WINDOWS)
+    alone = examine(encoder, questions, 0.1, model="one", convex=CONVEX, memory=1.0, settings=EXAMINE)
     both = compare(encoder, encoder, questions, model="one", other="two", settings=EXAMINE)
     assert list(alone["controls"].columns) == CONTROLS
     assert list(both.columns) == SIMILARITY

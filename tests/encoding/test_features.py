@@ -7,7 +7,7 @@ import torch
 from stages.qa.data.squad import Example
 from stages.qa.data.windows import Windows, make_windows
 from stages.qa.encoding.encoder import Encoder, encode, load_encoder
-from stages.qa.encoding.features import Features
+from stages.qa.encoding.features import BLOCK_BYTES, Features
 from tests.conftest import CPU, TinyModel
 
 
@@ -34,16 +34,41 @@ def test_each_window_once_in_the_given_order(encoder: Encoder, windows: Windows,
     for epoch in range(2):
         order = np.random.default_rng(epoch).permutation(len(windows))[: len(windows) - epoch]
         batches = list(features.batches(order, batch_size))
-        assert [len(batch.lengths) for batch in batches] == [
+        assert [len(batch.rows) for batch in batches] == [
             len(order[i : i + batch_size]) for i in range(0, len(order), batch_size)
         ]
+        assert np.concatenate([batch.rows for batch in batches]).tolist() == order.tolist()
         assert torch.cat([batch.lengths for batch in batches]).tolist() == windows.lengths[order].tolist()
         assert torch.cat([batch.targets for batch in batches]).tolist() == windows.targets[order].tolist()
-        for batch in batches:
-            assert batch.states.shape == (encoder.layers, int(batch.lengths.sum()), encoder.hidden)
-            assert batch.states.dtype == torch.float32
-        states = torch.cat([batch.states for batch in batches], dim=1)
-        torch.testing.assert_close(states, torch.cat([alone[row] for row in order], dim=1), rtol=1e-5, atol=1e-5)
+        parts = [part for batch in batches for part in batch.parts]
+        for part, row in zip(parts, order, strict=True):
+            assert (part.windows, part.length) == (1, windows.lengths[row])
+            torch.testing.assert_close(part.states, alone[row], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("tokens", [10**6, 200])
+def test_blocks_hold_each_window_once_with_those_of_its_length(
+    encoder: Encoder, windows: Windows, tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BLOCK_BYTES, "cpu", 4 * encoder.hidden * 200)
+    features = Features(encoder, windows, gib=gib_for(encoder, tokens))
+    part = features.part(np.arange(3, 20), targets=windows.targets + 1)
+    for given, rows, targets in (
+        (features, range(len(windows)), windows.targets),
+        (part, range(3, 20), windows.targets + 1),
+    ):
+        seen = []
+        for block in given.blocks():
+            (one,) = block.parts
+            assert one.windows == len(block.rows)
+            assert one.windows == 1 or one.windows * one.length <= 200
+            assert (windows.lengths[block.rows] == one.length).all()
+            assert block.targets.tolist() == targets[block.rows].tolist()
+            for row, states in zip(block.rows, one.states.split(one.length, dim=1), strict=True):
+                alone = encode(encoder, windows, np.array([row])).states
+                torch.testing.assert_close(states, alone, rtol=1e-5, atol=1e-5)
+            seen += block.rows.tolist()
+        assert sorted(seen) == list(rows)
 
 
 def test_the_boundary_of_what_fits(encoder: Encoder, windows: Windows) -> None:

@@ -247,12 +247,12 @@ def test_another_model_leaves_the_others_alone(tmp_path: Path) -> None:
     ("what", "stages"),
     [
         ("effort.probe.epochs", {"probe_train"}),
-        ("effort.probe", {"predict", "examine"}),  # epochs_read
-        ("effort.convex", {"probe_train"}),
+        ("effort.probe", {"predict"}),  # epochs_read
+        ("effort.convex", {"probe_train", "examine"}),
         ("effort.examine", {"examine", "compare"}),
         ("stages/qa/checks", {"examine", "compare"}),
         ("stages/qa/finetuning", {"finetune"}),
-        ("stages/qa/probing", {"probe_train", "predict", "examine", "compare"}),
+        ("stages/qa/probing", {"probe_train", "choose", "predict", "examine", "compare"}),
         ("stages/qa/answering", {"predict", "evaluate", "examine", "compare", "report"}),
         ("stages/qa/scoring", {"evaluate", "compare", "report"}),
         ("stages/qa/report", {"report"}),

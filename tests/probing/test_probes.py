@@ -1,54 +1,43 @@
 """The probe bank against the original study's own updates, autograd, and probes trained alone."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from stages.qa.encoding.features import Batch
-from stages.qa.probing import probes
 from stages.qa.probing.probes import ProbeBank, initial_weights, summed_loss, train_probes, with_dropout
 from stages.qa.sections import Probe
+from tests.batches import Given, batch_of, padded_batch_of
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "original_probe_updates.npz"
 
 
-def random_batch(generator: torch.Generator, *, layers: int = 3, hidden: int = 5) -> Batch:
-    lengths = torch.tensor([4, 7, 2])
-    states = torch.randn(layers, int(lengths.sum()), hidden, generator=generator)
-    return Batch.packed(
-        rows=np.arange(3), states=states, lengths=lengths, targets=torch.tensor([[1, 3], [0, 0], [1, 1]])
-    )
+BatchOf = Callable[..., Batch]
 
 
-@pytest.fixture(params=["window by window", "whole batches"])
-def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a CPU, and as on a GPU."""
-    if request.param == "whole batches":
-        monkeypatch.setattr(Batch, "pieces", lambda batch: iter([(batch.states, batch.lengths, batch.targets)]))
+def random_states(generator: torch.Generator) -> list[Tensor]:
+    return [torch.randn(3, tokens, 5, generator=generator) for tokens in (4, 7, 2)]
 
 
-@pytest.mark.usefixtures("both_ways")
+TARGETS = torch.tensor([[1, 3], [0, 0], [1, 1]])
+both_ways = pytest.mark.parametrize("batch_of", [batch_of, padded_batch_of], ids=["as on a CPU", "as on a GPU"])
+
+
+@both_ways
 @pytest.mark.parametrize("rate", ["3e-05", "0.01"])
-def test_equals_the_original_updates(rate: str) -> None:
+def test_equals_the_original_updates(rate: str, batch_of: BatchOf) -> None:
     golden = np.load(GOLDEN)
     weights = torch.from_numpy(golden["init"]).T.reshape(1, 16, 2, 1)
     bank = ProbeBank(weights, torch.tensor([float(rate)]), max_grad_norm=1.0)
     after = dict(zip(golden["updates"].tolist(), golden[f"weights_lr{rate}"], strict=True))
     for step, (features, start, end) in enumerate(zip(golden["features"], golden["start"], golden["end"], strict=True)):
-        batch, tokens, hidden = features.shape
-        bank.update(
-            Batch.packed(
-                rows=np.arange(batch),
-                states=torch.from_numpy(features).reshape(1, batch * tokens, hidden),
-                lengths=torch.full((batch,), tokens),
-                targets=torch.from_numpy(np.stack([start, end], axis=-1)).long(),
-            )
-        )
+        states = [torch.from_numpy(window)[None] for window in features]
+        bank.update(batch_of(states, torch.from_numpy(np.stack([start, end], axis=-1)).long()))
         if step + 1 in after:
             expected = after.pop(step + 1).T
             moved = np.abs(expected - golden["init"].T).max()
@@ -56,28 +45,29 @@ def test_equals_the_original_updates(rate: str) -> None:
     assert not after
 
 
-@pytest.mark.usefixtures("both_ways")
-def test_gradient_equals_autograd_over_a_padded_softmax() -> None:
+@both_ways
+def test_gradient_equals_autograd_over_a_padded_softmax(batch_of: BatchOf) -> None:
     generator = torch.Generator().manual_seed(0)
-    batch = random_batch(generator)
-    batch.targets[2] = -1  # no target
-    batch.targets[1, 1] = 7  # past the end: no target
+    states = random_states(generator)
+    targets = TARGETS.clone()
+    targets[2] = -1  # no target
+    targets[1, 1] = 7  # past the end: no target
     weights = torch.randn(3, 5, 2, 4, generator=generator)
-    loss, gradient, counts = summed_loss(batch, weights)
+    loss, gradient, counts = summed_loss(batch_of(states, targets), weights)
     assert counts.tolist() == [2, 1]
     leaf = weights.clone().requires_grad_()
     for layer in range(3):
         for variant in range(4):
             total = torch.zeros(())
             for side in range(2):
-                rows, targets, first = [], [], 0
-                for window, length in enumerate(batch.lengths.tolist()):
-                    scores = batch.states[layer, first : first + length] @ leaf[layer, :, side, variant]
+                rows, wanted = [], []
+                for of_window, (first, last) in zip(states, targets.tolist(), strict=True):
+                    length = of_window.shape[1]
+                    scores = of_window[layer] @ leaf[layer, :, side, variant]
                     rows.append(torch.cat([scores, torch.full((7 - length,), -torch.inf)]))
-                    target = int(batch.targets[window, side])
-                    targets.append(target if 0 <= target < length else -100)
-                    first += length
-                one = cross_entropy(torch.stack(rows), torch.tensor(targets), ignore_index=-100, reduction="sum")
+                    target = (first, last)[side]
+                    wanted.append(target if 0 <= target < length else -100)
+                one = cross_entropy(torch.stack(rows), torch.tensor(wanted), ignore_index=-100, reduction="sum")
                 torch.testing.assert_close(loss[layer, side, variant].float(), one.detach())
                 total = total + one
             total.backward()
@@ -91,7 +81,7 @@ def test_variants_do_not_feel_each_other() -> None:
     bank = ProbeBank(weights, rates, max_grad_norm=0.01)
     alone = [ProbeBank(initial_weights(3, 5, [7 + i], std=0.02), rates[[i]], max_grad_norm=0.01) for i in range(2)]
     for step in range(20):
-        batch = with_dropout(random_batch(together), 0.1, step)
+        batch = with_dropout(batch_of(random_states(together), TARGETS), 0.1, step)
         bank.update(batch)
         for other in alone:
             other.update(batch)
@@ -99,26 +89,8 @@ def test_variants_do_not_feel_each_other() -> None:
         torch.testing.assert_close(bank.weights[..., [i]], alone[i].weights, rtol=1e-5, atol=1e-7)
 
 
-def test_small_products_take_one_thread_and_leave_the_others_to_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    threads = []
-    monkeypatch.setattr(probes, "token_scores", lambda *_: threads.append(torch.get_num_threads()) or 1 / 0)
-    monkeypatch.setattr(probes, "SMALL", 7 * 30 + 1)  # the longest of the windows has 7 tokens
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        for variants in (1, 2):
-            weights = torch.ones(3, 5, 2, variants)
-            with pytest.raises(ZeroDivisionError):
-                summed_loss(random_batch(torch.Generator().manual_seed(2)), weights)
-            assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
-    assert threads == [1, 2]
-
-
 def test_batch_without_targets_changes_nothing() -> None:
-    batch = random_batch(torch.Generator().manual_seed(2))
-    batch.targets[:] = -1
+    batch = batch_of(random_states(torch.Generator().manual_seed(2)), torch.full((3, 2), -1))
     bank = ProbeBank(torch.ones(3, 5, 2, 1), torch.tensor([0.1]), max_grad_norm=1.0)
     loss, counts = bank.update(batch)
     assert (loss == 0).all()
@@ -126,42 +98,35 @@ def test_batch_without_targets_changes_nothing() -> None:
     assert (bank.weights == 1).all()
 
 
+def states_of(batch: Batch) -> Tensor:
+    return torch.cat([part.states for part in batch.parts], dim=1)
+
+
 def test_dropout_keeps_the_mean_and_shares_its_mask() -> None:
-    batch = Batch.packed(np.array([3, 8]), torch.ones(2, 4000, 5), torch.tensor([2500, 1500]), torch.zeros(2, 2).long())
-    dropped = with_dropout(batch, 0.1, 0).states
+    batch = batch_of([torch.ones(2, 2500, 5), torch.ones(2, 1500, 5)], torch.zeros(2, 2).long())
+    dropped = states_of(with_dropout(batch, 0.1, 0))
     assert dropped.unique().tolist() == pytest.approx([0, 1 / 0.9])
     assert dropped.mean().item() == pytest.approx(1, abs=0.01)
     assert torch.equal(dropped[0], dropped[1])
     assert with_dropout(batch, 0.0, 0) is batch
-    assert not torch.equal(with_dropout(batch, 0.1, 1).states, dropped)
+    assert not torch.equal(states_of(with_dropout(batch, 0.1, 1)), dropped)
+    assert (states_of(batch) == 1).all()  # what is kept stays whole
 
 
 def test_a_windows_dropout_does_not_depend_on_its_batch() -> None:
-    states, lengths = torch.ones(2, 40, 5), torch.tensor([25, 15])
-    both = Batch.packed(np.array([3, 8]), states, lengths, torch.zeros(2, 2).long())
-    alone = Batch.packed(np.array([8]), states[:, 25:], lengths[1:], torch.zeros(1, 2).long())
-    dropped = with_dropout(both, 0.5, 4, 1)
-    assert torch.equal(dropped.states[:, 25:], with_dropout(alone, 0.5, 4, 1).states)
-    assert torch.equal(dropped.states, torch.cat([states for states, _, _ in dropped.pieces()], dim=1))
-    assert (both.states == 1).all()  # what is kept stays whole
+    states = [torch.ones(2, 25, 5), torch.ones(2, 15, 5)]
+    both = with_dropout(batch_of(states, torch.zeros(2, 2).long(), np.array([3, 8])), 0.5, 4, 1)
+    alone = with_dropout(batch_of(states[1:], torch.zeros(1, 2).long(), np.array([8])), 0.5, 4, 1)
+    as_one = with_dropout(padded_batch_of(states, torch.zeros(2, 2).long(), np.array([3, 8])), 0.5, 4, 1)
+    assert torch.equal(both.parts[1].states, alone.parts[0].states)
+    assert torch.equal(as_one.parts[0].states[:, 25:40], alone.parts[0].states)
 
 
-class KeptFeatures:
-    """Random hidden states in place of an encoder's."""
-
-    def __init__(self, *, windows: int = 40, layers: int = 3, hidden: int = 5) -> None:
-        generator = torch.Generator().manual_seed(9)
-        self.encoder = SimpleNamespace(layers=layers, hidden=hidden, device=torch.device("cpu"))
-        self.windows = range(windows)
-        self.lengths = torch.randint(3, 9, (windows,), generator=generator)
-        self.states = [torch.randn(layers, int(n), hidden, generator=generator) for n in self.lengths]
-        self.targets = (torch.rand(windows, 2, generator=generator) * self.lengths[:, None]).long()
-
-    def batches(self, order: np.ndarray, batch_size: int) -> Iterator[Batch]:
-        for place in range(0, len(order), batch_size):
-            rows = order[place : place + batch_size]
-            states = torch.cat([self.states[row] for row in rows], dim=1)
-            yield Batch.packed(rows, states, self.lengths[rows], self.targets[rows])
+def given_windows() -> Given:
+    generator = torch.Generator().manual_seed(9)
+    lengths = torch.randint(3, 9, (40,), generator=generator)
+    states = [torch.randn(3, int(length), 5, generator=generator) for length in lengths]
+    return Given(states, (torch.rand(40, 2, generator=generator) * lengths[:, None]).long().numpy())
 
 
 SETTINGS = Probe(
@@ -174,13 +139,11 @@ SETTINGS = Probe(
     dropout=0.1,
     max_grad_norm=1.0,
     feature_memory_gib=1.0,
-    split="same",
-    finetuning_share=0.5,
 )
 
 
 def test_one_pass_over_seeds_and_rates_equals_training_each_alone() -> None:
-    features = KeptFeatures()
+    features = given_windows()
     together = train_probes(features, SETTINGS)
     assert len(together.readouts) == 2 * 2 * 3
     for rate in SETTINGS.learning_rates:

@@ -106,7 +106,7 @@ def _official_place(reading: Reading) -> str:
     if reading.readout is None:
         return reading.kind
     epoch = reading.readout.epoch
-    folder = "optimum" if epoch is None else f"epoch_{epoch}"
+    folder = f"l2_{reading.readout.l2:g}" if epoch is None else f"epoch_{epoch}"
     return f"{folder}/layer_{reading.layer:02d}"
 
 

@@ -1,14 +1,20 @@
 """Controls of a probe: the same probe on a task that the layer should not help with.
 
-Selectivity of a layer is the probe's score on the task minus its score on the control (Hewitt and Liang 2019). The
-controls: the question shuffled among paragraphs, or removed (what can be read from the context alone?); and position
-alone, which sees no word. The score of a token under the last one is a[place in the window] + b[place in the context],
-b for context tokens only: fitted to the training windows' targets at the optimum of the mean cross-entropy plus a small
-ridge, by torch's L-BFGS.
+Selectivity of a layer is the probe's score on the task minus its score on the control (Hewitt and Liang 2019).
+
+- The question shuffled among paragraphs, or removed: what can be read from the context alone?
+- Words: the answer is the word of the context with the highest value under a fixed random function of words. It can be
+  learned and carried over to new text, but by memory alone.
+- Position alone, which sees no word. The score of a token is a[place in the window] + b[place in the context], b for
+  context tokens only: fitted to the training windows' targets at the optimum of the mean cross-entropy plus a ridge, by
+  torch's L-BFGS. The ridge is chosen on validation articles.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from hashlib import blake2b
 from itertools import groupby
 
 import numpy as np
@@ -17,13 +23,13 @@ import torch
 from torch import Tensor
 
 from stages.qa.checks.judging import Judged
-from stages.qa.data.squad import Example
+from stages.qa.data.squad import Answer, Example
 from stages.qa.data.windows import IGNORED, Windows
 from stages.qa.errors import InputError
 from stages.qa.probing.probes import target_log_probabilities
 from stages.qa.readings import CONTROLS
 
-RIDGE = 1e-4  # of half the squared norm: places that training hardly has stay near 0
+RIDGES = [1e-4, 1e-3, 1e-2, 1e-1, 1.0]  # of half the squared norm: places that training hardly has stay near 0
 STEPS = 100  # of L-BFGS, at most
 TASK = "task"  # the probe itself, trained on the sample as the controls are: what they are compared with
 
@@ -49,6 +55,27 @@ def shuffled_questions(examples: Sequence[Example], *, seed: int) -> list[Exampl
 def without_questions(examples: Sequence[Example]) -> list[Example]:
     """The same with an empty question."""
     return [replace(example, question="") for example in examples]
+
+
+def word_answers(examples: Sequence[Example], *, seed: int) -> list[Example]:
+    """The same with another answer: the first word of the highest value in the context; a word keeps its value.
+
+    InputError if a context has no word.
+    """
+
+    @cache
+    def value(word: str) -> bytes:
+        return blake2b(f"{seed} {word}".encode(), digest_size=8).digest()
+
+    @cache
+    def answer(context: str) -> Answer:
+        words = list(re.finditer(r"\w+", context))
+        if not words:
+            raise InputError(f"a context has no word: {context[:40]!r}")
+        highest = max(words, key=lambda match: value(match[0].lower()))
+        return Answer(highest[0], highest.start())
+
+    return [replace(example, answers=(answer(example.context),), is_impossible=False) for example in examples]
 
 
 @dataclass(frozen=True)
@@ -78,11 +105,28 @@ def _places(windows: Windows, rows: np.ndarray) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(place), torch.from_numpy(inside)
 
 
-def fit_position(windows: Windows) -> PositionScores:
-    """The scores at the optimum over all `windows` that have a target."""
-    rows = np.flatnonzero(windows.targets[:, 0] != IGNORED)
+def fit_position(windows: Windows, validation: Windows | None) -> PositionScores:
+    """The scores at the optimum over all `windows` that have a target, with the ridge that is best on `validation`.
+
+    Without validation windows, with the middle one of RIDGES.
+    """
+    if validation is None:
+        return _fit_position(windows, RIDGES[len(RIDGES) // 2])
+    fits = [_fit_position(windows, ridge) for ridge in RIDGES]
+    rows = np.flatnonzero(validation.targets[:, 0] != IGNORED)
+    losses = [_position_loss(fit.logits(validation, rows), validation, rows) for fit in fits]
+    return fits[int(torch.stack(losses).argmin())]
+
+
+def _position_loss(logits: Tensor, windows: Windows, rows: np.ndarray) -> Tensor:
+    """Mean cross-entropy in nats of the targets of the windows `rows`."""
     lengths, targets = torch.from_numpy(windows.lengths[rows]), torch.from_numpy(windows.targets[rows])
-    longest = int(lengths.max())
+    return -target_log_probabilities(logits, lengths, targets[:, None]).mean()
+
+
+def _fit_position(windows: Windows, ridge: float) -> PositionScores:
+    rows = np.flatnonzero(windows.targets[:, 0] != IGNORED)
+    longest = int(windows.lengths[rows].max())
     place, inside = _places(windows, rows)
     window = torch.zeros(longest, 2, requires_grad=True)
     context = torch.zeros(longest + 1, 2, requires_grad=True)
@@ -90,9 +134,8 @@ def fit_position(windows: Windows) -> PositionScores:
 
     def objective() -> Tensor:
         solver.zero_grad()
-        logits = (window[place] + context[inside])[None]
-        loss = -target_log_probabilities(logits, lengths, targets[:, None]).mean()
-        value = loss + RIDGE / 2 * (window.square().sum() + context.square().sum())
+        loss = _position_loss((window[place] + context[inside])[None], windows, rows)
+        value = loss + ridge / 2 * (window.square().sum() + context.square().sum())
         value.backward()
         return value
 

@@ -1,23 +1,36 @@
 """What is measured on a bounded sample of questions, to stay cheap: one encoder alone, and one beside another."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from stages.qa.checks.controls import TASK, control_rows, fit_position, shuffled_questions, without_questions
-from stages.qa.checks.judging import Judge, linear_scorer, read_windows
+from stages.qa.checks.controls import (
+    TASK,
+    control_rows,
+    fit_position,
+    shuffled_questions,
+    without_questions,
+    word_answers,
+)
+from stages.qa.checks.judging import Judge, Judged, linear_scorer, read_windows
+from stages.qa.checks.learning import PARTS, description_rows, doublings, optimal_weights, rows_of
 from stages.qa.checks.similarity import TokenSample, cka_matrix, similarity_rows
 from stages.qa.data.splits import evenly_spread
 from stages.qa.data.squad import Example
 from stages.qa.data.windows import Windows, make_windows
 from stages.qa.encoding.encoder import Encoder
 from stages.qa.encoding.features import Features
-from stages.qa.probing.probes import train_probes
-from stages.qa.readings import CONTROLS, SIMILARITY
-from stages.qa.sections import Examine, Probe
+from stages.qa.readings import CONTROLS, DESCRIPTION, LEARNING, SIMILARITY
+from stages.qa.sections import Convex, Examine
+
+# control -> the questions as it sees them, and a seed
+OTHER_INPUTS: dict[str, Callable[[Sequence[Example], int], list[Example]]] = {
+    "shuffled_question": lambda examples, seed: shuffled_questions(examples, seed=seed),
+    "no_question": lambda examples, seed: without_questions(examples),
+}
 
 
 @dataclass(frozen=True)
@@ -25,6 +38,7 @@ class Sample:
     """The sampled questions, and how they become windows."""
 
     train: list[Example]
+    validation: list[Example]  # perhaps none
     dev: list[Example]
     window_settings: dict[str, int]
 
@@ -40,28 +54,80 @@ def sampled(examples: Sequence[Example], count: int) -> list[Example]:
 
 def no_tables() -> dict[str, pd.DataFrame]:
     """The tables of `examine` without rows, for a model without probes."""
-    return {"controls": pd.DataFrame(columns=CONTROLS), "similarity": pd.DataFrame(columns=SIMILARITY)}
+    columns = {"controls": CONTROLS, "learning": LEARNING, "description": DESCRIPTION, "similarity": SIMILARITY}
+    return {name: pd.DataFrame(columns=names) for name, names in columns.items()}
 
 
 def examine(
-    encoder: Encoder, sample: Sample, *, model: str, probe: Probe, settings: Examine
+    encoder: Encoder, sample: Sample, l2: float, *, model: str, convex: Convex, memory: float, settings: Examine
 ) -> dict[str, pd.DataFrame]:
-    """Train the task and the controls on the sampled training questions; judge them on the sampled dev questions.
+    """Train the task and its controls on the sampled training questions, at the optimum; judge them on the dev ones.
 
-    Returns the tables "controls" and "similarity", which call the encoder `model`. The encoder runs three times over
-    the sample: as it is, with questions shuffled, and without questions.
+    l2: the study's. memory: GiB of hidden states. Returns the tables of `no_tables`, which call the encoder `model`.
+    The encoder runs over the sample as it is, with questions shuffled, and without questions.
     """
+    training = sample.windows(encoder, sample.train)
+    features = Features(encoder, training, gib=memory)
     windows = sample.windows(encoder, sample.dev)
     tokens = TokenSample(windows, settings.cka_tokens)
-    judges = _controls_of_same_states(encoder, sample, windows, probe=probe, settings=settings)
-    read_windows(encoder, windows, [*judges.values(), tokens])
-    judges |= _controls_of_other_inputs(encoder, sample, probe=probe, settings=settings)
-    judged = {name: judge.judged() for name, judge in judges.items()}
+
+    def judge(features: Features, dev: Sequence[Example], windows: Windows) -> Judge:
+        scorer = linear_scorer(optimal_weights(features, l2, convex))
+        return Judge(scorer, dev, windows, settings.max_answer_tokens)
+
+    curve: dict[int, Judge] = {}  # number of training articles -> the task, learned from these
+    articles = np.unique(training.articles)
+    for count in doublings(len(articles), PARTS):
+        part = features.part(rows_of(training.articles, articles[:count]))
+        curve[count] = judge(part, sample.dev, windows)
+    word_train, word_dev = (word_answers(part, seed=settings.seed) for part in (sample.train, sample.dev))
+    every = np.arange(len(training))
+    words = judge(
+        features.part(every, targets=sample.windows(encoder, word_train).targets),
+        word_dev,
+        sample.windows(encoder, word_dev),
+    )
+    validation = sample.windows(encoder, sample.validation) if sample.validation else None
+    position = fit_position(training, validation)
+    by_position = Judge(
+        lambda chunk: position.logits(windows, chunk.rows), sample.dev, windows, settings.max_answer_tokens
+    )
+    read_windows(encoder, windows, [*curve.values(), words, by_position, tokens])
+
+    controls = {TASK: curve[len(articles)], "words": words, "position_only": by_position}
+    for name, change in OTHER_INPUTS.items():
+        train, dev = (change(part, settings.seed) for part in (sample.train, sample.dev))
+        dev_windows = sample.windows(encoder, dev)
+        other = judge(Features(encoder, sample.windows(encoder, train), gib=memory), dev, dev_windows)
+        read_windows(encoder, dev_windows, [other])
+        controls[name] = other
+    judged = {name: one.judged() for name, one in controls.items()}
     states = tokens.states()
-    return {
-        "controls": _six_digits(control_rows(model, judged, len(sample.train))),
+    tables = {
+        "controls": control_rows(model, judged, len(sample.train)),
+        "learning": learning_rows(model, sample.train, {count: one.judged() for count, one in curve.items()}),
+        "description": description_rows(model, Features(encoder, windows, gib=memory), l2, convex),
         "similarity": _similarity(model, model, states, states),
     }
+    return {name: _six_digits(table) for name, table in tables.items()}
+
+
+def learning_rows(model: str, train: Sequence[Example], curve: Mapping[int, Judged]) -> pd.DataFrame:
+    """A row under LEARNING for each layer and number of training articles; forced_f1 percent, nll nats a position."""
+    articles = np.array([example.article for example in train])
+    parts = []
+    for count, judged in curve.items():
+        columns = {
+            "model": model,
+            "layer": range(len(judged.nll)),
+            "articles": count,
+            "training_questions": len(rows_of(articles, np.unique(articles)[:count])),
+            "questions": judged.questions,
+            "forced_f1": judged.forced_f1,
+            "nll": judged.nll,
+        }
+        parts.append(pd.DataFrame(columns, columns=LEARNING))
+    return pd.concat(parts, ignore_index=True)
 
 
 def compare(
@@ -72,7 +138,7 @@ def compare(
     On the sampled dev questions. InputError if the encoders do not cut the questions into the same tokens.
     """
     states = [_token_states(each, sample, settings) for each in (encoder, base)]
-    return _similarity(model, other, *states)
+    return _six_digits(_similarity(model, other, *states))
 
 
 def _token_states(encoder: Encoder, sample: Sample, settings: Examine) -> Tensor:
@@ -86,43 +152,7 @@ def _token_states(encoder: Encoder, sample: Sample, settings: Examine) -> Tensor
 def _similarity(model: str, other: str, states: Tensor, other_states: Tensor) -> pd.DataFrame:
     """The layers of `model` against those of `other`; states as `_token_states` gives them."""
     cka = cka_matrix(states, other_states)
-    return _six_digits(similarity_rows(model, cka, other=other, tokens=states.shape[1]))
-
-
-def _controls_of_same_states(
-    encoder: Encoder, sample: Sample, windows: Windows, *, probe: Probe, settings: Examine
-) -> dict[str, Judge]:
-    """The task and position alone, trained, and ready to read `windows`, those of the dev questions."""
-    training = sample.windows(encoder, sample.train)
-    task = linear_scorer(_trained(Features(encoder, training, gib=probe.feature_memory_gib), probe, settings))
-    position = fit_position(training)
-    longest = settings.max_answer_tokens
-    return {
-        TASK: Judge(task, sample.dev, windows, longest),
-        "position_only": Judge(lambda chunk: position.logits(windows, chunk.rows), sample.dev, windows, longest),
-    }
-
-
-def _controls_of_other_inputs(encoder: Encoder, sample: Sample, *, probe: Probe, settings: Examine) -> dict[str, Judge]:
-    """Questions shuffled among paragraphs, and no questions: trained, and judged on the dev questions."""
-    inputs = {
-        "shuffled_question": [shuffled_questions(part, seed=settings.seed) for part in (sample.train, sample.dev)],
-        "no_question": [without_questions(part) for part in (sample.train, sample.dev)],
-    }
-    judges = {}
-    for name, (train, dev) in inputs.items():
-        features = Features(encoder, sample.windows(encoder, train), gib=probe.feature_memory_gib)
-        windows = sample.windows(encoder, dev)
-        scorer = linear_scorer(_trained(features, probe, settings))
-        judges[name] = Judge(scorer, dev, windows, settings.max_answer_tokens)
-        read_windows(encoder, windows, [judges[name]])
-    return judges
-
-
-def _trained(features: Features, probe: Probe, settings: Examine) -> np.ndarray:
-    """A probe of every layer (layers, hidden, 2), trained by AdamW with the epochs, rate and seed of `settings`."""
-    changes = {"epochs": settings.epochs, "learning_rates": [settings.learning_rate], "seeds": [settings.seed]}
-    return train_probes(features, probe.model_copy(update=changes)).weights[-1]
+    return similarity_rows(model, cka, other=other, tokens=states.shape[1])
 
 
 def _six_digits(table: pd.DataFrame) -> pd.DataFrame:

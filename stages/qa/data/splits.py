@@ -1,6 +1,6 @@
-"""Parts of the data: which articles fine-tuning learns from and which the probes, and questions at even distances."""
+"""Parts of the training articles: for fine-tuning, for probes, for validation; and things at even distances."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -10,34 +10,36 @@ from stages.qa.errors import InputError
 
 
 def training_part(
-    examples: Iterable[Example],
-    part: Literal["finetuning", "probing"],
+    examples: Sequence[Example],
+    part: Literal["finetuning", "probing", "validation"],
     *,
+    validation_share: float,
     split: Literal["same", "disjoint"],
-    share: float,
+    finetuning_share: float,
 ) -> list[Example]:
     """The training questions of one part.
 
-    Under "same" both parts are all questions. Probes may then read what the encoder memorised of the very questions
-    that it was fine-tuned on. Under "disjoint" a `share` of the articles, evenly spread over the file, is for
-    fine-tuning and the rest is for the probes, so only what carries over to other articles is left. InputError if the
-    part has no article.
+    A share of the articles is for validation, and no other part learns from it. Under "same" the other parts are all of
+    the rest: probes may then read what the encoder memorised of the very questions that it was fine-tuned on. Under
+    "disjoint" a share of the rest is for fine-tuning and what is left is for the probes. Shares are of the articles,
+    evenly spread over the file. InputError if the part has no article.
     """
-    if split == "same":
-        return list(examples)
-    places: dict[int, int] = {}  # article -> its place among the articles
-    chosen = []
-    for example in examples:
-        place = places.setdefault(example.article, len(places))
-        is_for_finetuning = int((place + 1) * share) > int(place * share)
-        if is_for_finetuning == (part == "finetuning"):
-            chosen.append(example)
+    articles = list(dict.fromkeys(example.article for example in examples))
+    validation = _share(articles, validation_share)
+    rest = [article for article in articles if article not in validation]
+    finetuning = set(rest) if split == "same" else _share(rest, finetuning_share)
+    probing = set(rest) if split == "same" else set(rest) - finetuning
+    chosen = {"finetuning": finetuning, "probing": probing, "validation": validation}[part]
     if not chosen:
         raise InputError(
-            f"probe.finetuning_share {share:g}: leaves no article for {part}, of {len(places)}; split disjoint needs "
-            "more training articles or another share"
+            f"parts: none of the {len(articles)} training articles is for {part}; take more articles or another share"
         )
-    return chosen
+    return [example for example in examples if example.article in chosen]
+
+
+def _share(articles: Sequence[int], share: float) -> set[int]:
+    """A share of the articles, evenly spread."""
+    return {article for place, article in enumerate(articles) if int((place + 1) * share) > int(place * share)}
 
 
 def evenly_spread(total: int, count: int) -> np.ndarray:

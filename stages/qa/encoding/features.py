@@ -1,8 +1,12 @@
-"""Batches of frozen hidden states for the probes. They stay in memory if they fit, else each pass computes them."""
+"""Frozen hidden states for the probes, in batches. They stay in memory if they fit, else each pass computes them.
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
+States of windows of one length lie together, so that a pass over all windows is a few large products and no loop over
+windows.
+"""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -13,68 +17,32 @@ from stages.qa import processes
 from stages.qa.data.windows import Windows
 from stages.qa.encoding.encoder import Chunk, Encoder, encode, pieces
 from stages.qa.errors import InputError
+from stages.qa.models.checkpoints import token_index
 from stages.qa.progress import Progress
+
+BLOCK_BYTES = {"cpu": 2**20, "cuda": 2**28}  # of one layer of a block, as float32: a CPU's cache holds them
+
+
+@dataclass(frozen=True)
+class Part:
+    """Hidden states of windows of one length, one window after the other."""
+
+    states: Tensor  # (layers, windows * length, hidden) float32 or bfloat16
+    windows: int
+    length: int  # tokens of a window
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Some windows, the places of their hidden states, and the position of the answer in each.
+    """Some windows, their hidden states, and the position of the answer in each.
 
     Of several processes, each has its own windows of the batch, perhaps none.
     """
 
     rows: np.ndarray  # (windows,) int64: indices into Windows
-    store: Tensor  # (layers, tokens, hidden) float32 or bfloat16: hidden states of these windows and of others
-    places: list[slice]  # the tokens of each window in `store`
+    parts: list[Part]  # the windows in the order of `rows`
+    lengths: Tensor  # (windows,) int64: tokens; fewer than in its part where that is padded
     targets: Tensor  # (windows, 2) int64: first and last token of the answer; no target: IGNORED, or past the end
-    factors: Callable[[int, int], Tensor] | None = (
-        None  # row, tokens -> (tokens, hidden): factors of all layers' states
-    )
-
-    @classmethod
-    def packed(cls, rows: np.ndarray, states: Tensor, lengths: Tensor, targets: Tensor) -> "Batch":
-        """A batch of windows that lie in `states` (layers, tokens, hidden) one after the other."""
-        ends = torch.cumsum(lengths, 0).tolist()
-        return cls(rows, states, [slice(first, last) for first, last in pairwise([0, *ends])], targets)
-
-    @cached_property
-    def lengths(self) -> Tensor:
-        """Tokens of each window, (windows,) int64."""
-        lengths = [place.stop - place.start for place in self.places]
-        return torch.tensor(lengths, dtype=torch.int64).to(self.store.device)
-
-    @cached_property
-    def states(self) -> Tensor:
-        """Hidden states of the windows, packed, (layers, tokens, hidden) float32.
-
-        Each window is copied and widened alone. To gather all by an index and widen them then takes a CPU three times
-        as long.
-        """
-        layers, _, hidden = self.store.shape
-        sizes = self.lengths.tolist()
-        states = torch.empty(layers, sum(sizes), hidden, device=self.store.device)
-        for window, part in enumerate(states.split(sizes, dim=1)):
-            self._widen(window, part)
-        return states
-
-    def pieces(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Packed float32 states, lengths and targets: of all windows at once; on a CPU, of one window after the other.
-
-        The widened states of one window stay in a CPU's cache for all that is done with them.
-        """
-        if self.store.device.type != "cpu":
-            yield self.states, self.lengths, self.targets
-            return
-        for window, place in enumerate(self.places):
-            states = torch.empty_like(self.store[:, place], dtype=torch.float32)
-            self._widen(window, states)
-            yield states, self.lengths[window : window + 1], self.targets[window : window + 1]
-
-    def _widen(self, window: int, out: Tensor) -> None:
-        """Write the states of a window, times their factors, to `out` (layers, tokens, hidden) float32."""
-        out.copy_(self.store[:, self.places[window]])
-        if self.factors:
-            out *= self.factors(int(self.rows[window]), out.shape[1]).to(out.device)
 
 
 class Features:
@@ -88,9 +56,40 @@ class Features:
         self.windows = windows
         self.gib = gib
         self.fits = encoder.state_bytes * int(windows.starts[-1]) <= gib * processes.count() * 2**30
+        self.by_length = np.argsort(windows.lengths, kind="stable")
         if len(windows) < processes.count():
             raise InputError(f"{len(windows)} training windows are too few for {processes.count()} processes")
         self._kept: Chunk | None = None
+
+    def blocks(self) -> Iterator[Batch]:
+        """All windows of this process, once, in batches of one part whose states fit a CPU's cache."""
+        token_bytes = 4 * self.encoder.hidden
+        most = max(1, BLOCK_BYTES[self.encoder.device.type] // token_bytes)  # tokens
+        for _, chunk in self._chunks(self.by_length, 1):
+            lengths = self.windows.lengths[chunk.rows]
+            changes = np.flatnonzero(np.diff(lengths)) + 1
+            for first, end in pairwise([0, *changes.tolist(), len(lengths)]):
+                step = max(1, most // int(lengths[first]))  # windows of a block
+                for start in range(first, end, step):
+                    yield self._block(chunk, start, min(start + step, end))
+
+    def part(self, rows: np.ndarray, targets: np.ndarray | None = None) -> "Features":
+        """The windows `rows` alone, without encoding them again if they are in memory.
+
+        targets (all windows, 2): others in place of those of the windows.
+        """
+        part = copy.copy(self)
+        if targets is not None:
+            part.windows = replace(self.windows, targets=targets)
+        part.by_length = self.by_length[np.isin(self.by_length, rows)]
+        if self.fits:
+            kept = self._encoded()
+            places = np.flatnonzero(np.isin(kept.rows, rows))
+            lengths = np.diff(kept.starts)[places]
+            tokens = torch.from_numpy(token_index(kept.starts, places)).to(kept.states.device)
+            starts = np.concatenate([[0], np.cumsum(lengths)])
+            part._kept = Chunk(kept.rows[places], starts, kept.states[:, tokens], None)
+        return part
 
     def batches(self, order: np.ndarray, batch_size: int) -> Iterator[Batch]:
         """The windows of `order` (indices, each once) in batches of `batch_size`, the last one smaller."""
@@ -99,9 +98,26 @@ class Features:
             for first in range(0, len(piece), batch_size):
                 rows = own(piece[first : first + batch_size])
                 places = [place_of[row] for row in rows.tolist()]
-                tokens = [slice(int(chunk.starts[place]), int(chunk.starts[place + 1])) for place in places]
-                targets = torch.from_numpy(self.windows.targets[rows]).to(chunk.states.device)
-                yield Batch(rows, chunk.states, tokens, targets)
+                if chunk.states.device.type == "cpu":
+                    yield self._join([self._block(chunk, place, place + 1) for place in places], rows)
+                else:
+                    yield padded(chunk, np.array(places, dtype=np.int64), self._targets(rows))
+
+    def _block(self, chunk: Chunk, first: int, end: int) -> Batch:
+        """The windows first to end of the chunk, which have one length."""
+        rows = chunk.rows[first:end]
+        states = chunk.states[:, int(chunk.starts[first]) : int(chunk.starts[end])]
+        length = int(self.windows.lengths[rows[0]])
+        lengths = torch.full((len(rows),), length, device=states.device)
+        return Batch(rows, [Part(states, len(rows), length)], lengths, self._targets(rows))
+
+    def _join(self, batches: list[Batch], rows: np.ndarray) -> Batch:
+        """One batch of the windows of several."""
+        lengths = torch.from_numpy(self.windows.lengths[rows])
+        return Batch(rows, [part for batch in batches for part in batch.parts], lengths, self._targets(rows))
+
+    def _targets(self, rows: np.ndarray) -> Tensor:
+        return torch.from_numpy(self.windows.targets[rows]).to(self.encoder.device)
 
     def _chunks(self, order: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, Chunk]]:
         """Pieces of `order` of whole batches, each with the hidden states of this process's windows in it."""
@@ -110,11 +126,30 @@ class Features:
             for piece in pieces(self.encoder, self.windows, order, gib=gib, multiple=batch_size):
                 yield piece, encode(self.encoder, self.windows, own(piece))
             return
+        yield order, self._encoded()
+
+    def _encoded(self) -> Chunk:
+        """The hidden states of this process's windows, sorted by length."""
         if self._kept is None:
-            rows = own(np.arange(len(self.windows)))
+            rows = own(self.by_length)
             with Progress("encoding", total=len(rows), unit="window") as progress:
                 self._kept = encode(self.encoder, self.windows, rows, advance=progress.advance)
-        yield order, self._kept
+        return self._kept
+
+
+def padded(chunk: Chunk, places: np.ndarray, targets: Tensor) -> Batch:
+    """A batch of the chunk's windows at `places` as one part, each as long as the longest of them: for a GPU.
+
+    A window's padding holds states of the token after it, which `lengths` leaves out.
+    """
+    device = chunk.states.device
+    starts = chunk.starts[places]
+    lengths = chunk.starts[places + 1] - starts
+    longest = int(lengths.max(initial=0))
+    tokens = np.minimum(starts[:, None] + np.arange(longest), chunk.states.shape[1] - 1)
+    states = chunk.states[:, torch.from_numpy(tokens.ravel()).to(device)]
+    part = Part(states, len(places), longest)
+    return Batch(chunk.rows[places], [part], torch.from_numpy(lengths).to(device), targets)
 
 
 def own(rows: np.ndarray) -> np.ndarray:

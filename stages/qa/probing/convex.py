@@ -10,13 +10,13 @@ In the coordinates z = scale * w the objective is l2-strongly convex, so that wi
     objective - optimum <= |g|^2 / (2 * l2)
 
 (Nesterov, Introductory Lectures on Convex Optimization, 2004, theorem 2.1.10). This bound is the certificate: it needs
-no trust in the solver: L-BFGS (Liu and Nocedal, 1989) for all layers, sides and strengths at once, each with its own
-history, step length and end. Its first guess of the Hessian is the exact one over a sample of the windows (Byrd, Chin,
-Neveitt and Nocedal, 2011), computed again every few passes: without it, the fit needs several times as many passes.
+no trust in the solver: L-BFGS (Liu and Nocedal, 1989) for all layers and sides at once, each with its own history, step
+length and end. Its first guess of the Hessian is the exact one over a sample of the windows (Byrd, Chin, Neveitt and
+Nocedal, 2011). The strengths l2 follow one another from the strongest to the weakest: each fit starts from the optimum
+before it, and its memory takes over the steps made so far.
 """
 
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,104 +24,171 @@ import torch
 from torch import Tensor
 
 from stages.qa import processes
-from stages.qa.encoding.features import Features, own
-from stages.qa.errors import InputError, NumericsError
-from stages.qa.probing.probes import summed_loss, token_scores, window_softmax
+from stages.qa.encoding.features import Features
+from stages.qa.errors import NumericsError
+from stages.qa.probing.probes import summed_loss, token_scores
 from stages.qa.probing.readouts import Probes
 from stages.qa.progress import Progress
 from stages.qa.readings import Readout
 from stages.qa.sections import Convex
 
-BATCH = {"cpu": 8, "cuda": 32}  # windows whose gradients are added up in float32; that many fill a GPU
-HISTORY = 12  # steps that L-BFGS remembers
-LENGTHS = (1.0, 0.3, 0.1, 0.01)  # step lengths, all tried in one pass as columns of one product
-SAMPLE = 256  # windows of the sampled Hessian
-REFRESH = 8  # passes from one sampled Hessian to the next
+HISTORY = 40  # steps that L-BFGS remembers
+SAMPLE = 512  # windows of the sampled Hessian
 ARMIJO = 1e-4  # share of the promised decrease that a step must bring
 ROUNDING = 1e-6  # nats: what float32 states leave uncertain in the objective
+SHORTER, SHORTEST = 0.5, 0.1  # after a step that led up, the next length is between these shares of it
 
 
 @dataclass(frozen=True)
 class Fit:
-    """Probes and their certificates; all arrays but the first are (layers, 2, variants) float64, in nats."""
+    """Probes of one strength and their certificates."""
 
-    weights: Tensor  # (layers, hidden, 2, variants) float32
-    objective: np.ndarray
-    gap: np.ndarray  # the objective exceeds its optimum by no more
+    weights: Tensor  # (layers, hidden, 2) float32
+    objective: Tensor  # (layers, 2) float64, nats
+    gap: Tensor  # (layers, 2) float64, nats: the objective exceeds its optimum by no more
     passes: int  # over the windows
 
 
-class _Objective:
-    """The regularised objective in the coordinates z, for all layers, sides and variants at once."""
+@dataclass(frozen=True)
+class _Step:
+    """A step of L-BFGS, (layers, hidden, 2) each; its inverse product is 0 where no step was taken."""
 
-    def __init__(self, features: Features, rows: np.ndarray, scale: Tensor, l2: Tensor) -> None:
-        self.features, self.rows = features, rows
-        self.scale = scale[:, :, None, None]  # (layers, hidden, 1, 1)
-        self.l2 = l2.expand(len(scale), 2, -1)  # (layers, 2, variants)
+    step: Tensor
+    change: Tensor  # of the gradient
 
-    def __call__(self, z: Tensor, *, repeated: int = 1) -> tuple[Tensor, Tensor]:
-        """Value (layers, 2, variants) and gradient (layers, hidden, 2, variants) at z, both float64.
+    @property
+    def inverse(self) -> Tensor:
+        """One over the product of both, (layers, 2)."""
+        product = (self.step * self.change).sum(1)
+        return torch.where(product > 1e-16, 1 / product, 0.0)
 
-        Each variant of `l2` serves `repeated` neighbouring columns of z.
+
+class Solver:
+    """Fits probes on all windows of `features`; weaker penalties start from what was found under stronger ones."""
+
+    def __init__(self, features: Features, settings: Convex) -> None:
+        self.features, self.settings = features, settings
+        self.scale = feature_scale(features)[..., None]  # (layers, hidden, 1)
+        layers, hidden, _ = self.scale.shape
+        self.z = self.scale.new_zeros(layers, hidden, 2)
+        self.l2 = 0.0
+        self.steps: deque[_Step] = deque(maxlen=HISTORY)
+
+    def fit(self, l2: float) -> Fit:
+        """Minimise the objective until every layer and side is within the settings' gap.
+
+        NumericsError if that takes more than max_passes, unless the settings allow it.
         """
-        weights = (z / self.scale).float()
-        loss = torch.zeros(z.shape[0], *z.shape[2:], dtype=torch.float64, device=z.device)
-        gradient, counts = torch.zeros_like(z), torch.zeros(2, dtype=torch.float64, device=z.device)
-        for batch in self.features.batches(own(self.rows), BATCH[z.device.type]):
-            batch_loss, batch_gradient, batch_counts = summed_loss(batch, weights)
-            loss += batch_loss
-            gradient += batch_gradient
-            counts += batch_counts
-        loss, gradient, counts = processes.summed(loss, gradient, counts)
-        counts = counts.clamp(min=1)[:, None]
-        l2 = self.l2.repeat_interleave(repeated, dim=-1)
-        value = loss / counts + l2 / 2 * z.square().sum(1)
-        return value, gradient / self.scale / counts + l2[:, None] * z
+        gap, max_passes = self.settings.gap, self.settings.max_passes
+        # a penalty's share of the change of the gradient is l2 times the step
+        changed = l2 - self.l2
+        self.steps = deque((_Step(s.step, s.change + changed * s.step) for s in self.steps), maxlen=HISTORY)
+        self.l2 = l2
+        value, gradient = self._objective(self.z)
+        curvature = self._sampled_hessian()
+        length = torch.ones_like(value)
+        passes = 1
+        with Progress(f"fitting probes, l2 {l2:g}", total=max_passes, unit="pass") as progress:
+            while True:
+                bound = gradient.square().sum(1) / (2 * l2)
+                progress.advance(gap=float(bound.max()))
+                unfinished = bound > gap
+                if passes >= max_passes or not unfinished.any():
+                    break
+                direction = _direction(gradient, self.steps, curvature) * unfinished[:, None]
+                slope = (gradient * direction).sum(1)
+                step = length[:, None] * direction
+                new_value, new_gradient = self._objective(self.z + step)
+                passes += 1
+                taken = unfinished & (new_value <= value + ARMIJO * length * slope + ROUNDING)
+                step = torch.where(taken[:, None], step, 0.0)
+                change = torch.where(taken[:, None], new_gradient - gradient, 0.0)
+                self.steps.append(_Step(step, change))
+                # where the step led up: the lowest point of the parabola through what is known of the line
+                excess = (new_value - value - length * slope).clamp(min=1e-30)
+                parabola = -slope * length.square() / (2 * excess)
+                shorter = torch.minimum(torch.maximum(parabola, SHORTEST * length), SHORTER * length)
+                length = torch.where(taken | ~unfinished, 1.0, shorter)
+                value = torch.where(taken, new_value, value)
+                self.z, gradient = self.z + step, gradient + change
+        if unfinished.any() and not self.settings.allow_missed_gap:
+            layer = int(bound.amax(1).argmax())
+            raise NumericsError(
+                f"model {self.features.encoder.name}, layer {layer}, l2 {l2:g}: after {passes} passes the probe may be "
+                f"{bound.max():.2g} nats from its optimum, above convex.gap {gap:g}; raise convex.max_passes"
+            )
+        return Fit(self.weights(self.z), value, bound, passes)
 
-    def sampled_hessian(self, z: Tensor) -> Tensor:
-        """Cholesky factors (layers, 2, variants, hidden, hidden) of the Hessian over evenly spread windows, float64.
+    def weights(self, z: Tensor) -> Tensor:
+        """The vectors (layers, hidden, 2) float32 that score hidden states."""
+        return (z / self.scale).float()
+
+    def _objective(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Value (layers, 2) and gradient (layers, hidden, 2) at z, both float64."""
+        loss, gradient = mean_loss(self.features, self.weights(z))
+        return loss + self.l2 / 2 * z.square().sum(1), gradient / self.scale + self.l2 * z
+
+    def _sampled_hessian(self) -> Tensor:
+        """Cholesky factors (layers, 2, hidden, hidden) float64 of the Hessian at z over evenly spread windows.
 
         The Hessian of a window is the covariance of its states under the probabilities of its tokens.
         """
-        every = max(1, len(self.rows) // SAMPLE) | 1  # odd, so that each of 2, 4, 8 ... processes has a share
-        sample = self.rows[::every]
-        weights = (z / self.scale).float().flatten(2)
-        layers, hidden, columns = weights.shape
-        total = torch.zeros(layers, columns, hidden, hidden, dtype=torch.float64, device=z.device)
-        for states, lengths in _pieces(self.features, sample):
-            probability = window_softmax(token_scores(states, weights), lengths)[0].exp()
-            states = states / self.scale[:, None, :, 0, 0].float()
-            window = torch.repeat_interleave(torch.arange(len(lengths), device=z.device), lengths)  # of each token
-            for column in range(columns):
-                weighted = states * probability[:, :, column, None]
-                mean = states.new_zeros(layers, len(lengths), hidden).index_add(1, window, weighted)
-                total[:, column] += torch.bmm(states.transpose(1, 2), weighted) - torch.bmm(mean.transpose(1, 2), mean)
-        hessian = processes.summed(total)[0].unflatten(1, z.shape[2:]) / len(sample)
-        identity = torch.eye(hidden, dtype=torch.float64, device=z.device)
-        return torch.linalg.cholesky(hessian + 1.01 * self.l2[..., None, None] * identity)
+        weights = self.weights(self.z)
+        layers, hidden, sides = weights.shape
+        total = weights.new_zeros(layers, sides, hidden, hidden)
+        every = max(1, len(self.features.by_length) // SAMPLE)
+        sampled = first = 0  # windows; of the blocks so far
+        for block in self.features.blocks():
+            part = block.parts[0]
+            chosen = torch.arange(-first % every, part.windows, every, device=weights.device)
+            first += part.windows
+            states = part.states.unflatten(1, (part.windows, -1))[:, chosen].float()  # (layers, chosen, tokens, hidden)
+            flat = states.flatten(1, 2)
+            scores = token_scores(flat, weights).unflatten(1, states.shape[1:3])
+            probability = scores.softmax(2)[..., None, :]  # (layers, chosen, tokens, 1, 2)
+            flat = flat / self.scale[:, None, :, 0].float()
+            for side in range(sides):
+                weighted = flat * probability[..., side].flatten(1, 2)
+                mean = weighted.unflatten(1, states.shape[1:3]).sum(2)
+                total[:, side] += torch.bmm(flat.transpose(1, 2), weighted) - torch.bmm(mean.transpose(1, 2), mean)
+            sampled += len(chosen)
+        total, count = processes.summed(total.double(), total.new_tensor(sampled).double())
+        identity = torch.eye(hidden, dtype=torch.float64, device=total.device)
+        return torch.linalg.cholesky(total / count + 1.01 * self.l2 * identity)
 
 
-def _pieces(features: Features, rows: np.ndarray) -> Iterator[tuple[Tensor, Tensor]]:
-    """Packed float32 states (layers, tokens, hidden) and lengths of this process's windows among `rows`."""
-    for batch in features.batches(own(rows), BATCH[features.encoder.device.type]):
-        for states, lengths, _ in batch.pieces():
-            yield states, lengths
+def mean_loss(features: Features, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy (layers, 2) in nats, mean over the windows with a target, and its gradient; both float64.
+
+    weights (layers, hidden, 2); the gradient has their shape.
+    """
+    loss = weights.new_zeros(len(weights), 2, dtype=torch.float64)
+    gradient = torch.zeros_like(weights, dtype=torch.float64)
+    counts = torch.zeros(2, dtype=torch.float64, device=weights.device)
+    for block in features.blocks():
+        block_loss, block_gradient, block_counts = summed_loss(block, weights[..., None])
+        loss += block_loss[..., 0]
+        gradient += block_gradient[..., 0]
+        counts += block_counts
+    loss, gradient, counts = processes.summed(loss, gradient, counts)
+    counts = counts.clamp(min=1)
+    return loss / counts, gradient / counts
 
 
 def feature_scale(features: Features) -> Tensor:
     """Standard deviation of each feature over all tokens, (layers, hidden) float64; 1 for a constant feature.
 
-    Means and squared deviations of the pieces are combined as Chan, Golub and LeVeque (1979) do, so that a large mean
+    Means and squared deviations of the blocks are combined as Chan, Golub and LeVeque (1979) do, so that a large mean
     takes no digits from a small variance.
     """
     count = 0
     mean = squares = torch.zeros((), dtype=torch.float64, device=features.encoder.device)
-    for states, _ in _pieces(features, np.arange(len(features.windows))):
-        states = states.double()
-        size, piece_mean = states.shape[1], states.mean(1)
-        piece_squares = (states - piece_mean[:, None]).square().sum(1)
-        shift = piece_mean - mean
-        squares = squares + (piece_squares + shift.square() * (count * size / (count + size)))
+    for block in features.blocks():
+        states = block.parts[0].states.double()
+        size, block_mean = states.shape[1], states.mean(1)
+        block_squares = (states - block_mean[:, None]).square().sum(1)
+        shift = block_mean - mean
+        squares = squares + (block_squares + shift.square() * (count * size / (count + size)))
         mean = mean + shift * (size / (count + size))
         count += size
     total, weighted_mean = processes.summed(torch.full_like(mean, count), count * mean)
@@ -130,120 +197,46 @@ def feature_scale(features: Features) -> Tensor:
     return torch.where(deviation > 1e-6, deviation, 1.0)
 
 
-def fit(features: Features, rows: np.ndarray, scale: Tensor, l2: Tensor, start: Tensor, settings: Convex) -> Fit:
-    """Minimise the objective over the windows `rows` from `start` (layers, hidden, 2, variants).
-
-    l2 broadcasts to (layers, 2, variants). The fit ends when every problem is within the settings' gap, or after
-    max_passes.
-    """
-    objective = _Objective(features, rows, scale, l2)
-    l2 = objective.l2
-    lengths = torch.tensor(LENGTHS, dtype=torch.float64, device=scale.device)
-    z = start.double() * objective.scale
-    value, gradient = objective(z)
-    steps: deque[tuple[Tensor, Tensor, Tensor]] = deque(maxlen=HISTORY)
-    shrink = torch.ones_like(value)  # of all lengths: smaller where none of them led down
-    passes = 1
-    with Progress("fitting probes", total=settings.max_passes, unit="pass") as progress:
-        while passes < settings.max_passes:
-            bound = gradient.square().sum(1) / (2 * l2)
-            progress.advance(gap=float(bound.max()))
-            if (bound <= settings.gap).all():
-                break
-            if passes % REFRESH == 1:
-                curvature = objective.sampled_hessian(z)
-            direction = _direction(gradient, steps, curvature) * (bound > settings.gap)[:, None]
-            tried = direction[..., None] * (lengths * shrink[..., None])[:, None]  # (..., variants, lengths)
-            values, gradients = objective((z[..., None] + tried).flatten(-2), repeated=len(lengths))
-            passes += 1
-            best, choice = values.unflatten(-1, (-1, len(lengths))).min(-1)
-            promised = lengths[choice] * shrink * (gradient * direction).sum(1)
-            taken = best <= value + ARMIJO * promised + ROUNDING
-            new_gradient = _chosen(gradients.unflatten(-1, (-1, len(lengths))), choice)
-            step = torch.where(taken[:, None], _chosen(tried, choice), 0.0)
-            change = torch.where(taken[:, None], new_gradient - gradient, 0.0)
-            product = (step * change).sum(1)
-            steps.append((step, change, torch.where(product > 1e-16, 1 / product, 0.0)))
-            z, gradient = z + step, gradient + change
-            value = torch.where(taken, best, value)
-            shrink = torch.where(taken, 1.0, shrink * LENGTHS[-1])
-    return Fit(
-        weights=(z / objective.scale).float(),
-        objective=value.cpu().numpy(),
-        gap=(gradient.square().sum(1) / (2 * l2)).cpu().numpy(),
-        passes=passes,
-    )
-
-
-def _chosen(tried: Tensor, choice: Tensor) -> Tensor:
-    """Of tried (layers, hidden, 2, variants, lengths) the length that `choice` (layers, 2, variants) names."""
-    index = choice[:, None, ..., None].expand(*tried.shape[:-1], 1)
-    return tried.gather(-1, index)[..., 0]
-
-
-def _direction(gradient: Tensor, steps: deque[tuple[Tensor, Tensor, Tensor]], curvature: Tensor) -> Tensor:
-    """Minus the gradient, times the inverse Hessian as L-BFGS's two loops and the sampled Hessian estimate it.
-
-    steps: step, change of the gradient, and one over their product. A product of 0 stands for a step that was not
-    taken; it then changes nothing.
-    """
+def _direction(gradient: Tensor, steps: deque[_Step], curvature: Tensor) -> Tensor:
+    """Minus the gradient, times the inverse Hessian as L-BFGS's two loops and the sampled Hessian estimate it."""
     direction = -gradient
     shares = []
-    for step, change, inverse in reversed(steps):
-        share = inverse * (step * direction).sum(1)
-        direction = direction - share[:, None] * change
+    for past in reversed(steps):
+        share = past.inverse * (past.step * direction).sum(1)
+        direction = direction - share[:, None] * past.change
         shares.append(share)
-    solved = torch.cholesky_solve(direction.permute(0, 2, 3, 1)[..., None], curvature)
-    direction = solved[..., 0].permute(0, 3, 1, 2)
-    for (step, change, inverse), share in zip(steps, reversed(shares), strict=True):
-        direction = direction + step * (share - inverse * (change * direction).sum(1))[:, None]
+    solved = torch.cholesky_solve(direction.transpose(1, 2)[..., None], curvature)
+    direction = solved[..., 0].transpose(1, 2)
+    for past, share in zip(steps, reversed(shares), strict=True):
+        change = past.inverse * (past.change * direction).sum(1)
+        direction = direction + past.step * (share - change)[:, None]
     return direction
 
 
-def fit_optimum(features: Features, articles: np.ndarray, settings: Convex) -> Probes:
-    """Choose l2 for each layer on held-out articles, then fit all windows; `articles` (windows,) are their numbers.
+def fit_optimum(features: Features, validation: Features | None, settings: Convex) -> Probes:
+    """Probes at the optimum for each l2 of the settings, from the strongest to the weakest.
 
-    Raises NumericsError if a fit misses its gap, unless the settings allow it; InputError if articles are too few.
+    The certificates give each layer's loss on the windows of `validation` too, in nats; None: not known. Raises
+    NumericsError if a fit misses its gap, unless the settings allow it.
     """
-    rows = np.arange(len(features.windows))
-    held_out = _held_out_articles(features.encoder.name, articles, settings.held_out)
-    judged = np.isin(articles, held_out)
-    scale = feature_scale(features)
-    candidates = torch.tensor(settings.l2, dtype=torch.float64, device=scale.device)
-    zero = torch.zeros(*scale.shape, 2, len(candidates), device=scale.device)
-    trial = fit(features, rows[~judged], scale, candidates, zero, settings)
-    judge = _Objective(features, rows[judged], scale, torch.zeros_like(candidates))
-    held_out_loss = judge(trial.weights.double() * judge.scale)[0].mean(1)  # (layers, candidates)
-    best = held_out_loss.argmin(-1)
-    l2 = candidates[best]  # (layers,)
-    start = torch.stack([weights[..., [choice]] for weights, choice in zip(trial.weights, best, strict=True)])
-    final = fit(features, rows, scale, l2[:, None, None], start, settings)
-    if (final.gap > settings.gap).any() and not settings.allow_missed_gap:
-        layer = int(final.gap.max((1, 2)).argmax())
-        raise NumericsError(
-            f"model {features.encoder.name}, layer {layer}: after {final.passes} passes the probe may be "
-            f"{final.gap.max():.2g} nats from its optimum, above convex.gap {settings.gap:g}; raise convex.max_passes"
-        )
-    certificates: list[dict[str, float | int]] = [
-        {
-            "layer": layer,
-            "l2": float(l2[layer]),
-            "held_out_loss": float(held_out_loss[layer, best[layer]]),
-            "l2_articles": len(held_out),
-            "objective": float(final.objective[layer].mean()),
-            "gap": float(final.gap[layer].max()),
-            "passes": final.passes,
-        }
-        for layer in range(len(l2))
-    ]
-    weights = final.weights.permute(3, 0, 1, 2).cpu().numpy()
-    return Probes([Readout("convex", None, None, None)], weights, certificates=certificates)
-
-
-def _held_out_articles(model: str, articles: np.ndarray, share: float) -> np.ndarray:
-    """About `share` of the articles, at even distances; at least one of them, and never all."""
-    names = np.unique(articles)
-    if len(names) < 2:
-        raise InputError(f"{model}: choosing convex.l2 needs two training articles or more, there is one")
-    every = max(2, round(1 / share))
-    return names[min(every // 2, len(names) - 1) :: every]
+    solver = Solver(features, settings)
+    readouts: list[Readout] = []
+    weights: list[np.ndarray] = []
+    certificates: list[dict[str, float | int | None]] = []
+    for l2 in sorted(settings.l2, reverse=True):
+        fit = solver.fit(l2)
+        loss = None if validation is None else mean_loss(validation, fit.weights)[0].mean(1)  # (layers,)
+        readouts.append(Readout("convex", l2=l2))
+        weights.append(fit.weights.cpu().numpy())
+        for layer in range(len(fit.weights)):
+            certificates.append(
+                {
+                    "layer": layer,
+                    "l2": l2,
+                    "validation_loss": None if loss is None else float(loss[layer]),
+                    "objective": float(fit.objective[layer].mean()),
+                    "gap": float(fit.gap[layer].max()),
+                    "passes": fit.passes,
+                }
+            )
+    return Probes(readouts, np.stack(weights), certificates=certificates)

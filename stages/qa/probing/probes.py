@@ -9,7 +9,6 @@ Source: github traviemcg/cs224nfinalproject, probe.py, whose updates this code r
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from itertools import product
 
@@ -19,14 +18,13 @@ from torch import Tensor
 
 from stages.qa import processes
 from stages.qa.data.windows import IGNORED
-from stages.qa.encoding.features import Batch, Features
+from stages.qa.encoding.features import Batch, Features, Part
 from stages.qa.probing.readouts import LossPoint, Probes
 from stages.qa.progress import Progress
 from stages.qa.readings import Readout
 from stages.qa.sections import Probe
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # AdamW as the original used it: no bias correction, no weight decay
-SMALL = 2**23  # multiplications that are done sooner than a second thread is woken (CPU)
 PARTS = 10  # points of the loss curve in an epoch
 
 
@@ -38,25 +36,6 @@ def token_scores(states: Tensor, vectors: Tensor) -> Tensor:
     return torch.bmm(vectors.transpose(1, 2).contiguous(), states.transpose(1, 2)).transpose(1, 2)
 
 
-def window_softmax(logits: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-probabilities over the tokens of each window.
-
-    logits (layers, tokens, columns) hold the windows one after the other, lengths (windows,) their tokens. Returns the
-    log-probabilities in the shape of `logits`, and the place of each window's first token, (windows,) int64.
-    """
-    starts = torch.cumsum(lengths, 0) - lengths
-    if len(lengths) == 1:
-        return logits.transpose(1, 2).log_softmax(2).transpose(1, 2), starts  # the layout of token_scores
-    window = torch.repeat_interleave(torch.arange(len(lengths), device=logits.device), lengths)  # of each token
-    layers, _, columns = logits.shape
-    highest = logits.new_full((layers, len(lengths), columns), -torch.inf)
-    index = window[None, :, None].expand_as(logits)
-    highest = highest.scatter_reduce(1, index, logits.detach(), reduce="amax")
-    shifted = logits - highest.index_select(1, window)
-    total = logits.new_zeros(layers, len(lengths), columns).index_add(1, window, shifted.exp())
-    return shifted - total.log().index_select(1, window), starts
-
-
 def target_log_probabilities(logits: Tensor, lengths: Tensor, targets: Tensor) -> Tensor:
     """Log-probability of the target tokens of each window, (readings, windows, 2); -inf for a window without a target.
 
@@ -64,9 +43,12 @@ def target_log_probabilities(logits: Tensor, lengths: Tensor, targets: Tensor) -
     (windows, targets, 2) are positions in the window, or IGNORED where a window has fewer. The probabilities of several
     targets are added.
     """
-    log_probabilities, starts = window_softmax(logits, lengths)
-    places = starts[:, None, None] + targets.clamp(min=0)
-    of_targets = log_probabilities[:, places, torch.arange(2, device=logits.device)]
+    windows = torch.arange(len(lengths), device=logits.device)
+    real = torch.arange(int(lengths.max()), device=logits.device) < lengths[:, None]  # (windows, longest)
+    padded = logits.new_full((len(logits), *real.shape, 2), -torch.inf)
+    padded[:, real] = logits
+    places = windows[:, None, None], targets.clamp(min=0), torch.arange(2, device=logits.device)
+    of_targets = padded.log_softmax(2)[:, places[0], places[1], places[2]]
     return of_targets.masked_fill(targets == IGNORED, -torch.inf).logsumexp(2)
 
 
@@ -74,42 +56,45 @@ def summed_loss(batch: Batch, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Cross-entropy of start and of end summed over the batch, its gradient, and the number of targets of each side.
 
     weights (layers, hidden, 2, variants) -> loss (layers, 2, variants) in nats, gradient in the shape of `weights`,
-    both float64, counts (2,) int64. The gradient is in closed form: hidden states times (probability - target).
-    The sums over the pieces of a batch are float64. On a CPU a piece is one window, so that the sums, rounded to
-    float32, depend neither on the order of the windows nor on how processes share them.
+    both float64, counts (2,) int64. The gradient is in closed form: hidden states times (probability - target). The
+    sums over windows and over parts are float64.
     """
     layers, hidden, sides, variants = weights.shape
-    loss = weights.new_zeros(layers, sides, variants, dtype=torch.float64)
+    vectors = weights.flatten(2).transpose(1, 2).contiguous()  # (layers, columns, hidden): MKL is slow the other way
+    parts = [replace(part, states=part.states.float()) for part in batch.parts]
+    longest = max((part.length for part in parts), default=1)
+    scores = weights.new_full((layers, sides * variants, len(batch.rows), longest), -torch.inf)
+    for part, windows in _placed(parts):
+        products = torch.bmm(vectors, part.states.transpose(1, 2))
+        scores[:, :, windows, : part.length] = products.view(layers, -1, part.windows, part.length)
+    if len(parts) == 1 and not (batch.lengths == longest).all():  # a padded part
+        padding = torch.arange(longest, device=scores.device) >= batch.lengths[:, None]
+        scores.masked_fill_(padding, -torch.inf)
+    log_probabilities = scores.log_softmax(-1).view(layers, sides, variants, -1, longest)
+
+    valid = (batch.targets > IGNORED) & (batch.targets < batch.lengths[:, None])  # (windows, 2)
+    counted = valid.T[None, :, None]  # (1, sides, 1, windows)
+    places = batch.targets.masked_fill(~valid, 0).T[None, :, None, :, None]
+    places = places.expand(layers, -1, variants, -1, -1)
+    loss = -(log_probabilities.gather(-1, places)[..., 0].double() * counted).sum(-1)
+
+    ones = torch.ones((), device=weights.device).expand(places.shape)
+    residual = log_probabilities.exp_().scatter_add_(-1, places, -ones)
+    if not valid.all():  # a window without a target has no gradient
+        residual *= counted[..., None]
+    residual = residual.flatten(1, 2)  # (layers, columns, windows, longest)
     gradient = weights.new_zeros(layers, sides * variants, hidden, dtype=torch.float64)
-    counts = torch.zeros(sides, dtype=torch.int64, device=weights.device)
-    with _few_threads(batch, weights):
-        for states, lengths, targets in batch.pieces():
-            log_probabilities, starts = window_softmax(token_scores(states, weights.flatten(2)), lengths)
-            log_probabilities = log_probabilities.reshape(layers, -1, sides, variants)
-            valid = (targets > IGNORED) & (targets < lengths[:, None])  # (windows, 2)
-            window, side = valid.nonzero(as_tuple=True)
-            place = starts[window] + targets[valid]
-            loss.index_add_(1, side, log_probabilities[:, place, side].double(), alpha=-1)
-            residual = log_probabilities.exp()
-            residual[:, place, side] -= 1
-            if len(side) < valid.numel():  # a window without a target has no gradient
-                residual *= torch.repeat_interleave(valid, lengths, dim=0)[None, :, :, None]
-            gradient += torch.bmm(residual.flatten(2).transpose(1, 2), states)
-            counts += valid.sum(0)
-    return loss, gradient.transpose(1, 2).reshape(weights.shape), counts
+    for part, windows in _placed(parts):
+        gradient += torch.bmm(residual[:, :, windows, : part.length].flatten(2), part.states)
+    return loss, gradient.transpose(1, 2).reshape(weights.shape), valid.sum(0)
 
 
-@contextmanager
-def _few_threads(batch: Batch, weights: Tensor) -> Iterator[None]:
-    """One thread in the block, if the product of `weights` with the longest window takes less than SMALL (CPU)."""
-    threads = torch.get_num_threads()
-    longest = max((place.stop - place.start for place in batch.places), default=0)
-    if weights.numel() * longest < SMALL:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+def _placed(parts: list[Part]) -> Iterator[tuple[Part, slice]]:
+    """Each part, and the places of its windows in the batch."""
+    first = 0
+    for part in parts:
+        yield part, slice(first, first + part.windows)
+        first += part.windows
 
 
 class ProbeBank:
@@ -129,15 +114,14 @@ class ProbeBank:
         Loss (layers, 2, variants) in nats and targets (2,) are those of the whole batch, over all processes. Start and
         end vector each have their own optimiser and are clipped by their own gradient norm.
         """
-        with _few_threads(batch, self.weights):  # to wake a second thread once costs a fifth of an update
-            loss, gradient, counts = processes.summed(*summed_loss(batch, self.weights))
-            # the original's loss is the mean of the start and the end loss; without a target nothing changes
-            gradient = (gradient / (2 * counts.clamp(min=1)[:, None])).float()
-            norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)  # over hidden
-            gradient *= (self.max_grad_norm / (norm + 1e-6)).clamp(max=1)
-            self.first_moment.mul_(BETA1).add_(gradient, alpha=1 - BETA1)
-            self.second_moment.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
-            self.weights -= self.learning_rates * self.first_moment / (self.second_moment.sqrt() + EPSILON)
+        loss, gradient, counts = processes.summed(*summed_loss(batch, self.weights))
+        # the original's loss is the mean of the start and the end loss; without a target nothing changes
+        gradient = (gradient / (2 * counts.clamp(min=1)[:, None])).float()
+        norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)  # over hidden
+        gradient *= (self.max_grad_norm / (norm + 1e-6)).clamp(max=1)
+        self.first_moment.mul_(BETA1).add_(gradient, alpha=1 - BETA1)
+        self.second_moment.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
+        self.weights -= self.learning_rates * self.first_moment / (self.second_moment.sqrt() + EPSILON)
         return loss, counts
 
 
@@ -154,16 +138,21 @@ def with_dropout(batch: Batch, share: float, *seed: int) -> Batch:
     window's mask depends on `seed` and the window alone. `share` is rounded to a multiple of 2**-16, because 16 random
     bits a feature cost a fraction of a random float.
     """
-    hidden = batch.store.shape[2]
+    if share == 0:
+        return batch
 
-    def mask(row: int, tokens: int) -> Tensor:
-        size = tokens * hidden
+    def factors(row: int, size: int) -> np.ndarray:
         words = math.ceil(size / 4)  # of 64 bits, four draws each
         draws = np.random.PCG64([*seed, row + 1]).random_raw(words).view(np.uint16)[:size]
-        kept = draws >= round(share * 2**16)
-        return torch.from_numpy(kept * np.float32(1 / (1 - share))).view(tokens, hidden)
+        return (draws >= round(share * 2**16)) * np.float32(1 / (1 - share))
 
-    return replace(batch, factors=mask) if share else batch
+    parts = []
+    for part, windows in _placed(batch.parts):
+        hidden = part.states.shape[2]
+        of_windows = [factors(row, part.length * hidden) for row in batch.rows[windows].tolist()]
+        mask = torch.from_numpy(np.concatenate(of_windows).reshape(-1, hidden)).to(part.states.device)
+        parts.append(replace(part, states=part.states * mask))
+    return replace(batch, parts=parts)
 
 
 def train_probes(features: Features, settings: Probe) -> Probes:

@@ -1,8 +1,9 @@
 """Trained probes: a start and an end vector for every layer of every readout; in and out of a folder."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,7 +33,7 @@ class Probes:
     readouts: list[Readout]
     weights: np.ndarray  # (readouts, layers, hidden, 2) float32: start and end vectors
     losses: list[LossPoint] = field(default_factory=list)
-    certificates: list[dict[str, float | int]] = field(default_factory=list)  # of the convex fit, one for each layer
+    certificates: list[dict[str, Any]] = field(default_factory=list)  # of the convex fits, one for each l2 and layer
 
     @classmethod
     def empty(cls, layers: int, hidden: int) -> "Probes":
@@ -60,6 +61,23 @@ class Probes:
             self.losses + other.losses,
             self.certificates + other.certificates,
         )
+
+
+def choose_l2(folders: Sequence[Path]) -> dict[str, Any]:
+    """The l2 of a study: that of the lowest loss on validation articles, mean over the layers and the models.
+
+    folders: those of the probes of each model. Returns l2 (None where no probe is at its optimum), whether it is the
+    lowest or highest of several candidates, and the mean loss in nats of each candidate. A single one is not judged.
+    """
+    rows = pd.DataFrame([row for folder in folders for row in read_json(folder / "certificates.json")])
+    if rows.empty:
+        return {"l2": None, "at_edge": False, "validation_loss": []}
+    losses = rows.astype({"validation_loss": float}).groupby("l2")["validation_loss"].mean()
+    candidates = [float(l2) for l2 in losses.index]  # in ascending order
+    chosen = candidates[0] if len(candidates) == 1 else float(losses.idxmin())
+    at_edge = len(candidates) > 1 and chosen in (candidates[0], candidates[-1])
+    table = [{"l2": l2, "loss": loss} for l2, loss in losses.dropna().items()]
+    return {"l2": chosen, "at_edge": at_edge, "validation_loss": table}
 
 
 def save_probes(folder: Path, probes: Probes) -> None:

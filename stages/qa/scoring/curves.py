@@ -18,16 +18,19 @@ from stages.qa.readings import is_final, reading_columns
 # *_total: numbers of questions; *_thresh: probabilities of no answer; all other scores: percent
 SCORES = ["total", "exact", "f1", "HasAns_total", "HasAns_exact", "HasAns_f1", "NoAns_total", "NoAns_exact", "NoAns_f1"]
 SCORES += ["forced_exact", "forced_f1", "best_exact", "best_exact_thresh", "best_f1", "best_f1_thresh"]
-LAYERS = ["model", "protocol", "headline", "reading", "epoch", "layer", "learning_rate", "seed", "final", *SCORES]
+LAYERS = ["model", "protocol", "headline", "reading", "epoch", "layer", "learning_rate", "seed", "l2", "final", *SCORES]
 LOSS = ["model", "layer", "epoch", "loss"]
 SUMMARY = ["exact", "f1", "HasAns_f1", "NoAns_f1", "forced_f1"]
 
 
-def layer_rows(model: str, examples: Sequence[Example], answers: Mapping[str, Answers], headline: str) -> pd.DataFrame:
+def layer_rows(
+    model: str, examples: Sequence[Example], answers: Mapping[str, Answers], headline: str, l2: float | None = None
+) -> pd.DataFrame:
     """A row of LAYERS for each reading under each protocol; `answers` maps protocols to answers.
 
-    final: the row belongs to the final curves (see `is_final`). forced_*: questions that have an answer, answered by
-    the best span whatever the null score. best_*: at the official best threshold over the probabilities of no answer.
+    final: the row belongs to the final curves (see `is_final`; l2 is the study's). forced_*: questions that have an
+    answer, answered by the best span whatever the null score. best_*: at the official best threshold over the
+    probabilities of no answer.
     Scores of a group without questions are missing. Raises InputError if the answers are not to these questions.
     """
     ids = [example.id for example in examples]
@@ -36,7 +39,7 @@ def layer_rows(model: str, examples: Sequence[Example], answers: Mapping[str, An
         for protocol, given in answers.items():
             if given.ids != ids:
                 raise InputError(f"{model}: the answers are not those of this dev file; run predict again")
-            final = is_final(given.readings)
+            final = is_final(given.readings, l2)
             for row, reading in enumerate(given.readings):
                 names = {"model": model, "protocol": protocol, "headline": protocol == headline, "final": final[row]}
                 rows.append(names | reading_columns(reading) | reading_scores(examples, given, row))

@@ -53,9 +53,9 @@ class Point:
 POINT = ["model", "protocol", "headline", "reading", "layer"]
 
 
-def score_questions(examples: Sequence[Example], answers: Answers) -> QuestionScores:
-    """Score the final probes and heads of `answers` with the official metric's own scores of each question."""
-    final = is_final(answers.readings)
+def score_questions(examples: Sequence[Example], answers: Answers, l2: float | None = None) -> QuestionScores:
+    """Score the final probes (l2: the study's) and heads with the official metric's own scores of each question."""
+    final = is_final(answers.readings, l2)
     rows = [row for row, reading in enumerate(answers.readings) if final[row] and reading.kind != "gold"]
     spans = answers.spans
     given = [question_scores(examples, answers.final(row)) for row in rows]

@@ -1,0 +1,20 @@
+"""Choose one l2 for all layers and models of a study, on validation articles.
+
+data/probes/<key> of all models -> metrics/<study>/l2.json
+"""
+
+from pathlib import Path
+
+from stages.qa.cli import run
+from stages.qa.config import load_params
+from stages.qa.files import write_json
+from stages.qa.probing.readouts import choose_l2
+
+
+def main(probes_dir: Path, out_file: Path) -> None:
+    """Read what the probes of all models lose on validation articles, in PROBES_DIR; write the choice to OUT_FILE."""
+    write_json(out_file, choose_l2([probes_dir / key for key in load_params().probed]))
+
+
+if __name__ == "__main__":
+    run(main)
