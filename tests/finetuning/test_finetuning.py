@@ -338,6 +338,24 @@ def test_gradient_accumulation_equals_the_large_batch(train: Callable[..., Path]
     assert math.isclose(sum(losses(large)), sum(losses(small)), rel_tol=0.05)
 
 
+def test_attention_in_bfloat16_on_a_cpu_is_eager(
+    train: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Elsewhere it is transformers' choice; the losses agree to what bfloat16 rounds."""
+    seen: list[str] = []
+    plain = Trainer.train
+
+    def watched(self: Trainer, *args: Any, **kwargs: Any) -> Any:
+        seen.append(self.model.config._attn_implementation)
+        return plain(self, *args, **kwargs)
+
+    monkeypatch.setattr(Trainer, "train", watched)
+    outs = [train(name, mixed_precision=name, num_train_epochs=1, dropout=0.0) for name in ("no", "bf16")]
+    assert seen == ["sdpa", "eager"]
+    np.testing.assert_allclose(losses(outs[0]), losses(outs[1]), rtol=0.02)
+    assert sums(outs[0])["config.json"] == sums(outs[1])["config.json"]
+
+
 def test_steps_of_an_epoch_with_a_remainder(train: Callable[..., Path]) -> None:
     """18 windows in batches of 4, two to a step: 5 batches, 3 steps."""
     assert len(losses(train("out", gradient_accumulation_steps=2, num_train_epochs=1))) == 3
