@@ -338,9 +338,7 @@ def test_gradient_accumulation_equals_the_large_batch(train: Callable[..., Path]
     assert math.isclose(sum(losses(large)), sum(losses(small)), rel_tol=0.05)
 
 
-def test_attention_in_bfloat16_on_a_cpu_is_eager(
-    train: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_attention_in_bfloat16_on_a_cpu_is_eager(train: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """Elsewhere it is transformers' choice; the losses agree to what bfloat16 rounds."""
     seen: list[str] = []
     plain = Trainer.train
