@@ -318,9 +318,7 @@ def test_case_60_same_seed_same_bytes(
 ) -> None:
     """All stages twice, in other folders and processes with other hash seeds: same bytes. One thread, two: close."""
     studies = []
-    other = Launcher(
-        Path(shutil.copytree(template, tmp_path / "jobs")), {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "7"}
-    )
+    other = Launcher(Path(shutil.copytree(template, tmp_path / "jobs")), PYTHONHASHSEED="7")
     try:
         for name, by, count in ("first", launcher, 1), ("a folder/second", other, 1), ("third", launcher, 2):
             root = Path(shutil.copytree(template, tmp_path / name))

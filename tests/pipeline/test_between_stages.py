@@ -1,12 +1,10 @@
 """Many models side by side, on Slurm, and results by remotes: the real stages, in clones with a tiny study."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from moto.server import ThreadedMotoServer
 
 from stages import plan
 from tests.clones import Clone, make_clone
+from tests.faults.launcher import Launcher
 from tests.pipeline.test_pipeline import ROOT, definition
 from tests.tiny_models import read_yaml, write_yaml
 
@@ -55,31 +54,17 @@ case "$*" in *" -s "*) while [ "$(grep -c " -s " ../calls)" -lt "${MEET-0}" ]; d
 
 
 @pytest.fixture(scope="module")
-def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder of a launcher that takes jobs by a named pipe."""
-    folder = tmp_path_factory.mktemp("jobs")
-    os.mkfifo(folder / "queue")
-    queue = os.open(folder / "queue", os.O_RDWR)
-    command = [sys.executable, "-m", "tests.faults.launcher", str(folder)]
-    launcher = subprocess.Popen(command, cwd=ROOT, stdin=queue, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    yield folder
-    launcher.kill()
-    launcher.wait()
-    os.close(queue)
-
-
-@pytest.fixture(scope="module")
-def serial(tmp_path_factory: pytest.TempPathFactory, jobs: Path) -> Clone:
+def serial(tmp_path_factory: pytest.TempPathFactory, launcher: Launcher) -> Clone:
     """A clone in which `dvc repro` has run, with its results committed."""
-    clone = make_clone(tmp_path_factory.mktemp("serial") / "clone", jobs)
+    clone = make_clone(tmp_path_factory.mktemp("serial") / "clone", launcher.folder)
     clone.run("dvc", "repro")
     clone.commit()
     return clone
 
 
 @pytest.fixture
-def fresh(tmp_path: Path, jobs: Path) -> Clone:
-    return make_clone(tmp_path / "clone", jobs)
+def fresh(tmp_path: Path, launcher: Launcher) -> Clone:
+    return make_clone(tmp_path / "clone", launcher.folder)
 
 
 def lock(clone: Clone) -> dict[str, Any]:
@@ -136,12 +121,11 @@ def test_three_models_at_once_give_what_a_serial_run_gives(serial: Clone, fresh:
 
 
 @pytest.fixture
-def noted(tmp_path: Path, jobs: Path) -> Clone:
+def noted(fresh: Clone) -> Clone:
     """A clone whose dvc only notes what it is told."""
-    clone = make_clone(tmp_path / "clone", jobs)
-    (clone.root / ".venv/bin/dvc").write_text(DVC)
-    (clone.root / ".venv/bin/dvc").chmod(0o755)
-    return clone
+    (fresh.root / ".venv/bin/dvc").write_text(DVC)
+    (fresh.root / ".venv/bin/dvc").chmod(0o755)
+    return fresh
 
 
 def calls(clone: Clone) -> list[str]:
