@@ -202,41 +202,8 @@ def test_after_a_failed_task_the_last_job_does_not_start(noted: Clone, cluster: 
 # Remotes
 
 
-def pulled(serial: Clone, name: str, *settings: tuple[str, ...], **environment: str) -> Clone:
-    """A clone by git of one that has pushed to a new remote, after `dvc pull`: with all results."""
-    other = serial.again(name)
-    for clone in serial, other:
-        for command, *values in settings:
-            clone.run("dvc", "remote", command, "--local", *values)
-        clone.run("dvc", "remote", "default", "--local", name)
-    serial.run("dvc", "push", "--run-cache", **environment)
-    other.run("dvc", "pull", **environment)
-    kept = [file for part in PARTS for file in (serial.root / "data" / part).rglob("*") if file.is_file()]
-    assert len(kept) > 30
-    for file in kept:
-        assert (other.root / file.relative_to(serial.root)).read_bytes() == file.read_bytes(), file
-    return other
-
-
-def test_a_second_clone_has_all_results_by_pull_alone(serial: Clone, tmp_path: Path) -> None:
-    """Then, with dvc.lock lost and its files with it, the run cache: results by what went into them."""
-    other = pulled(serial, "folder", ("add", "folder", str(tmp_path / "store")))
-    assert "up to date" in other.run("dvc", "status")
-    other.run("dvc", "repro")
-    assert other.ran == []
-    assert other.run("git", "status", "--short") == ""
-
-    (other.root / "dvc.lock").unlink()
-    for folder in ".dvc/cache", *(f"data/{part}" for part in PARTS):
-        shutil.rmtree(other.root / folder)
-    other.run("dvc", "repro", "--pull", "predict@tuned")
-    assert other.ran == []
-    whole = lock(serial)
-    assert {"finetune@tuned", "probe_train@tuned", "predict@tuned"} <= lock(other).keys()
-    assert all(entry == whole[name] for name, entry in lock(other).items())
-
-
 def test_a_second_clone_has_all_results_from_s3(serial: Clone) -> None:
+    """By `dvc pull`; then, with dvc.lock lost and its files with it, by the run cache: by what went into them."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
@@ -244,6 +211,27 @@ def test_a_second_clone_has_all_results_from_s3(serial: Clone) -> None:
         url = f"http://{host}:{port}"
         urllib.request.urlopen(urllib.request.Request(f"{url}/bucket", method="PUT"))
         keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
-        pulled(serial, "cloud", ("add", "cloud", "s3://bucket/study"), ("modify", "cloud", "endpointurl", url), **keys)
+        other = serial.again("cloud")
+        for clone in serial, other:
+            clone.run("dvc", "remote", "add", "--local", "--default", "cloud", "s3://bucket/study")
+            clone.run("dvc", "remote", "modify", "--local", "cloud", "endpointurl", url)
+        serial.run("dvc", "push", "--run-cache", **keys)
+        other.run("dvc", "pull", **keys)
+        kept = [file for part in PARTS for file in (serial.root / "data" / part).rglob("*") if file.is_file()]
+        assert len(kept) > 30
+        for file in kept:
+            assert (other.root / file.relative_to(serial.root)).read_bytes() == file.read_bytes(), file
+        other.run("dvc", "repro")
+        assert other.ran == []
+        assert other.run("git", "status", "--short") == ""
+
+        (other.root / "dvc.lock").unlink()
+        for folder in ".dvc/cache", *(f"data/{part}" for part in PARTS):
+            shutil.rmtree(other.root / folder)
+        other.run("dvc", "repro", "--pull", "predict@tuned", **keys)
+        assert other.ran == []
+        whole = lock(serial)
+        assert {"finetune@tuned", "probe_train@tuned", "predict@tuned"} <= lock(other).keys()
+        assert all(entry == whole[name] for name, entry in lock(other).items())
     finally:
         server.stop()
