@@ -7,7 +7,6 @@ from pathlib import Path
 
 from stages.qa.cli import run
 from stages.qa.config import entry, load_params
-from stages.qa.models.checkpoints import randomise
 from stages.qa.models.manifest import verify_snapshot, write_manifest
 from stages.qa.sources.fetch import fetch_questions, fetch_snapshot
 
@@ -27,6 +26,8 @@ def encoder(key: str, out_dir: Path) -> None:
     settings = entry(load_params().encoders, key, "encoders")
     fetch_snapshot(settings.sources, out_dir, sha256=settings.sha256)
     if settings.random_weights_of and settings.seed is not None:
+        from stages.qa.models.checkpoints import randomise  # imported here because torch takes seconds
+
         randomise(out_dir, seed=settings.seed)
     if not settings.probes:
         write_manifest(out_dir, verify_snapshot(out_dir)["source"], probes=False)

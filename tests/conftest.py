@@ -3,7 +3,7 @@
 import gzip
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ import torch
 from transformers.utils import logging as transformers_logging
 
 from stages.qa.data.squad import Example, read_squad
+from tests.faults.launcher import Launcher
 from tests.tiny_models import SAMPLE, make_tiny
 
 transformers_logging.disable_progress_bar()
@@ -36,6 +37,14 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
 def tiny_copy(tiny_model: TinyModel, tmp_path: Path) -> TinyModel:
     """tiny_copy(family, head=False) -> a tiny checkpoint that the test may damage."""
     return lambda family, **kwargs: Path(shutil.copytree(tiny_model(family, **kwargs), tmp_path / f"tiny-{family}"))
+
+
+@pytest.fixture(scope="session")
+def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
+    """Stages as processes that share one import of torch."""
+    there = Launcher(tmp_path_factory.mktemp("jobs"))
+    yield there
+    there.close()
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,8 @@ from typing import Any
 
 import typer
 
-from stages.qa import processes
 from stages.qa.errors import UserError
+from stages.qa.ranks import rank
 
 
 class _Stopped(BaseException):
@@ -44,7 +44,7 @@ def run(*commands: Callable[..., Any]) -> None:
 
 def _set_up_logs() -> None:
     """Log lines without decoration, to stderr; of several processes only the first one logs what all of them do."""
-    level = logging.WARNING if processes.rank() else logging.INFO
+    level = logging.WARNING if rank() else logging.INFO
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
     for name in ("httpx", "httpx2", "transformers", "accelerate"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -13,8 +13,8 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from stages.qa import processes
 from stages.qa.errors import InputError, IntegrityError, ResourceError, one_line
+from stages.qa.ranks import rank
 
 T = TypeVar("T")
 TEXT = (  # the columns of tables that hold text
@@ -33,7 +33,7 @@ def replaced(path: Path) -> Iterator[Path]:
     results.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    number = processes.rank()
+    number = rank()
     temporary = path.with_name(f".{path.name}.partial{number or ''}")
     try:
         yield temporary

@@ -4,7 +4,6 @@ All of them hold the same encoder and the same probes. Each computes a share of 
 hold the same sums. The first process alone logs, locks and writes.
 """
 
-import os
 from functools import cache
 from typing import TypeVar, cast
 
@@ -12,17 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stages.qa.ranks import count, rank
+
+__all__ = ["complete", "count", "from_each", "from_first", "join", "rank", "summed"]
 T = TypeVar("T")
-
-
-def count() -> int:
-    """Number of processes, from the launcher's environment."""
-    return int(os.environ.get("WORLD_SIZE", 1))
-
-
-def rank() -> int:
-    """Number of this process, from 0."""
-    return int(os.environ.get("RANK", 0))
 
 
 @cache

@@ -7,7 +7,7 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-from stages.qa import processes
+from stages.qa.ranks import rank
 
 logger = logging.getLogger(__name__)
 LOG_SECONDS = 20.0  # between lines in a log
@@ -27,7 +27,7 @@ class Progress:
     """A tqdm bar, for a `with` block: Progress("encoding", total=100, unit="window")."""
 
     def __init__(self, label: str, *, total: int, unit: str) -> None:
-        live = sys.stderr.isatty() and processes.rank() == 0
+        live = sys.stderr.isatty() and rank() == 0
         self._bar = tqdm(
             desc=label,
             total=total,

@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,14 +68,6 @@ PROTOCOLS = {
     "standard": COMMON | {"answer_text": "slice", "windows": "official", "max_answer_tokens": 30},
     "paper": COMMON | {"answer_text": "wordpieces", "windows": "highest", "max_answer_tokens": 18},
 }
-
-
-@pytest.fixture(scope="session")
-def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
-    """Stages as processes that share one import of torch."""
-    there = Launcher(tmp_path_factory.mktemp("jobs"), {"OMP_NUM_THREADS": "1", "HF_HUB_DISABLE_TELEMETRY": "1"})
-    yield there
-    there.close()
 
 
 @pytest.fixture(scope="session")

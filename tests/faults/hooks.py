@@ -133,6 +133,13 @@ def threads(number: int) -> None:
     torch.set_num_threads(number)
 
 
+def small_pieces() -> None:
+    """So few hidden states in memory at once that each of two processes has some pieces to read."""
+    from stages.qa.answering import answering
+
+    answering.CHUNK_GIB["cpu"] = 1e-3
+
+
 def slow_steps(seconds: float) -> None:
     """Every training step of the Trainer takes longer, so that there is time to stop it."""
     from transformers import Trainer

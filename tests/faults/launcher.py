@@ -1,6 +1,7 @@
 """A process that has imported everything once and forks for each command: a real process in 0.1 s in place of 6 s.
 
-`python -m tests.faults.launcher FOLDER` reads jobs as JSON lines; `Launcher` is its other end. A job is
+`python -m tests.faults.launcher FOLDER` reads jobs as JSON lines, which `Launcher` and the clones of tests/clones.py
+write to the named pipe FOLDER/queue. A job is
 `python -m stages.NAME ...` in every respect but the import time: own process, own streams, own exit code and signals.
 It may have hooks: functions of tests/faults/hooks.py, called with their arguments before the stage starts.
 """
@@ -71,12 +72,13 @@ def _wait_for(path: Path) -> Path:
 class Launcher:
     """Starts stages in folders of the tests' choosing."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, **environment: str) -> None:
         self.folder, self.count = folder, 0
+        os.mkfifo(folder / "queue")
+        self.queue = os.open(folder / "queue", os.O_RDWR)
         command = [sys.executable, "-m", "tests.faults.launcher", str(folder)]
-        self.process = subprocess.Popen(
-            command, cwd=ROOT, env=os.environ | dict(environment), stdin=subprocess.PIPE, text=True
-        )
+        settings = {"OMP_NUM_THREADS": "1", "HF_HUB_DISABLE_TELEMETRY": "1"} | environment
+        self.process = subprocess.Popen(command, cwd=ROOT, env=os.environ | settings, stdin=self.queue)
 
     def start(
         self, cwd: Path, *arguments: object, hooks: Sequence[Hook] = (), environment: Mapping[str, str] | None = None
@@ -85,14 +87,13 @@ class Launcher:
         self.count += 1
         job = {"name": str(self.count), "cwd": str(cwd), "arguments": [str(a) for a in arguments]}
         job |= {"hooks": list(hooks), "environment": dict(environment or {})}
-        assert self.process.stdin
-        print(json.dumps(job), file=self.process.stdin, flush=True)
+        os.write(self.queue, f"{json.dumps(job)}\n".encode())
         return Running(self.folder, str(self.count))
 
     def close(self) -> None:
-        assert self.process.stdin
-        self.process.stdin.close()
-        self.process.wait(60)
+        self.process.kill()
+        self.process.wait()
+        os.close(self.queue)
 
 
 def _serve(folder: Path) -> None:

@@ -19,6 +19,7 @@ from stages.qa.data.windows import IGNORED, Windows, make_windows
 from stages.qa.encoding.encoder import encode, load_encoder
 from stages.qa.errors import InputError, IntegrityError, NumericsError
 from stages.qa.finetuning import training as finetuning
+from stages.qa.finetuning.resuming import fingerprint
 from stages.qa.finetuning.training import finetune
 from stages.qa.models.checkpoints import uses_token_types
 from stages.qa.models.manifest import checksum, verify_snapshot, write_manifest
@@ -89,9 +90,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory, tiny_model: TinyModel, windo
 
 
 def test_learns_and_leaves_a_checkpoint_with_a_head(train: Callable[..., Path], windows: Windows) -> None:
-    out = train("out", num_train_epochs=20, learning_rate=3e-3, save_steps=50)
+    out = train("out", num_train_epochs=12, learning_rate=3e-3, save_steps=50)
     curve = losses(out)
-    assert len(curve) == 20 * 5
+    assert len(curve) == 12 * 5
     assert sum(curve[-5:]) < 0.5 * sum(curve[:5])
     verify_snapshot(out)
     names = set(sums(out))
@@ -229,7 +230,7 @@ def stop(train: Callable[..., Path], method: str, after: int, **changes: Any) ->
             train("stopped", **changes)
 
 
-@pytest.mark.parametrize(("save_steps", "steps"), [(2, 1), (2, 3), (2, 5), (3, 4), (5, 7)])
+@pytest.mark.parametrize(("save_steps", "steps"), [(2, 3), (2, 5), (5, 7)])
 def test_stopped_twice_it_ends_up_with_the_same_bytes(
     train: Callable[..., Path], whole: dict[str, str], tmp_path: Path, save_steps: int, steps: int
 ) -> None:
@@ -239,17 +240,6 @@ def test_stopped_twice_it_ends_up_with_the_same_bytes(
     assert not (tmp_path / "stopped").exists()
     assert sums(train("stopped", save_steps=save_steps)) == whole
     assert not list((tmp_path / "stopped-work").iterdir())
-
-
-@pytest.mark.parametrize(
-    "method", ["save_model", "_save_optimizer_and_scheduler", "_save_rng_state", "_save_checkpoint"]
-)
-def test_stopped_while_it_saves(train: Callable[..., Path], whole: dict[str, str], tmp_path: Path, method: str) -> None:
-    stop(train, method, 3, save_steps=2)
-    newest = max((tmp_path / "stopped-work").glob("*/checkpoint-*"))
-    assert newest.name == "checkpoint-6"
-    assert not (newest / "manifest.json").exists()
-    assert sums(train("stopped", save_steps=2)) == whole
 
 
 def test_loss_log_is_whole_after_a_stop_between_its_points(
@@ -263,61 +253,20 @@ def test_loss_log_is_whole_after_a_stop_between_its_points(
     assert sums(out) == uninterrupted
 
 
-def damage(kind: str, checkpoint: Path) -> None:
-    if kind == "torn state":
-        text = (checkpoint / "trainer_state.json").read_text()
-        (checkpoint / "trainer_state.json").write_text(text[: len(text) // 2])
-    else:
-        (checkpoint / kind).unlink()
-
-
-@pytest.mark.parametrize(
-    "kind",
-    ["torn state", "trainer_state.json", "optimizer.pt", "rng_state.pth"],
-)
-def test_damaged_checkpoint_is_passed_over(
-    train: Callable[..., Path], whole: dict[str, str], tmp_path: Path, kind: str
-) -> None:
-    stop(train, "training_step", 9, save_steps=4)
-    (newest,) = (tmp_path / "stopped-work").glob("*/checkpoint-8")
-    damage(kind, newest)
-    assert sums(train("stopped", save_steps=4)) == whole
-
-
-@pytest.mark.parametrize("save_steps", [5, 1000])
-def test_stopped_after_the_last_step(
-    train: Callable[..., Path], whole: dict[str, str], tmp_path: Path, save_steps: int
-) -> None:
-    """No step is left to take (given max_steps, the Trainer would take one more)."""
-    stop(train, "train", 1, save_steps=save_steps)
-    with pytest.MonkeyPatch.context() as patch:
-        assert list((tmp_path / "stopped-work").glob("*/checkpoint-10"))
-        kill(patch, "training_step", 1)
-        assert sums(train("stopped", save_steps=save_steps)) == whole
-
-
-def test_checkpoints_of_another_training_are_not_used(
-    train: Callable[..., Path], tmp_path: Path, windows: Windows, tiny_copy: TinyModel
-) -> None:
-    base = tiny_copy("bert")
-    tensors = load_file(base / "model.safetensors")
-    tensors["embeddings.word_embeddings.weight"][7] += 1
-    save_file(tensors, base / "model.safetensors", metadata={"format": "pt"})
-    write_manifest(base, source="test")
+def test_checkpoints_depend_on_weights_windows_and_settings(tiny_model: TinyModel, windows: Windows) -> None:
+    manifest = verify_snapshot(tiny_model("bert"))
     types = replace(windows, token_type_ids=np.zeros_like(windows.token_type_ids))
     targets = replace(windows, targets=windows.targets[::-1].copy())
-    changes: list[dict[str, Any]] = [
-        {"seed": 8},
-        {"learning_rate": 2e-3},
-        {"on": types},
-        {"on": targets},
-        {"base": base},
+    names = [
+        fingerprint(manifest, windows, settings()),
+        fingerprint(verify_snapshot(tiny_model("bert", head=True)), windows, settings()),
+        fingerprint(manifest, types, settings()),
+        fingerprint(manifest, targets, settings()),
+        fingerprint(manifest, windows, settings(seed=8)),
+        fingerprint(manifest, windows, settings(learning_rate=2e-3)),
     ]
-    for change in {}, {}, *changes:
-        stop(train, "training_step", 3, save_steps=2, **change)
-    assert len(list((tmp_path / "stopped-work").iterdir())) == 1 + len(changes)
-    newest = sorted(max(path.iterdir()).name for path in (tmp_path / "stopped-work").iterdir())
-    assert newest == ["checkpoint-2"] * len(changes) + ["checkpoint-4"]  # stopped in the third step, or two steps on
+    assert len(set(names)) == len(names)
+    assert fingerprint(manifest, replace(windows), settings()) == names[0]
 
 
 def test_gradient_accumulation_equals_the_large_batch(train: Callable[..., Path], tiny_copy: TinyModel) -> None:
@@ -336,6 +285,22 @@ def test_gradient_accumulation_equals_the_large_batch(train: Callable[..., Path]
     # The windows of a batch differ (grouping by length depends on its size), so only the size of the change is alike.
     assert apart.norm() < moved.norm()
     assert math.isclose(sum(losses(large)), sum(losses(small)), rel_tol=0.05)
+
+
+def test_attention_in_bfloat16_on_a_cpu_is_eager(train: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elsewhere it is transformers' choice; the losses agree to what bfloat16 rounds."""
+    seen: list[str] = []
+    plain = Trainer.train
+
+    def watched(self: Trainer, *args: Any, **kwargs: Any) -> Any:
+        seen.append(self.model.config._attn_implementation)
+        return plain(self, *args, **kwargs)
+
+    monkeypatch.setattr(Trainer, "train", watched)
+    outs = [train(name, mixed_precision=name, num_train_epochs=1, dropout=0.0) for name in ("no", "bf16")]
+    assert seen == ["sdpa", "eager"]
+    np.testing.assert_allclose(losses(outs[0]), losses(outs[1]), rtol=0.02)
+    assert sums(outs[0])["config.json"] == sums(outs[1])["config.json"]
 
 
 def test_steps_of_an_epoch_with_a_remainder(train: Callable[..., Path]) -> None:
@@ -425,20 +390,20 @@ def test_fine_tuning_of_a_fine_tuned_model_keeps_its_head(train: Callable[..., P
     assert json.loads((second / "manifest.json").read_text())["source"] == "finetune:first"
 
 
-def test_new_head_depends_on_the_seed_alone(train: Callable[..., Path]) -> None:
-    heads = []
-    for name, seed in ("a", 1), ("b", 1), ("c", 2):
-        torch.manual_seed(len(heads))
-        out = train(name, seed=seed, learning_rate=1e-9, num_train_epochs=1)
-        heads.append(load_file(out / "model.safetensors")["qa_outputs.weight"])
-    assert torch.equal(heads[0], heads[1])
-    assert not torch.allclose(heads[0], heads[2], atol=1e-3)
+def test_another_seed_draws_another_head(train: Callable[..., Path]) -> None:
+    outs = [train(str(seed), seed=seed, learning_rate=1e-9, num_train_epochs=1) for seed in (1, 2)]
+    first, second = (load_file(out / "model.safetensors")["qa_outputs.weight"] for out in outs)
+    assert not torch.allclose(first, second, atol=1e-3)
 
 
 @pytest.mark.parametrize(
-    ("family", "key"), [("bert", "attention_probs_dropout_prob"), ("distilbert", "attention_dropout")]
+    ("family", "key", "share"),
+    [
+        ("bert", "attention_probs_dropout_prob", None),
+        ("bert", "attention_probs_dropout_prob", 0.0),
+        ("distilbert", "attention_dropout", 0.25),
+    ],
 )
-@pytest.mark.parametrize("share", [None, 0.0, 0.25])
 def test_dropout(
     family: str, key: str, share: float | None, tiny_model: TinyModel, train: Callable[..., Path], windows: Windows
 ) -> None:

@@ -1,12 +1,10 @@
 """Many models side by side, on Slurm, and results by remotes: the real stages, in clones with a tiny study."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from moto.server import ThreadedMotoServer
 
 from stages import plan
 from tests.clones import Clone, make_clone
+from tests.faults.launcher import Launcher
 from tests.pipeline.test_pipeline import ROOT, definition
 from tests.tiny_models import read_yaml, write_yaml
 
@@ -55,31 +54,17 @@ case "$*" in *" -s "*) while [ "$(grep -c " -s " ../calls)" -lt "${MEET-0}" ]; d
 
 
 @pytest.fixture(scope="module")
-def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder of a launcher that takes jobs by a named pipe."""
-    folder = tmp_path_factory.mktemp("jobs")
-    os.mkfifo(folder / "queue")
-    queue = os.open(folder / "queue", os.O_RDWR)
-    command = [sys.executable, "-m", "tests.faults.launcher", str(folder)]
-    launcher = subprocess.Popen(command, cwd=ROOT, stdin=queue, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    yield folder
-    launcher.kill()
-    launcher.wait()
-    os.close(queue)
-
-
-@pytest.fixture(scope="module")
-def serial(tmp_path_factory: pytest.TempPathFactory, jobs: Path) -> Clone:
+def serial(tmp_path_factory: pytest.TempPathFactory, launcher: Launcher) -> Clone:
     """A clone in which `dvc repro` has run, with its results committed."""
-    clone = make_clone(tmp_path_factory.mktemp("serial") / "clone", jobs)
+    clone = make_clone(tmp_path_factory.mktemp("serial") / "clone", launcher.folder)
     clone.run("dvc", "repro")
     clone.commit()
     return clone
 
 
 @pytest.fixture
-def fresh(tmp_path: Path, jobs: Path) -> Clone:
-    return make_clone(tmp_path / "clone", jobs)
+def fresh(tmp_path: Path, launcher: Launcher) -> Clone:
+    return make_clone(tmp_path / "clone", launcher.folder)
 
 
 def lock(clone: Clone) -> dict[str, Any]:
@@ -136,12 +121,11 @@ def test_three_models_at_once_give_what_a_serial_run_gives(serial: Clone, fresh:
 
 
 @pytest.fixture
-def noted(tmp_path: Path, jobs: Path) -> Clone:
+def noted(fresh: Clone) -> Clone:
     """A clone whose dvc only notes what it is told."""
-    clone = make_clone(tmp_path / "clone", jobs)
-    (clone.root / ".venv/bin/dvc").write_text(DVC)
-    (clone.root / ".venv/bin/dvc").chmod(0o755)
-    return clone
+    (fresh.root / ".venv/bin/dvc").write_text(DVC)
+    (fresh.root / ".venv/bin/dvc").chmod(0o755)
+    return fresh
 
 
 def calls(clone: Clone) -> list[str]:
@@ -218,41 +202,8 @@ def test_after_a_failed_task_the_last_job_does_not_start(noted: Clone, cluster: 
 # Remotes
 
 
-def pulled(serial: Clone, name: str, *settings: tuple[str, ...], **environment: str) -> Clone:
-    """A clone by git of one that has pushed to a new remote, after `dvc pull`: with all results."""
-    other = serial.again(name)
-    for clone in serial, other:
-        for command, *values in settings:
-            clone.run("dvc", "remote", command, "--local", *values)
-        clone.run("dvc", "remote", "default", "--local", name)
-    serial.run("dvc", "push", "--run-cache", **environment)
-    other.run("dvc", "pull", **environment)
-    kept = [file for part in PARTS for file in (serial.root / "data" / part).rglob("*") if file.is_file()]
-    assert len(kept) > 30
-    for file in kept:
-        assert (other.root / file.relative_to(serial.root)).read_bytes() == file.read_bytes(), file
-    return other
-
-
-def test_a_second_clone_has_all_results_by_pull_alone(serial: Clone, tmp_path: Path) -> None:
-    """Then, with dvc.lock lost and its files with it, the run cache: results by what went into them."""
-    other = pulled(serial, "folder", ("add", "folder", str(tmp_path / "store")))
-    assert "up to date" in other.run("dvc", "status")
-    other.run("dvc", "repro")
-    assert other.ran == []
-    assert other.run("git", "status", "--short") == ""
-
-    (other.root / "dvc.lock").unlink()
-    for folder in ".dvc/cache", *(f"data/{part}" for part in PARTS):
-        shutil.rmtree(other.root / folder)
-    other.run("dvc", "repro", "--pull", "predict@tuned")
-    assert other.ran == []
-    whole = lock(serial)
-    assert {"finetune@tuned", "probe_train@tuned", "predict@tuned"} <= lock(other).keys()
-    assert all(entry == whole[name] for name, entry in lock(other).items())
-
-
 def test_a_second_clone_has_all_results_from_s3(serial: Clone) -> None:
+    """By `dvc pull`; then, with dvc.lock lost and its files with it, by the run cache: by what went into them."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
@@ -260,6 +211,27 @@ def test_a_second_clone_has_all_results_from_s3(serial: Clone) -> None:
         url = f"http://{host}:{port}"
         urllib.request.urlopen(urllib.request.Request(f"{url}/bucket", method="PUT"))
         keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
-        pulled(serial, "cloud", ("add", "cloud", "s3://bucket/study"), ("modify", "cloud", "endpointurl", url), **keys)
+        other = serial.again("cloud")
+        for clone in serial, other:
+            clone.run("dvc", "remote", "add", "--local", "--default", "cloud", "s3://bucket/study")
+            clone.run("dvc", "remote", "modify", "--local", "cloud", "endpointurl", url)
+        serial.run("dvc", "push", "--run-cache", **keys)
+        other.run("dvc", "pull", **keys)
+        kept = [file for part in PARTS for file in (serial.root / "data" / part).rglob("*") if file.is_file()]
+        assert len(kept) > 30
+        for file in kept:
+            assert (other.root / file.relative_to(serial.root)).read_bytes() == file.read_bytes(), file
+        other.run("dvc", "repro")
+        assert other.ran == []
+        assert other.run("git", "status", "--short") == ""
+
+        (other.root / "dvc.lock").unlink()
+        for folder in ".dvc/cache", *(f"data/{part}" for part in PARTS):
+            shutil.rmtree(other.root / folder)
+        other.run("dvc", "repro", "--pull", "predict@tuned", **keys)
+        assert other.ran == []
+        whole = lock(serial)
+        assert {"finetune@tuned", "probe_train@tuned", "predict@tuned"} <= lock(other).keys()
+        assert all(entry == whole[name] for name, entry in lock(other).items())
     finally:
         server.stop()

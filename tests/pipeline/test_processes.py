@@ -1,8 +1,10 @@
 """Stages as two real processes (gloo, CPU) give what one process gives."""
 
 import os
+import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,42 +14,52 @@ from stages.qa.config import load_params
 from stages.qa.errors import InputError
 from stages.qa.files import read_json, read_tensors
 from stages.qa.finetuning import training as finetuning
+from tests.faults.launcher import Launcher
 from tests.tiny_models import ROOT, tiny_study, write_yaml
 
 TWO = "accelerate launch --multi_gpu --num_processes 2"  # without a GPU: two processes on the CPU
 DATA = "data/squad/sample"
-HELPERS = {"small_pieces"}  # of tests/, in the place of a stage
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def study(tmp_path_factory: pytest.TempPathFactory, launcher: Launcher) -> Path:
     """A folder in which finetune, probe_train and predict have run, by one process and by two (data2/)."""
     root = tmp_path_factory.mktemp("study")
     params = tiny_study(root, train=3, dev=2)
     tuned = {"base": "tiny", "num_train_epochs": 1, "train_batch_size": 4, "gradient_accumulation_steps": 2}
     params["finetuned"] = {"tuned": params["finetuned"]["minilm-finetuned"] | tuned}
     params["probed"], params["compared"] = ["tuned", "tiny"], {}
-    params["effort"]["probe"] |= {"epochs": 2, "learning_rates": [0.01, 0.001]}
+    params["effort"]["probe"] |= {"epochs": 2, "learning_rates": [0.01, 0.001], "seeds": [0]}
+    params["effort"]["convex"]["l2"] = [0.1]
     write_yaml(root / "params.yaml", params)
-    run(root, "", "download", "dataset", "sample", DATA)
-    run(root, "", "download", "encoder", "tiny", "data/models/tiny")
-    for launcher, out in ("", "data"), (TWO, "data2"):
-        run(root, launcher, "finetune", "tuned", "data/models/tiny", DATA, f"{out}/models/tuned")
-        for name, gib in ("tuned", 1e-4), ("tiny", 1.0):  # hidden states recomputed in each pass, and kept
-            params["effort"]["probe"]["feature_memory_gib"] = gib
-            write_yaml(root / "params.yaml", params)
-            run(root, launcher, "probe_train", f"data/models/{name}", DATA, f"{out}/probes/{name}")
-        run(root, launcher, "small_pieces", "data/models/tuned", DATA, "data/probes/tuned", f"{out}/answers/tuned")
+    one = partial(run, launcher, root, 1)
+    one("download", "dataset", "sample", DATA)
+    one("download", "encoder", "tiny", "data/models/tiny")
+    one("finetune", "tuned", "data/models/tiny", DATA, "data/models/tuned")
+    command = ["-m", "stages.launch", "stages.finetune", "tuned", "data/models/tiny", DATA, "data2/models/tuned"]
+    settings = {"PYTHONPATH": str(ROOT), "LAUNCHER": TWO, "OMP_NUM_THREADS": "1", "QA_DEVICE": "cpu"}
+    subprocess.run([sys.executable, *command], cwd=root, env=os.environ | settings, check=True)
+    for name, gib in ("tuned", 1e-4), ("tiny", 1.0):  # hidden states recomputed in each pass, and kept
+        params["effort"]["probe"]["feature_memory_gib"] = gib
+        write_yaml(root / "params.yaml", params)
+        for number, out in (1, "data"), (2, "data2"):
+            run(launcher, root, number, "probe_train", f"data/models/{name}", DATA, f"{out}/probes/{name}")
+    for number, out in (1, "data"), (2, "data2"):
+        answers = f"{out}/answers/tuned"
+        run(launcher, root, number, "predict", "data/models/tuned", DATA, "data/probes/tuned", answers)
     return root
 
 
-def run(root: Path, launcher: str, stage: str, *arguments: str, exit_code: int = 0, **more: str) -> str:
-    module = f"tests.{stage}" if stage in HELPERS else f"stages.{stage}"
-    command = [sys.executable, "-m", "stages.launch", module, *arguments]
-    settings = {"PYTHONPATH": str(ROOT), "LAUNCHER": launcher, "OMP_NUM_THREADS": "1", "QA_DEVICE": "cpu"} | more
-    done = subprocess.run(command, cwd=root, env=os.environ | settings, capture_output=True, text=True, check=False)
-    assert done.returncode == exit_code, done.stderr
-    return done.stderr
+def run(launcher: Launcher, root: Path, number: int, *command: str) -> None:
+    """A stage in so many processes, as a launcher starts them; those of `predict` have some pieces each to read."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        settings = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(server.getsockname()[1]), "QA_DEVICE": "cpu"}
+    settings["WORLD_SIZE"] = str(number)
+    ranks = [settings | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(number)]
+    started = [launcher.start(root, *command, hooks=[("small_pieces", [])], environment=rank) for rank in ranks]
+    for done in [process.wait() for process in started]:
+        assert done.code == 0, done.err
 
 
 def test_the_same_fine_tuned_weights(study: Path) -> None:

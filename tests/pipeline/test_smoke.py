@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -84,13 +83,13 @@ def test_one_row_of_each_curve_point_is_final_and_one_protocol_is_the_headline(s
         assert row["headline"] == str(row["protocol"] == "corrected")
 
 
-def test_only_the_first_articles_are_kept(tmp_path: Path) -> None:
+def test_only_the_first_articles_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     params = tiny_study(tmp_path, train=6, dev=3)
     params |= {"finetuned": {}, "probed": ["tiny"], "compared": {}}
     params["datasets"]["sample"]["train"]["articles"] = 4
     write_yaml(tmp_path / "params.yaml", params)
-    command = [sys.executable, "-m", "stages.download", "dataset", "sample", "data"]
-    subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
+    monkeypatch.chdir(tmp_path)
+    download.dataset("sample", tmp_path / "data")
     for name, articles in ("train", 4), ("dev", 3):
         source = json.loads((tmp_path / f"{name}.json").read_text())["data"]
         assert json.loads((tmp_path / f"data/{name}.json").read_text())["data"] == source[:articles]
@@ -195,30 +194,9 @@ def test_report_is_there(study: Path) -> None:
     assert {path.name for path in (study / "plots/smoke").glob("*.csv")} == {"layers.csv", "loss.csv"}
 
 
-def test_the_same_again_gives_the_same_bytes(study: Path, tmp_path: Path) -> None:
-    shutil.copytree(study, tmp_path / "again")
-    again = tmp_path / "again"
-    shutil.rmtree(again / "data/probes/tuned")
-    shutil.rmtree(again / "data/models/tuned")
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "123"}
-    for stage, *arguments in (
-        ("finetune", "tuned", "data/models/tiny", "data/squad/sample", "data/models/tuned"),
-        ("probe_train", "data/models/tuned", "data/squad/sample", "data/probes/tuned"),
-    ):
-        subprocess.run([sys.executable, "-m", f"stages.{stage}", *arguments], cwd=again, env=environment, check=True)
-    for folder in ("data/models/tuned", "data/probes/tuned"):
-        for file in (study / folder).iterdir():
-            assert (again / folder / file.name).read_bytes() == file.read_bytes(), file.name
-
-
-def test_figures_in_another_format(study: Path, tmp_path: Path) -> None:
-    inputs = [
-        "metrics/smoke",
-        "data/scores",
-        "data/squad/sample",
-        ROOT / "studies/published",
-        ROOT / "requirements.txt",
-    ]
-    command = [sys.executable, "-m", "stages.report", *map(str, inputs), str(tmp_path), "--format", "svg"]
-    subprocess.run(command, cwd=study, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
+def test_figures_in_another_format(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(study)
+    inputs = Path("metrics/smoke"), Path("data/scores"), Path("data/squad/sample")
+    published, requirements = ROOT / "studies/published", ROOT / "requirements.txt"
+    report.main(*inputs, published, requirements, tmp_path, report.Format.svg)
     assert (tmp_path / "figures/panels.svg").read_text().startswith("<?xml")

@@ -136,6 +136,8 @@ def _train(base: Path, windows: Windows, out: Path, *, settings: Finetuning, wor
     order = _Order(windows, group=settings.train_batch_size * settings.gradient_accumulation_steps, seed=settings.seed)
     steps = len(order) // order.group * settings.num_train_epochs
     precision = mixed_precision(settings.mixed_precision, device.type)
+    if device.type == "cpu" and precision == "bf16":
+        model.set_attn_implementation("eager")  # PyTorch's fused attention is slow backwards here: docs/performance.md
     trainer = _Trainer(
         order=order,
         model=model,

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from stages.qa.scoring.question_scores import POINT, QuestionScores, Scored, points_of
 from stages.qa.sections import Statistics
@@ -106,7 +105,7 @@ def roc_area(positive: np.ndarray, score: np.ndarray) -> float:
     positives, negatives = int(positive.sum()), int((~positive).sum())
     if not positives or not negatives:
         return float("nan")
-    wins = rankdata(score)[positive].sum() - positives * (positives + 1) / 2
+    wins = pd.Series(score).rank()[positive].sum() - positives * (positives + 1) / 2
     return float(wins / (positives * negatives))
 
 

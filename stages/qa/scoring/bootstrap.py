@@ -19,7 +19,7 @@ from math import sqrt
 from typing import Literal
 
 import numpy as np
-from scipy.stats import norm, t
+from scipy.special import ndtr, stdtrit
 
 Unit = Literal["article", "paragraph"]
 MANY_ARTICLES = 30  # so many are enough for intervals from articles alone
@@ -77,7 +77,7 @@ def bounds(counts: np.ndarray, sums: np.ndarray, numbers: np.ndarray, *, confide
         return Bounds(estimate, nothing, nothing, nothing, nothing)
     counts = counts[counts @ numbers > 0]
     resampled = ratios(counts, sums, numbers)
-    tail = norm.cdf(-sqrt(clusters / (clusters - 1)) * t.ppf((1 + confidence) / 2, clusters - 1))
+    tail = ndtr(-sqrt(clusters / (clusters - 1)) * stdtrit(clusters - 1, (1 + confidence) / 2))
     low, high = np.quantile(resampled, [tail, 1 - tail], axis=0)
     error = standard_errors(np.ones((1, clusters)), sums, numbers)[0]
     errors = standard_errors(counts, sums, numbers)
