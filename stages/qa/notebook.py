@@ -1,39 +1,80 @@
-"""From Python, without stages or files of parameters: layer curves of any encoder on any SQuAD-format file.
+"""From Python, without stages: the layer curve of any encoder on any two SQuAD-format files.
 
-    from transformers import AutoModel, AutoTokenizer
-    from stages.qa.notebook import encoder_of, layer_curve
-    from stages.qa.data.squad import read_squad
-
-    encoder = encoder_of(AutoModel.from_pretrained(name), AutoTokenizer.from_pretrained(name))
-    train, dev = read_squad("train.json", purpose="train"), read_squad("dev.json", purpose="score")
-    layer_curve(encoder, train, dev, window_settings=..., probe=..., protocol=...)
-
-The other modules are called in the same way: `examine` and `compare` of checks.examination, for controls and for two
-encoders.
+from stages.qa.notebook import layer_curve
+curve = layer_curve("bert-base-uncased", train="train.json", dev="dev.json")
+curve.plot(x="layer", y="forced_f1")
 """
 
-from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from stages.qa.answering.answering import answer
-from stages.qa.data.squad import Example
+from stages.qa.config import Params, load_params
+from stages.qa.data.splits import evenly_spread
+from stages.qa.data.squad import Example, read_squad
 from stages.qa.data.windows import make_windows
-from stages.qa.encoding.encoder import Encoder
+from stages.qa.encoding.encoder import Encoder, in_precision
 from stages.qa.encoding.features import Features
 from stages.qa.errors import InputError
-from stages.qa.probing.probes import train_probes
+from stages.qa.probing.convex import fit_optimum
 from stages.qa.scoring.curves import layer_rows
-from stages.qa.sections import Probe, Protocol
+from stages.qa.scoring.intervals import interval_rows
+from stages.qa.scoring.question_scores import score_questions
+
+ROOT = Path(__file__).parents[2]
+SCORES = ["exact", "f1", "HasAns_f1", "NoAns_f1", "forced_f1"]
 
 
-def encoder_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, *, name: str = "encoder") -> Encoder:
-    """An encoder from a loaded AutoModel, on the model's own device; its head, if it has one, is not read.
+def layer_curve(
+    model: str | Path | PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast | None = None,
+    *,
+    train: str | Path,
+    dev: str | Path,
+    l2: float = 0.1,
+    questions: int | None = None,
+) -> pd.DataFrame:
+    """A row for each layer: SCORES in percent, and low and high, the interval of forced_f1 over articles or paragraphs.
 
-    InputError if the tokenizer is not a fast one, since answers then have no character offsets.
+    model: a name of the hub, a folder, or a loaded AutoModel with its fast tokenizer. A probe is fitted on each layer
+    at its optimum under `l2`, on at most `questions` of `train`, evenly spread; it answers all of `dev`. All other
+    values are those of method.yaml and of the protocol `corrected` in params.yaml. InputError for a tokenizer that is
+    not a fast one.
     """
-    if not tokenizer.is_fast:
+    params = load_params(ROOT / "params.yaml", ROOT / "method.yaml")
+    encoder = encoder_of(model, tokenizer)
+    train_examples = read_squad(Path(train), purpose="train")
+    chosen = evenly_spread(len(train_examples), questions or len(train_examples))
+    dev_examples = read_squad(Path(dev), purpose="score")
+    return _curve(encoder, [train_examples[i] for i in chosen], dev_examples, params, l2)
+
+
+def _curve(encoder: Encoder, train: list[Example], dev: list[Example], params: Params, l2: float) -> pd.DataFrame:
+    windows = make_windows(train, encoder.tokenizer, **params.windows.model_dump())
+    encoder = in_precision(encoder, windows, params.precision)
+    features = Features(encoder, windows, gib=params.probe.feature_memory_gib)
+    probes = fit_optimum(features, None, params.convex.model_copy(update={"l2": [l2]}))
+    windows = make_windows(dev, encoder.tokenizer, **params.windows.model_dump())
+    answers = dict(answer(encoder, dev, windows, probes, {"corrected": params.protocols["corrected"]}))
+    rows = layer_rows(encoder.name, dev, answers, "corrected", l2)
+    scored = {name: score_questions(dev, given, l2) for name, given in answers.items()}
+    intervals = interval_rows(encoder.name, scored, "corrected", params.statistics)
+    intervals = intervals[intervals["metric"] == "forced_f1"].drop_duplicates("layer")  # the first unit
+    curve = rows.loc[rows["reading"] == "probe", ["layer", *SCORES]]
+    return curve.merge(intervals[["layer", "low", "high"]], on="layer", how="left")
+
+
+def encoder_of(model: str | Path | PreTrainedModel, tokenizer: PreTrainedTokenizerFast | None = None) -> Encoder:
+    """An encoder, on the model's own device; a question answering head, if there is one, is not read.
+
+    InputError if there is no fast tokenizer, since answers then have no character offsets.
+    """
+    if isinstance(model, str | Path):
+        return encoder_of(AutoModel.from_pretrained(model), AutoTokenizer.from_pretrained(model))
+    name = model.name_or_path or "encoder"
+    if tokenizer is None or not tokenizer.is_fast:
         raise InputError(f"{name}: no fast tokenizer, so answers have no character offsets")
     config = model.config
     return Encoder(
@@ -45,25 +86,3 @@ def encoder_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, *, na
         hidden=config.hidden_size,
         name=name,
     )
-
-
-def layer_curve(
-    encoder: Encoder,
-    train: Sequence[Example],
-    dev: Sequence[Example],
-    *,
-    window_settings: dict[str, int],
-    probe: Probe,
-    protocol: Protocol,
-) -> pd.DataFrame:
-    """Train AdamW probes on `train`, answer `dev`: a row per layer, epoch, learning rate and seed.
-
-    Scores in percent, under the names of the official metric, and forced_exact and forced_f1.
-    """
-    windows = make_windows(train, encoder.tokenizer, **window_settings)
-    probes = train_probes(Features(encoder, windows, gib=probe.feature_memory_gib), probe)
-    windows = make_windows(dev, encoder.tokenizer, **window_settings)
-    answers = dict(answer(encoder, dev, windows, probes, {"notebook": protocol}))
-    rows = layer_rows(encoder.name, dev, answers, "notebook")
-    of_probes = rows[rows["reading"] == "probe"].reset_index(drop=True)
-    return of_probes.drop(columns=["protocol", "headline", "reading", "final"])

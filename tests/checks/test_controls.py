@@ -169,7 +169,7 @@ def test_a_planted_direction_is_found_and_controls_stay_at_the_floor(encoder: En
     assert learned.loc[5, top] > 50  # one direction is found in a few questions
     compression = tables["description"].set_index("layer")["compression"]
     assert compression[top] > 1.5
-    assert compression[0] == pytest.approx(1, abs=0.1)  # the answers are random words
+    assert compression[0] < 1.05  # the answers are random words: nothing is learned that carries over
 
 
 def load_encoder_copy(encoder: Encoder, forward: object) -> Encoder:
