@@ -20,7 +20,7 @@ from stages.qa.errors import InputError
 from stages.qa.models.checkpoints import token_index
 from stages.qa.progress import Progress
 
-BLOCK_BYTES = {"cpu": 2**20, "cuda": 2**28}  # of one layer of a block, as float32: a CPU's cache holds them
+BLOCK_BYTES = {"cpu": 2**21, "cuda": 2**28}  # of one layer of a block, as float32: a CPU's cache holds them
 
 
 @dataclass(frozen=True)
