@@ -1,6 +1,9 @@
 """Time two ways to do the same work in turns, and compare the times of each pair."""
 
 import gc
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,6 +22,14 @@ def seconds_of(work: Callable[[], object], *, repeat: int = 1) -> float:
 def clock(work: Callable[[], object], *, repeat: int = 1) -> Callable[[], float]:
     """A function that does `work` and returns its mean time."""
     return lambda: seconds_of(work, repeat=repeat)
+
+
+def start_seconds(module: str) -> float:
+    """CPU time of a new process that imports `module` and ends."""
+    before = os.times()
+    subprocess.run([sys.executable, "-c", f"import {module}"], check=True)
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
 
 
 @dataclass
