@@ -1,17 +1,18 @@
 """What the templates of the report are filled with: tables of texts, lists, and the numbers of the charts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from stages.qa.config import Params
-from stages.qa.data.squad import Example
-from stages.qa.report import charts, findings, published
+from stages.qa.report import findings, published
+from stages.qa.report.chart_data import chart_data
+from stages.qa.report.charts import Chart, similarity_caption
 from stages.qa.report.claims import STATEMENTS, Claim, claims
 from stages.qa.report.findings import headline, peaks
 from stages.qa.report.html import MISSING, Table, layer_text, percent, signed
-from stages.qa.report.results import Results, joined, last_layer, no_answer_score, probes_of, question_counts
+from stages.qa.report.results import Results, last_layer, no_answer_score, probes_of, question_counts
 from stages.qa.scoring.curves import best_layer
 
 RESULT_SCORES = {"exact": "exact", "f1": "F1", "HasAns_f1": "HasAns", "NoAns_f1": "NoAns", "forced_f1": "forced"}
@@ -24,17 +25,17 @@ CONTROLS = ("shuffled_question", "no_question", "position_only")
 
 
 def study_view(
-    params: Params, results: Results, published_rows: pd.DataFrame, examples: Sequence[Example]
+    params: Params, results: Results, published_rows: pd.DataFrame, charts: Mapping[str, Chart]
 ) -> dict[str, Any]:
     """The values of all templates but for "provenance" and "explorer". The report prints most of `params`.
 
-    published_rows: of `read_published`. examples: of the dev file.
+    published_rows: of `read_published`. charts: those that the page shows.
     """
     curves, protocols, confidence = results.curves, results.protocols, params.statistics.confidence
     family = findings.lineage(results.models, params.encoders, params.finetuned)
     summary = headline(curves, family, results.intervals)
     steps = findings.ladder(curves, params.ladder)
-    first = [*params.ladder, *protocols][0]  # a ladder starts from the original's protocol
+    first = originals(params, results)
     comparison = published.compare(results.layers, published_rows, first)
     published_curves = published.as_curves(published_rows)
     published_bases = findings.pretrained_bases(list(published_curves["model"].unique()), {})
@@ -43,7 +44,6 @@ def study_view(
         "dataset": params.dataset,
         "settings": {"probe": params.probe, "convex": params.convex, "windows": params.windows},
         "protocols": {name: params.protocols[name] for name in protocols},
-        "counts": dev_counts(examples),
         "headline": summary,
         "confidence": f"{100 * confidence:g}",
         "kinds": family.kinds,
@@ -56,12 +56,8 @@ def study_view(
         "ladder": ladder_tables(steps),
         "claims": claim_groups(claims(curves, family.bases)),
         "differences": difference_tables(results),
-        "difference_basis": difference_basis(results),
         "controls": control_table(results.controls),
-        "control_questions": int(results.controls["questions"].iloc[0]),
-        "control_training_questions": int(results.controls["training_questions"].iloc[0]),
         "quality": quality_table(results.quality),
-        "moved": moved_table(results),
         "published": {
             "protocol": first,
             "epoch": published.EPOCH,
@@ -72,8 +68,14 @@ def study_view(
             "tables": published_tables(comparison),
             "claims": claim_groups(claims(published_curves, published_bases)),
         },
-        "charts": charts.chart_data(results, steps, comparison, family.kinds, summary.metric, confidence),
+        "similarity_caption": similarity_caption(results.similarity).replace("\n", "; "),
+        "charts": chart_data(results, charts, steps, family.kinds, summary.metric, confidence),
     }
+
+
+def originals(params: Params, results: Results) -> str:
+    """The protocol that is set beside the published numbers: a ladder starts from the original's."""
+    return [*params.ladder, *results.protocols][0]
 
 
 def result_table(curves: pd.DataFrame, protocol: str) -> Table:
@@ -148,14 +150,6 @@ def clear_layers(points: pd.DataFrame) -> str:
     return "; ".join(f"{row['layer']:g}: {row['estimate']:+.1f}" for _, row in clear.iterrows()) or "none"
 
 
-def difference_basis(results: Results) -> str:
-    """What the bands of the differences rest on, in words."""
-    rows = joined([results.steps, results.differences])
-    if rows.empty:
-        return "nothing"
-    return f"{rows['questions'].max():,} questions in {rows['clusters'].iloc[0]:,} {rows['unit'].iloc[0]}s"
-
-
 def control_table(controls: pd.DataFrame) -> Table:
     """A row per model and layer: forced F1 of the task, and its selectivity against each control."""
     rows = []
@@ -173,16 +167,6 @@ def quality_table(quality: pd.DataFrame) -> Table:
         layer = layer_text(row["layer"]) if row["reading"] == "probe" else "head"
         rows.append([row["model"], layer, *(percent(row[name]) for name in QUALITY)])
     return Table(["model", "layer", *QUALITY.values()], rows)
-
-
-def moved_table(results: Results) -> Table:
-    """A row per compared model and layer: how near the same layer of the other model is."""
-    pairs = results.similarity
-    pairs = pairs[(pairs["model"] != pairs["other"]) & (pairs["layer"] == pairs["other_layer"])]
-    rows = [
-        [row["model"], row["other"], layer_text(row["layer"]), percent(row["cka"])] for row in pairs.to_dict("records")
-    ]
-    return Table(["model", "against", "layer", "CKA"], rows, names=2)
 
 
 def published_tables(comparison: pd.DataFrame) -> list[dict[str, Any]]:
@@ -203,14 +187,3 @@ def published_tables(comparison: pd.DataFrame) -> list[dict[str, Any]]:
             rows.append(cells)
         tables.append({"run": run, "table": Table(head, rows, caption=str(model))})
     return tables
-
-
-def dev_counts(examples: Sequence[Example]) -> dict[str, int]:
-    """What the dev file holds."""
-    return {
-        "questions": len(examples),
-        "HasAns": sum(bool(example.answers) for example in examples),
-        "NoAns": sum(not example.answers for example in examples),
-        "articles": len({example.article for example in examples}),
-        "paragraphs": len({example.paragraph for example in examples}),
-    }
