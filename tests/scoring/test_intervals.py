@@ -124,7 +124,9 @@ def test_steps_and_differences_are_paired() -> None:
     assert gains["estimate"].tolist() == pytest.approx(gain, abs=1e-4)
     assert (gains["band_low"] > 0).all()
     nothing = difference_rows("tuned", base, "base", base, "p", SETTINGS)
-    assert (nothing[BOUNDS] == 0).all(axis=None)
+    assert (nothing["estimate"] == 0).all()
+    assert (nothing["band_low"] == -nothing["band_high"]).all()
+    assert nothing["band_high"].between(0.1, 3).all()  # three unseen questions, not none
 
 
 def test_a_base_with_fewer_layers_or_other_questions() -> None:
