@@ -8,7 +8,7 @@ import pytest
 
 from stages.qa.errors import InputError, IntegrityError
 from stages.qa.files import write_json
-from stages.qa.report.charts import split_rows
+from stages.qa.report.chart_data import split_rows
 from stages.qa.report.results import Results, at_final_rate, no_answer_score, protocols_of, read_results
 from stages.qa.scoring.curves import LAYERS, LOSS
 from tests.page_example import MODELS, differences, write, write_study

@@ -8,7 +8,6 @@ from stages.qa.errors import InputError
 from stages.qa.readings import Reading, Readout
 from stages.qa.scoring.curves import layer_rows
 from stages.qa.scoring.intervals import (
-    BOUNDS,
     DIFFERENCES,
     FINETUNING,
     INTERVALS,

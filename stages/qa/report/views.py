@@ -9,11 +9,11 @@ from stages.qa.config import Params
 from stages.qa.report import findings, published
 from stages.qa.report.chart_data import chart_data
 from stages.qa.report.charts import Chart, similarity_caption
-from stages.qa.report.claims import STATEMENTS, Claim, claims
-from stages.qa.report.findings import headline, peaks
+from stages.qa.report.claims import STATEMENTS, Claim, Key, claims
 from stages.qa.report.html import MISSING, Table, layer_text, percent, signed
-from stages.qa.report.results import Results, last_layer, no_answer_score, probes_of, question_counts
+from stages.qa.report.results import Results, no_answer_score, probes_of, question_counts
 from stages.qa.scoring.curves import best_layer
+from stages.qa.scoring.resampling import Resampled
 
 RESULT_SCORES = {"exact": "exact", "f1": "F1", "HasAns_f1": "HasAns", "NoAns_f1": "NoAns", "forced_f1": "forced"}
 CHANGES = {"f1": "F1", "HasAns_f1": "HasAns", "NoAns_f1": "NoAns", "forced_f1": "forced"}
@@ -25,20 +25,26 @@ CONTROLS = ("shuffled_question", "no_question", "position_only")
 
 
 def study_view(
-    params: Params, results: Results, published_rows: pd.DataFrame, charts: Mapping[str, Chart]
+    params: Params,
+    results: Results,
+    resampled: Mapping[Key, Resampled],
+    published_rows: pd.DataFrame,
+    charts: Mapping[str, Chart],
 ) -> dict[str, Any]:
     """The values of all templates but for "provenance" and "explorer". The report prints most of `params`.
 
-    published_rows: of `read_published`. charts: those that the page shows.
+    resampled: the probes' curves with their resamples. published_rows: of `read_published`. charts: of the page.
     """
     curves, protocols, confidence = results.curves, results.protocols, params.statistics.confidence
     family = findings.lineage(results.models, params.encoders, params.finetuned)
-    summary = headline(curves, family, results.intervals)
+    floor = no_answer_score(results.layers)
+    summary = findings.headline(resampled, protocols[0], family, floor)
+    judged = claims(resampled, family.bases, protocols)
     steps = findings.ladder(curves, params.ladder)
     first = originals(params, results)
     comparison = published.compare(results.layers, published_rows, first)
     published_curves = published.as_curves(published_rows)
-    published_bases = findings.pretrained_bases(list(published_curves["model"].unique()), {})
+    published_bases = findings.pretrained_bases([model for model, _ in published_curves], {})
     return {
         "study": params.study,
         "dataset": params.dataset,
@@ -48,13 +54,13 @@ def study_view(
         "confidence": f"{100 * confidence:g}",
         "kinds": family.kinds,
         "question_counts": question_counts(results.layers),
-        "no_answer": percent(no_answer_score(results.layers)),
+        "no_answer": percent(floor),
         "seeds": int(results.layers["seed"].nunique()),
-        "peaks": peaks(curves),
+        "peaks": findings.peaks(resampled, protocols[0]),
         "results": [result_table(curves, protocol) for protocol in protocols],
-        "references": reference_tables(findings.references(curves, family.bases, family.twins), protocols),
         "ladder": ladder_tables(steps),
-        "claims": claim_groups(claims(curves, family.bases)),
+        "claims": claim_groups(judged),
+        "statement_note": statement_note(judged, confidence),
         "differences": difference_tables(results),
         "controls": control_table(results.controls),
         "quality": quality_table(results.quality),
@@ -66,7 +72,7 @@ def study_view(
             "rows": len(comparison),
             "run": int((comparison["status"] == "run").sum()),
             "tables": published_tables(comparison),
-            "claims": claim_groups(claims(published_curves, published_bases)),
+            "claims": claim_groups(claims(published_curves, published_bases, [published.NAME])),
         },
         "similarity_caption": similarity_caption(results.similarity).replace("\n", "; "),
         "charts": chart_data(results, charts, steps, family.kinds, summary.metric, confidence),
@@ -79,32 +85,20 @@ def originals(params: Params, results: Results) -> str:
 
 
 def result_table(curves: pd.DataFrame, protocol: str) -> Table:
-    """A row per model: its best layer, its last layer, its own QA head."""
-    names = list(RESULT_SCORES.values())
+    """A model's first, highest and last layer, its own QA head, and the ceiling: a row each."""
     rows = []
     for model, points in curves[curves["protocol"] == protocol].groupby("model", sort=False):
-        probes, heads = probes_of(points), points[points["reading"] == "head"]
-        cells = [str(model)]
-        if probes.empty:
-            cells += [MISSING] * 2 * (1 + len(RESULT_SCORES))
-        else:
-            for point in (best_layer(probes), last_layer(probes)):
-                cells += [layer_text(point["layer"]), *(percent(point[name]) for name in RESULT_SCORES)]
-        rows.append([*cells, percent(heads["f1"].mean())])
-    return Table(["model", "best layer", *names, "last layer", *names, "head"], rows, caption=f"Protocol {protocol}")
-
-
-def reference_tables(references: pd.DataFrame, protocols: Sequence[str]) -> list[Table]:
-    """A table per protocol, a row per model and reference."""
-    tables = []
-    for protocol in protocols:
-        rows = []
-        for row in references[references["protocol"] == protocol].to_dict("records"):
-            scores = [percent(row[name]) for name in findings.REFERENCE_SCORES]
-            rows.append([row["model"], row["reference"], layer_text(row["layer"]), *scores])
-        head = ["model", "reference", "layer", "exact", "F1", "HasAns"]
-        tables.append(Table(head, rows, names=2, caption=f"Protocol {protocol}"))
-    return tables
+        probes = probes_of(points).sort_values("layer")
+        chosen = {}
+        if len(probes):
+            chosen = {"first layer": probes.iloc[0], "highest F1": best_layer(probes), "last layer": probes.iloc[-1]}
+        for name, reading in (("own head", "head"), ("decode ceiling", "gold")):
+            if (points["reading"] == reading).any():
+                chosen[name] = points[points["reading"] == reading].iloc[0]
+        for name, point in chosen.items():
+            layer = layer_text(point["layer"]) if point["reading"] == "probe" else MISSING
+            rows.append([str(model), name, layer, *(percent(point[score]) for score in RESULT_SCORES)])
+    return Table(["model", "", "layer", *RESULT_SCORES.values()], rows, names=2, caption=f"Protocol {protocol}")
 
 
 def ladder_tables(steps: pd.DataFrame) -> list[Table]:
@@ -126,6 +120,17 @@ def claim_groups(judged: Sequence[Claim]) -> list[dict[str, Any]]:
         }
         for statement, (condition, _, _) in STATEMENTS.items()
     ]
+
+
+def statement_note(judged: Sequence[Claim], confidence: float) -> str:
+    """How the claims are judged, and how many are looked at."""
+    count = sum(claim.verdict != "not run" for claim in judged)
+    return (
+        "Layer 0 does not count; thirds are those of layers 1 to the last. The thresholds are this project's own. In "
+        f"brackets: {100 * confidence:g} % intervals of the very quantities. A statement holds, or does not, if they "
+        f"lie on one side of the thresholds; else it is not decided. {count} claims were judged, each on its own: by "
+        f"chance, about {(1 - confidence) * count:.1f} of them may be wrong."
+    )
 
 
 def difference_tables(results: Results) -> list[Table]:

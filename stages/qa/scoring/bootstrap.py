@@ -14,8 +14,8 @@ Plagborg-Møller 2019). Each resample has its own standard errors. Without them,
 than it says.
 
 Near 0 and 100 % the resamples know too little: where all questions score 0, every resample does. So the standard error
-of a ratio is never below that of UNSEEN questions (their Poisson count) in the place of none. Nothing has an interval of
-no width, and a layer near the floor, whose errors vanish in many resamples, does not widen the band of all others.
+of a ratio is never below that of a count of UNSEEN questions. No interval is without width, and a layer near the floor,
+whose errors vanish in many resamples, does not widen the band of all others.
 """
 
 from dataclasses import dataclass

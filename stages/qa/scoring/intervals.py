@@ -108,7 +108,8 @@ def less(curve: Curve, other: Curve, down: int) -> Curve:
 
 
 @cache
-def _draw(clusters: int, resamples: int, seed: int) -> np.ndarray:
+def drawn(clusters: int, resamples: int, seed: int) -> np.ndarray:
+    """What `draw` gives, kept for all curves."""
     return draw(clusters, resamples=resamples, seed=seed)
 
 
@@ -117,7 +118,7 @@ def _rows(names: Row, curve: Curve, settings: Statistics, *, lowest: float) -> l
     clusters, questions = len(curve.questions), int(curve.questions.sum())
     if not questions or not curve.sums:
         return []
-    counts = _draw(clusters, settings.resamples, settings.seed)
+    counts = drawn(clusters, settings.resamples, settings.seed)
     result = bounds(counts, np.stack(list(curve.sums.values())), curve.questions, confidence=settings.confidence)
     rows = []
     for place, layer in enumerate(curve.sums):
