@@ -73,7 +73,7 @@ def test_the_answer_is_on_the_first_screen(browser: Any, html: Path, width: int,
         box = it.page.locator(selector).first.bounding_box()
         assert box is not None
         assert box["y"] + box["height"] <= height, selector
-    assert "Fine-tuning adds 36.0 points of F1 with an answer forced" in it.page.text_content("h1")
+    assert "Fine-tuning changes F1 with an answer forced by 0.0 points" in it.page.text_content("h1")
     it.page.close()
 
 

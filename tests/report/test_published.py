@@ -120,7 +120,7 @@ def test_the_statements_on_the_published_numbers() -> None:
     theirs = published.as_curves(PUBLISHED)
     bases = findings.pretrained_bases([model for model, _ in theirs], {})
     assert bases == {f"twmkn9--{base}-squad2": base for base in bases.values()}
-    claims = statements.claims(theirs, bases, [published.NAME])
+    claims = statements.claims(theirs, bases)
     assert len(claims) == 15
     assert {claim.verdict for claim in claims} == {"holds"}  # on the numbers alone: they have no intervals
     assert not any("(" in claim.numbers for claim in claims)

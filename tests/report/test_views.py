@@ -2,13 +2,10 @@
 
 from pathlib import Path
 
-import pandas as pd
-import pytest
-
 from stages.qa.report import charts, findings, html, published, views
-from stages.qa.report.results import Results, read_results
+from stages.qa.report.results import read_results
 from stages.qa.scoring.curves import LOSS
-from tests.page_example import MODELS, ROOT, write, write_study
+from tests.page_example import ROOT, write, write_study
 from tests.report.example import curves, gold_or_head, point
 
 B = [
@@ -24,13 +21,6 @@ B = [
 ]
 # Layers 1 and 2 tie with the floor in F1, and beat layer 0 in HasAns F1.
 A = [point("a", 0, 0, 100), point("a", 1, 15, 90), point("a", 2, 15, 90)]
-
-
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    folder = tmp_path_factory.mktemp("metrics")
-    write_study(folder)
-    return read_results(folder, list(MODELS), {"tuned": "base"})
 
 
 def test_result_table() -> None:
@@ -60,32 +50,6 @@ def test_ladder_tables() -> None:
     ]
 
 
-def test_the_differences_name_the_layers_whose_band_leaves_out_0(results: Results) -> None:
-    steps, changes = views.difference_tables(results)
-    assert steps.caption == "layer less the one below"
-    assert steps.rows[0] == ["tuned", "–", "one", "–", "–", "–", "2: +2.0; 3: +3.0"]
-    assert changes.rows == [["tuned", "base", "one", "–", "–", "–", "2: +2.0; 3: +3.0"]]
-    points = pd.DataFrame(
-        {"layer": [1, 2], "estimate": [1.0, -2.0], "band_low": [-1.0, -3.0], "band_high": [2.0, -1.0]}
-    )
-    assert views.clear_layers(points) == "2: -2.0"
-    assert views.clear_layers(points[:1]) == "none"
-
-
-def test_controls(results: Results) -> None:
-    table = views.control_table(results.controls)
-    assert table.head[3:] == ["shuffled question", "no question", "position only"]
-    assert ["tuned", "2", "42.00", "20.00", "30.00", "35.00"] in table.rows
-    assert len(table.rows) == 12
-
-
-def test_quality_is_that_of_the_headline(results: Results) -> None:
-    other = results.quality.assign(headline=False, protocol="two")
-    table = views.quality_table(pd.concat([results.quality, other]))
-    assert len(table.rows) == 12
-    assert table.rows[1] == ["tuned", "1", *["11.00"] * 6]
-
-
 def test_missing_values() -> None:
     assert html.percent(float("nan")) == html.signed(float("nan")) == "–"
     assert (html.percent(2.345, 1), html.signed(2.0), html.signed(-2.0)) == ("2.3", "+2.00", "-2.00")
@@ -95,7 +59,6 @@ def test_a_study_without_comparisons(tmp_path: Path) -> None:
     write_study(tmp_path)
     write(tmp_path, "base", "evaluate/loss", [], LOSS)  # of probes at the optimum alone
     results = read_results(tmp_path, ["base"], {})
-    assert [table.caption for table in views.difference_tables(results)] == ["layer less the one below"]
     comparison = published.compare(results.layers, published.read_published(ROOT / "studies/published"), "one")
     evidence = charts.evidence_charts(results, comparison, 0.95)
     assert len(evidence["differences"].points()) == 3

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap, norm, t
 
-from stages.qa.scoring.bootstrap import bounds, draw, ratios, standard_errors, units
+from stages.qa.scoring.bootstrap import bounds, draw, ratios, standard_errors, unit_of
 
 
 def cluster_sums(values: np.ndarray, clusters: np.ndarray) -> np.ndarray:
@@ -26,13 +26,8 @@ def simulated(rng: np.random.Generator, clusters: int, layers: int = 7) -> tuple
 
 
 def test_units() -> None:
-    assert [units(n, "auto") for n in (3, 8, 29, 30)] == [
-        ["paragraph"],
-        ["article", "paragraph"],
-        ["article", "paragraph"],
-        ["article"],
-    ]
-    assert (units(3, "article"), units(99, "paragraph")) == (["article"], ["paragraph"])
+    assert [unit_of(n, "auto") for n in (7, 8)] == ["paragraph", "article"]
+    assert (unit_of(3, "article"), unit_of(99, "paragraph")) == ("article", "paragraph")
 
 
 def test_draws_are_with_replacement_and_repeatable() -> None:

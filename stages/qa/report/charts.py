@@ -207,8 +207,7 @@ def breakdowns(breakdown: pd.DataFrame, basis: str) -> dict[str, Chart]:
     for name, part in rows.groupby("breakdown", sort=False):
         if part["group"].nunique() == 1:
             continue
-        most = part.groupby("group")["answerable"].transform("max")  # windows are more with one tokenizer than another
-        part = part.assign(line=part["group"] + most.map(" ({:,.0f})".format))
+        part = part.assign(line=part["group"] + part["answerable"].map(" ({:,.0f})".format))
         caption = f"F1 with an answer forced, by {name}\nin brackets: HasAns questions, {FEWEST} or more; {basis}"
         chart = Chart(caption, part, "model", "line", "forced_f1", y="forced F1 (%)")
         charts[f"by_{str(name).replace(' ', '_')}"] = chart

@@ -19,7 +19,7 @@ RISE = 5.0  # points of F1 that a straight line through the curve rises from the
 FLAT = 2.5  # points of F1 from the lowest to the highest layer: the margin of equivalence
 FAVOUR_NOANS, FAVOUR_HASANS = 80.0, 20.0  # F1, mean over the lowest third
 CHANGE = 1.0  # points of F1: less is no gain and no loss
-Verdict = Literal["holds", "does not hold", "not decided", "not run"]
+Verdict = Literal["holds", "does not hold", "not decided"]
 Key = tuple[str, str]  # model and protocol
 
 
@@ -50,31 +50,24 @@ class Claim:
     model: str
     protocol: str
     verdict: Verdict
-    numbers: str  # of the verdict, or why there is none
+    numbers: str
 
 
-def claims(curves: Mapping[Key, Resampled], finetuned: Mapping[str, str], protocols: Sequence[str]) -> list[Claim]:
-    """Every statement of STATEMENTS on every fine-tuned model (or on its pretrained base), under every protocol.
+def claims(curves: Mapping[Key, Resampled], finetuned: Mapping[str, str]) -> list[Claim]:
+    """Every statement of STATEMENTS on every curve of a fine-tuned model (or of its pretrained base).
 
     finetuned: fine-tuned model -> pretrained base. Layer 0 does not count: the original had none. Thirds are those of
-    layers 1 to L, rounded.
+    layers 1 to L, rounded. Curves of fewer than three layers, or without questions of one kind, are not judged.
     """
     judged = []
     for statement, (_, about_base, conditions) in STATEMENTS.items():
-        for model in dict.fromkeys(finetuned.values() if about_base else finetuned):
-            for protocol in protocols:
-                verdict: Verdict = "not run"
-                curve = curves[model, protocol].of_layers(1) if (model, protocol) in curves else None
-                if curve is None:
-                    numbers = "not probed"
-                elif len(curve.layers) < 3:
-                    numbers = "fewer than three layers"
-                elif not {"f1", "HasAns_f1", "NoAns_f1"} <= curve.values.keys():
-                    numbers = "no questions of one kind"
-                else:
-                    parts = conditions(curve)
-                    verdict = verdict_of([part.verdict for part in parts])
-                    numbers = "; ".join(f"{part.name} {part.quantity}" for part in parts)
+        models = set(finetuned.values()) if about_base else set(finetuned)
+        for (model, protocol), whole in curves.items():
+            curve = whole.of_layers(1)
+            if model in models and len(curve.layers) > 2 and {"HasAns_f1", "NoAns_f1"} <= curve.values.keys():
+                parts = conditions(curve)
+                numbers = "; ".join(f"{part.name} {part.quantity}" for part in parts)
+                verdict = verdict_of([part.verdict for part in parts])
                 judged.append(Claim(statement, model, protocol, verdict, numbers))
     return judged
 

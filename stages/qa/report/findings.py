@@ -111,29 +111,32 @@ def headline(curves: Mapping[Key, Resampled], protocol: str, family: Lineage, fl
     pairs = [(model, family.bases[model]) for model in of if family.bases.get(model) in of]
     model, base = pairs[0] if pairs else (next(iter(of)), None)
     curve = of[model]
-    over_all = f"Over all questions: {best_score(curve, 'f1')}"
-    if base is None:
-        rise = curve.values[metric]
-        answer = f"F1 of {model}{condition} is at its best, {best_score(curve, metric)}, {best_place(curve, metric)}."
-    else:
-        rise = curve.values[metric] - of[base].values[metric]
+    notes = [f"Highest F1{condition}: {reached(model, curve, metric)}"]
+    rise, over_all = curve.values[metric], f"Over all questions: {best_score(curve, 'f1')}"
+    answer = f"{model} is at its best {best_place(curve, metric)}: F1{condition} {best_score(curve, metric)}."
+    if base is not None:
+        rise = rise - of[base].values[metric]
         best, base_best = (of[name].values[metric].max(axis=1) for name in (model, base))
         gain = curve.interval(best - base_best, metric)
-        answer = (
-            f"Fine-tuning changes F1{condition} by {gain} points: {model} is at its best, "
-            f"{best_score(curve, metric)}, {best_place(curve, metric)}; pretrained {base}, "
-            f"{best_score(of[base], metric)}, {best_place(of[base], metric)}."
-        )
-        if gain.low > 0:
-            answer = answer.replace(f"changes F1{condition} by {gain} points", f"adds {gain} points of F1{condition}")
+        effect = f"adds {gain} points of F1{condition}"
+        if gain.low <= 0:
+            effect = f"changes F1{condition} by {gain} points"
+        answer = f"Fine-tuning {effect}; {model} is at its best {best_place(curve, metric)}."
+        notes[0] += f"; pretrained {reached(base, of[base], metric)}"
         over_all += f" against {best_score(of[base], 'f1')} of {base}"
-    notes = [steepest(curve, rise, metric), f'{over_all}; always answering "no answer" scores {floor:.1f}.']
-    twin = family.twins.get(base or "")
-    if twin in of:
-        notes.insert(1, f"Random weights: {best_score(of[twin], metric)} {best_place(of[twin], metric)}.")
+    if (twin := family.twins.get(base or "")) in of:
+        notes[0] += f"; random weights {best_score(of[str(twin)], metric)}"
+    notes[0] += "."
+    notes.append(steepest(curve, rise, metric))
+    notes.append(f'{over_all}; always answering "no answer" scores {floor:.1f}.')
     if len(pairs) > 1:
         notes.append(f"{len(pairs)} pairs of a fine-tuned and a pretrained model were run; this is the first.")
     return Headline(answer, notes, metric)
+
+
+def reached(model: str, curve: Resampled, metric: str) -> str:
+    """How high a model gets, and where."""
+    return f"{model} {best_score(curve, metric)} {best_place(curve, metric)}"
 
 
 def best_score(curve: Resampled, metric: str) -> Interval:

@@ -19,9 +19,6 @@ RESULT_SCORES = {"exact": "exact", "f1": "F1", "HasAns_f1": "HasAns", "NoAns_f1"
 CHANGES = {"f1": "F1", "HasAns_f1": "HasAns", "NoAns_f1": "NoAns", "forced_f1": "forced"}
 PUBLISHED = {"exact": "exact", "f1": "F1", "HasAns_exact": "HasAns exact", "HasAns_f1": "HasAns F1"}
 PUBLISHED |= {"NoAns_exact": "NoAns exact", "NoAns_f1": "NoAns F1"}
-QUALITY = {"start_nll": "start, nats", "end_nll": "end, nats", "auprc": "AUPRC", "auroc": "AUROC"}
-QUALITY |= {"ece": "calibration error", "crossfit_f1": "F1, cross-fitted"}
-CONTROLS = ("shuffled_question", "no_question", "position_only")
 
 
 def study_view(
@@ -39,7 +36,7 @@ def study_view(
     family = findings.lineage(results.models, params.encoders, params.finetuned)
     floor = no_answer_score(results.layers)
     summary = findings.headline(resampled, protocols[0], family, floor)
-    judged = claims(resampled, family.bases, protocols)
+    judged = claims(resampled, family.bases)
     steps = findings.ladder(curves, params.ladder)
     first = originals(params, results)
     comparison = published.compare(results.layers, published_rows, first)
@@ -61,9 +58,6 @@ def study_view(
         "ladder": ladder_tables(steps),
         "claims": claim_groups(judged),
         "statement_note": statement_note(judged, confidence),
-        "differences": difference_tables(results),
-        "controls": control_table(results.controls),
-        "quality": quality_table(results.quality),
         "published": {
             "protocol": first,
             "epoch": published.EPOCH,
@@ -72,7 +66,7 @@ def study_view(
             "rows": len(comparison),
             "run": int((comparison["status"] == "run").sum()),
             "tables": published_tables(comparison),
-            "claims": claim_groups(claims(published_curves, published_bases, [published.NAME])),
+            "claims": claim_groups(claims(published_curves, published_bases)),
         },
         "similarity_caption": similarity_caption(results.similarity).replace("\n", "; "),
         "charts": chart_data(results, charts, steps, family.kinds, summary.metric, confidence),
@@ -124,54 +118,13 @@ def claim_groups(judged: Sequence[Claim]) -> list[dict[str, Any]]:
 
 def statement_note(judged: Sequence[Claim], confidence: float) -> str:
     """How the claims are judged, and how many are looked at."""
-    count = sum(claim.verdict != "not run" for claim in judged)
+    count = len(judged)
     return (
         "Layer 0 does not count; thirds are those of layers 1 to the last. The thresholds are this project's own. In "
         f"brackets: {100 * confidence:g} % intervals of the very quantities. A statement holds, or does not, if they "
         f"lie on one side of the thresholds; else it is not decided. {count} claims were judged, each on its own: by "
         f"chance, about {(1 - confidence) * count:.1f} of them may be wrong."
     )
-
-
-def difference_tables(results: Results) -> list[Table]:
-    """A table per comparison: the layers whose band leaves out 0, and by how many points they differ."""
-    tables = []
-    for frame in (results.steps, results.differences):
-        for comparison, part in frame.groupby("comparison", sort=False):
-            rows = []
-            for (model, less, protocol), points in part.groupby(["model", "less", "protocol"], sort=False):
-                cells = [clear_layers(points[points["metric"] == metric]) for metric in CHANGES]
-                rows.append([model, MISSING if less == model else less, protocol, *cells])
-            head = ["model", "less", "protocol", *CHANGES.values()]
-            tables.append(Table(head, rows, names=len(head), caption=str(comparison)))
-    return tables
-
-
-def clear_layers(points: pd.DataFrame) -> str:
-    """ "LAYER: POINTS" of the layers whose band leaves out 0."""
-    if points["band_low"].isna().all():
-        return MISSING
-    clear = points[(points["band_low"] > 0) | (points["band_high"] < 0)].sort_values("layer")
-    return "; ".join(f"{row['layer']:g}: {row['estimate']:+.1f}" for _, row in clear.iterrows()) or "none"
-
-
-def control_table(controls: pd.DataFrame) -> Table:
-    """A row per model and layer: forced F1 of the task, and its selectivity against each control."""
-    rows = []
-    for (model, layer), part in controls.groupby(["model", "layer"], sort=False):
-        scores = part.set_index("control")
-        selectivity = [percent(scores.loc[name, "selectivity"]) for name in CONTROLS]
-        rows.append([model, layer_text(layer), percent(scores.loc["task", "forced_f1"]), *selectivity])
-    return Table(["model", "layer", "forced F1", *(name.replace("_", " ") for name in CONTROLS)], rows)
-
-
-def quality_table(quality: pd.DataFrame) -> Table:
-    """A row per model, reading and layer under the headline protocol."""
-    rows = []
-    for row in quality[quality["headline"]].to_dict("records"):
-        layer = layer_text(row["layer"]) if row["reading"] == "probe" else "head"
-        rows.append([row["model"], layer, *(percent(row[name]) for name in QUALITY)])
-    return Table(["model", "layer", *QUALITY.values()], rows)
 
 
 def published_tables(comparison: pd.DataFrame) -> list[dict[str, Any]]:

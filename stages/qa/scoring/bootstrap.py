@@ -26,7 +26,6 @@ import numpy as np
 from scipy.stats import norm, t
 
 Unit = Literal["article", "paragraph"]
-MANY_ARTICLES = 30  # so many are enough for intervals from articles alone
 UNSEEN = 3.0  # questions: with none among n, a rate of up to about 3/n is possible at 95 %
 FEW_ARTICLES = 8  # with fewer, draws of articles repeat too often to say anything
 
@@ -45,18 +44,11 @@ class Bounds:
     band_high: np.ndarray
 
 
-def units(articles: int, wanted: Literal["article", "paragraph", "auto"]) -> list[Unit]:
-    """What to draw; figures show the first.
-
-    auto: articles if they are at least MANY_ARTICLES, paragraphs if they are fewer than FEW_ARTICLES, else both.
-    """
+def unit_of(articles: int, wanted: Literal["article", "paragraph", "auto"]) -> Unit:
+    """What to draw; auto: articles, or paragraphs if the articles are fewer than FEW_ARTICLES."""
     if wanted != "auto":
-        return [wanted]
-    if articles >= MANY_ARTICLES:
-        return ["article"]
-    if articles < FEW_ARTICLES:
-        return ["paragraph"]
-    return ["article", "paragraph"]
+        return wanted
+    return "article" if articles >= FEW_ARTICLES else "paragraph"
 
 
 def draw(clusters: int, *, resamples: int, seed: int) -> np.ndarray:

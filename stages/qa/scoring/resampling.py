@@ -79,7 +79,8 @@ class Resampled:
     def best_layers(self, metric: str) -> list[int]:
         """The layers that cannot be told from the best one."""
         low, _ = self.pairs(self.values[metric], metric)
-        return [layer for layer, worse in zip(self.layers, (low > 0).any(axis=0), strict=True) if not worse]
+        worse = (low > 0).any(axis=0)
+        return [layer for place, layer in enumerate(self.layers) if not worse[place]]
 
     def _unseen(self, metric: str) -> float:
         """The least standard error, in percent."""
@@ -91,8 +92,7 @@ def resampled(scores: QuestionScores, settings: Statistics) -> Resampled | None:
 
     With one article and paragraph there is nothing to draw from, and no resample.
     """
-    curves = curves_of(scores, "probe", settings)
-    curves = [curve for curve in curves if curve.unit == curves[0].unit and curve.sums and curve.questions.any()]
+    curves = [curve for curve in curves_of(scores, "probe", settings) if curve.sums and curve.questions.any()]
     if not curves:
         return None
     clusters = len(curves[0].questions)
