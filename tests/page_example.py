@@ -79,7 +79,6 @@ def scores(examples: list[Example], since: int, head: bool) -> QuestionScores:
         answerable=np.array([bool(e.answers) for e in examples]),
         article=article,
         paragraph=paragraph,
-        windows=np.ones_like(article),
     )
 
 

@@ -179,7 +179,7 @@ class Protocol(Section):
 class Statistics(Section):
     """How sure the final scores are, and what is chosen by cross-fitting."""
 
-    unit: Literal["article", "paragraph", "auto"]  # what the bootstrap draws; auto: articles, if few paragraphs too
+    unit: Literal["article", "paragraph", "auto"]  # what the bootstrap draws; auto: articles, if very few paragraphs
     resamples: Annotated[int, Field(ge=100)]
     confidence: Annotated[float, Field(gt=0, lt=1)]  # of intervals and bands
     seed: Seed

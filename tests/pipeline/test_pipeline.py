@@ -233,7 +233,7 @@ def test_the_committed_lock_is_current(tmp_path: Path) -> None:
     ("file", "old", "new"),
     [
         ("stages/qa/report/templates/page.css", ":root {", ":root  {"),
-        ("stages/qa/report/curve_figures.py", '"""', '"""New. '),
+        ("stages/qa/report/figures.py", '"""', '"""New. '),
     ],
 )
 def test_an_edit_of_the_report_runs_the_report_alone(tmp_path: Path, file: str, old: str, new: str) -> None:

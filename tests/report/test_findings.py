@@ -1,48 +1,20 @@
-"""Lineage, references, ladder and statements, on curves worked out by hand.
+"""Lineage, ladder, headline and best layers, on curves worked out by hand.
 
 Every frame has 4 HasAns and 6 NoAns questions, so that F1 is 0.4 HasAns + 0.6 NoAns and the floor is 60.
 """
 
-from collections.abc import Sequence
+import re
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import spearmanr
 
 from stages.qa.errors import InputError
-from stages.qa.report import claims as statements
 from stages.qa.report import findings
-from tests.report.example import NAN, curves, gold_or_head, point
-
-Pair = tuple[float, float]
-
-
-def curve(model: str, pairs: Sequence[Pair], **changes: Any) -> list[dict[str, Any]]:
-    """Layers 1, 2, ... with these HasAns and NoAns F1; layer 0 would refute every statement."""
-    return [point(model, 0, 99, 1, **changes), *(point(model, i, *pair, **changes) for i, pair in enumerate(pairs, 1))]
-
-
-TUNED = [
-    point("tuned", 0, 10, 90),
-    point("tuned", 1, 60, 70),
-    point("tuned", 1, 40, 70, seed=2),
-    point("tuned", 2, 50, 65),
-    point("tuned", 2, 99, 99, epoch=1),  # better, but neither the last epoch
-    point("tuned", 2, 99, 99, learning_rate=0.2),  # nor the first learning rate
-    gold_or_head("head", "tuned", 2, 70, 80),
-    gold_or_head("gold", "tuned", 2, 90, 100),
-]
-FRAME = curves(
-    [
-        *TUNED,
-        *(point("base", layer, layer, 100 - layer) for layer in range(3)),
-        *(point("noise", layer, 5 * layer, 90) for layer in range(3)),
-        gold_or_head("head", "alone", 2, 80, 90),
-        gold_or_head("gold", "alone", 2, 90, 100),
-    ]
-)
+from stages.qa.report.findings import Lineage
+from stages.qa.scoring.resampling import Resampled
+from tests.report.example import curves, gold_or_head, point
 
 
 def test_pretrained_bases() -> None:
@@ -69,26 +41,6 @@ def test_lineage() -> None:
     assert family.seeds == {"noise": 3, "more": 4}
 
 
-def test_references() -> None:
-    table = findings.references(FRAME, {"tuned": "base"}, {"base": "noise"})
-    rows = {(row.model, row.reference): (row.layer, row.exact, row.f1, row.HasAns_f1) for row in table.itertuples()}
-    # the seeds' mean at layer 1: HasAns 50, NoAns 70; F1 20 + 42 = 62 beats layer 2's 59 and layer 0's 58
-    expected = {
-        'always "no answer"': (NAN, 60, 60, 0),
-        "random encoder": (2, 56, 58, 10),
-        "layer 0": (0, 56, 58, 10),
-        "best layer": (1, 52, 62, 50),
-        "last layer": (2, 49, 59, 50),
-        "own head": (2, 62, 76, 70),
-        "decode ceiling": (2, 78, 96, 90),
-    }
-    for name, values in expected.items():
-        np.testing.assert_allclose(rows.pop(("tuned", name)), values, err_msg=name)
-    assert [name for model, name in rows if model == "base"] == list(expected)[:5]
-    assert [name for model, name in rows if model == "noise"] == [list(expected)[i] for i in (0, 2, 3, 4)]
-    assert [name for model, name in rows if model == "alone"] == [list(expected)[i] for i in (0, 5, 6)]
-
-
 LADDER = curves(
     [
         *(point("a", layer, has, 100 - has, protocol="p") for layer, has in enumerate((10, 20, 30))),
@@ -104,8 +56,8 @@ def test_ladder_by_hand() -> None:
     table = findings.ladder(LADDER, ["p", "q", "r"]).set_index(["at", "step"])
     last = table.loc["last layer", ["HasAns_f1", "NoAns_f1", "f1", "forced_f1"]]
     assert last.to_numpy().tolist() == [[10, 20, 16, 10], [10, -10, -2, 10], [20, 10, 14, 20]]
-    # best layers: p 0 (58), q 1 (78), r 1 (68)
-    best = table.loc["best layer", ["HasAns_f1", "NoAns_f1", "f1", "forced_f1"]]
+    # highest layers: p 0 (58), q 1 (78), r 1 (68)
+    best = table.loc["highest F1", ["HasAns_f1", "NoAns_f1", "f1", "forced_f1"]]
     assert best.to_numpy().tolist() == [[50, 0, 20, 50], [-10, -10, -10, -10], [40, -10, 10, 40]]
     assert list(table.index[:3]) == [("last layer", step) for step in ("p → q", "q → r", "total")]
 
@@ -134,100 +86,58 @@ def test_a_ladder_needs_every_protocol_of_it() -> None:
         findings.ladder(LADDER, ["p", "s"])
 
 
-RISES, IS_FLAT, LOW, MIDDLE, HIGH = statements.STATEMENTS
-SLOPE = [(0.0, 100.0), (5.0, 98.0), (40.0, 60.0), (50.0, 55.0), (60.0, 65.0), (75.0, 70.0)]  # down, then up
-STEADY = [(20.0 * i, 100.0 - 5 * i) for i in range(6)]  # F1 60, 65 ... 85
-FLATS = [(3.0 * i, 100.0 - 2 * i) for i in (0, 1, 2, 3, 2, 1)]  # F1 60 throughout
+FAMILY = Lineage({"tuned": "fine-tuned", "base": "pretrained"}, {"tuned": "base"}, {"base": "noise"}, {"noise": 0})
 
 
-def judged(pairs: Sequence[Pair], statement: str) -> statements.Claim:
-    """The statement's claim on a curve: of the fine-tuned model, or of its base."""
-    frame = curves(curve("tuned", pairs) + curve("base", pairs))
-    (claim,) = [claim for claim in statements.claims(frame, {"tuned": "base"}) if claim.statement == statement]
-    return claim
+def resampled(forced: list[float], error: float = 0.0, seed: int = 0) -> Resampled:
+    """A curve over layers 0, 1, ...; F1 is 60 and a tenth. `error`: standard deviation of each layer's resamples."""
+    values = np.array([forced])
+    if error:
+        noise = np.random.default_rng(seed).normal(0, error, (1000, len(forced)))
+        values = np.concatenate([values, values + noise])
+    metrics = {"forced_f1": values, "f1": 60 + values / 10}
+    return Resampled(list(range(len(forced))), metrics, {"forced_f1": 4000, "f1": 9000}, 1000, 0.95)
 
 
-@pytest.mark.parametrize(
-    ("statement", "pairs", "holds"),
-    [
-        (RISES, STEADY, True),
-        (RISES, [(i * 2.0, 100.0) for i in range(6)], False),  # F1 4 points up: too little
-        (RISES, [(0, 50.0), *[(60.0, 60.0)] * 4, (60, 50.0)], False),  # up, but not with depth
-        (RISES, SLOPE, False),  # as DistilBERT's: rank correlation 0.54
-        (RISES, STEADY[::-1], False),
-        (RISES, FLATS, False),
-        (IS_FLAT, FLATS, True),
-        (IS_FLAT, [(0.0, 100.0), (6.2, 100.0)], True),  # a range of 2.48
-        (IS_FLAT, [(0.0, 100.0), (6.3, 100.0)], False),  # 2.52
-        (LOW, SLOPE, True),
-        (LOW, [(0.0, 100.0), (41.0, 98.0), *SLOPE[2:]], False),  # mean HasAns 20.5
-        (LOW, [(0.0, 80.0), (5.0, 79.0), *SLOPE[2:]], False),  # mean NoAns 79.5
-        (LOW, [(0.0, 81.0), (39.0, 79.5), *SLOPE[2:]], True),
-        (MIDDLE, SLOPE, True),
-        (MIDDLE, [*SLOPE[:2], (40.0, 99.0), (50.0, 99.0), *SLOPE[4:]], False),  # NoAns is not lost
-        (MIDDLE, [*SLOPE[:2], (3.0, 60.0), (3.0, 60.0), *SLOPE[4:]], False),  # HasAns gains half a point
-        (HIGH, SLOPE, True),
-        (HIGH, [*SLOPE[:5], (75.0, 55.5)], False),  # NoAns gains half a point
-        (HIGH, [*SLOPE[:5], (50.5, 70.0)], False),  # HasAns does
-    ],
-)
-def test_every_statement_can_hold_and_fail(statement: str, pairs: Sequence[Pair], holds: bool) -> None:
-    claim = judged(pairs, statement)
-    assert claim.holds is holds
-    assert claim.verdict == ("holds" if holds else "does not hold")
-    assert claim.model == ("base" if statement == IS_FLAT else "tuned")
+def headline(family: Lineage = FAMILY, error: float = 0.0, **curves: list[float]) -> findings.Headline:
+    given = {(model, "p"): resampled(forced, error, seed) for seed, (model, forced) in enumerate(curves.items())}
+    return findings.headline(given, "p", family, 60.0)
 
 
-def test_the_numbers_of_the_claims() -> None:
-    assert judged(SLOPE, RISES).numbers == "F1 60.00 at layer 1, 72.00 at layer 6; rank correlation 0.54"
-    flat = "F1 60.00 to 60.00; with an answer forced 5.00 to 14.00 (layer 4)"
-    assert judged(FLATS, IS_FLAT).numbers == flat
-    assert judged(SLOPE, LOW).numbers == "layers 1-2: HasAns F1 2.50, NoAns F1 99.00"
-    assert judged(SLOPE, MIDDLE).numbers.endswith("; layers 3-4: HasAns F1 45.00, NoAns F1 57.50")
-    assert judged(SLOPE, HIGH).numbers.startswith("layer 4: HasAns F1 50.00, NoAns F1 55.00; layer 6: HasAns")
-    assert judged(FLATS, RISES).numbers.endswith("rank correlation 0.00")
-
-
-@pytest.mark.parametrize("layers", [3, 7, 12])
-def test_rank_correlation_is_spearmans(layers: int) -> None:
-    random = np.random.default_rng(layers)
-    pairs = [(float(has), 50.0) for has in random.integers(0, 8, layers)]  # with ties
-    expected = spearmanr(range(layers), [has for has, _ in pairs]).statistic
-    assert judged(pairs, RISES).numbers.endswith(f"rank correlation {expected:.2f}")
-
-
-@pytest.mark.parametrize(
-    ("layers", "middle"),
-    [(3, "layer 2"), (4, "layers 2-3"), (5, "layer 3"), (6, "layers 3-4"), (12, "layers 5-8"), (24, "layers 9-16")],
-)
-def test_thirds(layers: int, middle: str) -> None:
-    assert f"; {middle}: " in judged([(1.0, 1.0)] * layers, MIDDLE).numbers
-
-
-def test_what_cannot_be_judged_says_why() -> None:
-    other = curve("tuned", SLOPE, protocol="q", headline=False)
-    frame = curves([*curve("tuned", SLOPE), *other, *curve("short", SLOPE[:2])])
-    found = statements.claims(frame, {"tuned": "base", "again": "base", "short": "tuned"})
-    assert len(found) == 2 * (4 * 3 + 2)  # protocols; statements on three models, one on two bases
-    why = {(claim.model, claim.protocol): (claim.verdict, claim.numbers) for claim in found if claim.holds is None}
-    assert why == {
-        ("again", "paper"): ("not run", "not probed"),
-        ("again", "q"): ("not run", "not probed"),
-        ("base", "paper"): ("not run", "not probed"),
-        ("base", "q"): ("not run", "not probed"),
-        ("short", "paper"): ("not run", "fewer than three layers"),
-        ("short", "q"): ("not run", "not probed"),
-    }
-    one_kind = frame.assign(NoAns_f1=NAN)
-    assert {claim.holds for claim in statements.claims(one_kind, {"tuned": "base"})} == {None}
-
-
-def test_claims_are_of_the_last_epoch_first_rate_and_the_seeds_mean() -> None:
-    rows = [
-        *curve("tuned", STEADY),
-        *curve("tuned", [(has + 2, no) for has, no in STEADY], seed=2),
-        *curve("tuned", FLATS, epoch=1),
-        *curve("tuned", FLATS, learning_rate=0.2),
+def test_headline_without_resamples() -> None:
+    said = headline(tuned=[5, 6, 30, 34, 35], base=[5, 8, 10, 7, 6], noise=[7, 7, 7, 7, 7])
+    assert said.answer == (
+        "Fine-tuning adds 25.0 points of F1 with an answer forced; tuned is at its best from layer 4 on."
+    )
+    assert said.notes == [
+        "Highest F1 with an answer forced: tuned 35.0 from layer 4 on; pretrained base 10.0 at layer 2; "
+        "random weights 7.0.",
+        "Most of it comes between layers 1 and 2: 22.0 points.",
+        'Over all questions: 63.5 against 61.0 of base; always answering "no answer" scores 60.0.',
     ]
-    claim = statements.claims(curves(rows), {"tuned": "base"})[0]
-    assert claim.numbers == "F1 60.40 at layer 1, 85.40 at layer 6; rank correlation 1.00"
+
+
+def test_headline_with_resamples_names_no_layer_by_its_height_alone() -> None:
+    said = headline(tuned=[5, 6, 30, 34.9, 35], base=[5, 8, 10, 9.9, 6], noise=[7, 7, 7, 7, 7], error=0.4)
+    assert said.answer.endswith("tuned is at its best from layer 3 on.")
+    assert "pretrained base 10.0 (" in said.notes[0]
+    assert "at layers 2, 3;" in said.notes[0]
+    low, high = map(float, re.findall(r"adds 25.0 \((.*?) to (.*?)\)", said.answer)[0])
+    assert 23.5 < low < 24.3  # two standard errors of the difference of two layers are 1.1; the maxima favour neither
+    assert 25.7 < high < 26.5
+
+
+def test_headline_of_other_studies() -> None:
+    alone = headline(Lineage({}, {}, {}, {}), tuned=[5, 6, 30])
+    assert alone.answer == "tuned is at its best from layer 2 on: F1 with an answer forced 30.0."
+    worse = headline(Lineage({}, {"base": "tuned"}, {}, {}), tuned=[5, 35], base=[5, 10])
+    assert worse.answer.startswith("Fine-tuning changes F1 with an answer forced by -25.0 points")
+    assert worse.notes[1] == "No stretch of layers surely holds most of it."
+    assert findings.headline({}, "p", FAMILY, 60.0).answer == "No layer was probed."
+
+
+def test_peaks() -> None:
+    rows = findings.peaks({("m", "p"): resampled([5, 30, 30.1], 0.5), ("m", "q"): resampled([1])}, "p")
+    assert [row["model"] for row in rows] == ["m"]
+    assert rows[0]["forced_f1"].startswith("30.1 (")
+    assert rows[0]["forced_f1_layers"] == "from layer 1 on"

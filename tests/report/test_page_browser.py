@@ -73,7 +73,7 @@ def test_the_answer_is_on_the_first_screen(browser: Any, html: Path, width: int,
         box = it.page.locator(selector).first.bounding_box()
         assert box is not None
         assert box["y"] + box["height"] <= height, selector
-    assert "Fine-tuning adds 36.0 points of F1 with an answer forced" in it.page.text_content("h1")
+    assert "Fine-tuning changes F1 with an answer forced by 0.0 points" in it.page.text_content("h1")
     it.page.close()
 
 
@@ -157,11 +157,11 @@ def test_every_panel_and_map_is_drawn(opened: Opened) -> None:
     for name, panels, lines, areas in (
         ("differences", 2, 4, 4),
         ("quality", 4, 12, 0),
-        ("calibration", 3, 9, 0),
+        ("reliability", 3, 12, 0),
         ("controls", 3, 12, 0),
-        ("by-question-word", 3, 6, 0),
+        ("by_question_word", 3, 6, 0),
         ("published", 6, 6, 0),
-        ("loss", 3, 12, 0),
+        ("loss_curves", 3, 12, 0),
     ):
         chart = opened.page.locator(f"#{name}-chart")
         assert chart.locator(".cell > g").count() == panels, name

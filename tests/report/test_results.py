@@ -8,10 +8,10 @@ import pytest
 
 from stages.qa.errors import InputError, IntegrityError
 from stages.qa.files import write_json
-from stages.qa.report.charts import split_rows
+from stages.qa.report.chart_data import split_rows
 from stages.qa.report.results import Results, at_final_rate, no_answer_score, protocols_of, read_results
 from stages.qa.scoring.curves import LAYERS, LOSS
-from tests.page_example import MODELS, differences, write, write_study
+from tests.page_example import MODELS, write, write_study
 from tests.report.example import NAN, curves, gold_or_head, point
 
 POINTS = [
@@ -64,16 +64,6 @@ def test_the_headline_comes_first() -> None:
     assert protocols_of(frame) == ["b", "a", "c"]
 
 
-def test_articles_are_shown_where_there_are_rows_of_them(folder: Path) -> None:
-    rows = differences("tuned", "base", "tuned less base")
-    columns = list(rows[0])
-    paragraphs = [row | {"unit": "paragraph"} for row in rows]
-    write(folder, "tuned", "compare/differences", paragraphs + rows, columns)
-    assert set(read(folder).differences["unit"]) == {"article"}
-    write(folder, "tuned", "compare/differences", paragraphs, columns)
-    assert set(read(folder).differences["unit"]) == {"paragraph"}
-
-
 def test_split_rows() -> None:
     rows = split_rows(curves(POINTS))
     assert list(rows.columns) == ["model", "protocol", "layer", "split", "f1", "exact"]
@@ -111,10 +101,8 @@ A = point("tuned", 0, 0, 100)
         ([A | {"f1": NAN}], "f1 is empty"),
         ([A | {"protocol": ""}], "protocol is empty"),
         ([A | {"layer": NAN}], "layer is empty"),
-        ([A | {"reading": "guess"}], "reading 'guess' is none of probe, head"),
         ([gold_or_head("gold", "tuned", 0, 0, 100)], "no row .* with reading 'probe'"),
         ([], "no row .* with reading 'probe'"),
-        ([A, A | {"layer": 3}, A | {"layer": 3, "f1": 1.0}], r"two rows for one curve point \(layer 3\)"),
         ([A, A | {"layer": 1, "NoAns_total": 5}], "total or NoAns_total differs"),
     ],
 )

@@ -2,13 +2,10 @@
 
 from pathlib import Path
 
-import pandas as pd
-import pytest
-
 from stages.qa.report import charts, findings, html, published, views
-from stages.qa.report.results import Results, read_results
+from stages.qa.report.results import read_results
 from stages.qa.scoring.curves import LOSS
-from tests.page_example import MODELS, ROOT, write, write_study
+from tests.page_example import ROOT, write, write_study
 from tests.report.example import curves, gold_or_head, point
 
 B = [
@@ -26,50 +23,18 @@ B = [
 A = [point("a", 0, 0, 100), point("a", 1, 15, 90), point("a", 2, 15, 90)]
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    folder = tmp_path_factory.mktemp("metrics")
-    write_study(folder)
-    return read_results(folder, list(MODELS), {"tuned": "base"})
-
-
 def test_result_table() -> None:
     other = [gold_or_head("head", "a", 2, 1, 1, protocol="other", headline=False)]
     table = views.result_table(curves([*B, *A, *other]), "paper")
-    assert table.head[:3] == ["model", "best layer", "exact"]
+    assert table.head[:4] == ["model", "", "layer", "exact"]
     assert table.rows == [
-        [
-            "b",
-            *["1", "59.00", "67.00", "40.00", "85.00", "45.00"],
-            *["2", "58.00", "62.00", "20.00", "90.00", "25.00"],
-            "70.00",
-        ],
-        [
-            "a",
-            *["1", "57.00", "60.00", "15.00", "90.00", "20.00"],
-            *["2", "57.00", "60.00", "15.00", "90.00", "20.00"],
-            "–",
-        ],
-    ]
-
-
-def test_peaks_are_of_the_headline() -> None:
-    worse = [row | {"protocol": "other", "headline": False, "f1": 0.0} for row in A]
-    without = [row | {"model": "c", "forced_f1": float("nan")} for row in A]
-    assert findings.peaks(curves([*worse, *B, *without])) == [
-        {"model": "b", "f1": "67.0", "layer": "1", "forced_f1": "45.0", "forced_layer": "1"},
-        {"model": "c", "f1": "60.0", "layer": "1", "forced_f1": "–", "forced_layer": "–"},
-    ]
-
-
-def test_reference_tables() -> None:
-    tables = views.reference_tables(findings.references(curves(B), {}, {}), ["paper"])
-    assert tables[0].rows == [
-        ["b", 'always "no answer"', "–", "60.00", "60.00", "0.00"],
-        ["b", "layer 0", "0", "60.00", "60.00", "0.00"],
-        ["b", "best layer", "1", "59.00", "67.00", "40.00"],
-        ["b", "last layer", "2", "58.00", "62.00", "20.00"],
-        ["b", "own head", "2", "59.00", "70.00", "55.00"],
+        ["b", "first layer", "0", "60.00", "60.00", "0.00", "100.00", "5.00"],
+        ["b", "highest F1", "1", "59.00", "67.00", "40.00", "85.00", "45.00"],
+        ["b", "last layer", "2", "58.00", "62.00", "20.00", "90.00", "25.00"],
+        ["b", "own head", "–", "59.00", "70.00", "55.00", "80.00", "60.00"],
+        ["a", "first layer", "0", "60.00", "60.00", "0.00", "100.00", "5.00"],
+        ["a", "highest F1", "1", "57.00", "60.00", "15.00", "90.00", "20.00"],
+        ["a", "last layer", "2", "57.00", "60.00", "15.00", "90.00", "20.00"],
     ]
 
 
@@ -80,42 +45,9 @@ def test_ladder_tables() -> None:
     assert table.rows[0] == ["paper → next", "last layer", "+0.00", "+0.00", "-10.00", "+0.00"]
     assert [row[:2] for row in table.rows[1:]] == [
         ["total", "last layer"],
-        ["paper → next", "best layer"],
-        ["total", "best layer"],
+        ["paper → next", "highest F1"],
+        ["total", "highest F1"],
     ]
-
-
-def test_the_differences_name_the_layers_whose_band_leaves_out_0(results: Results) -> None:
-    steps, changes = views.difference_tables(results)
-    assert steps.caption == "layer less the one below"
-    assert steps.rows[0] == ["tuned", "–", "one", "–", "–", "–", "2: +2.0; 3: +3.0"]
-    assert changes.rows == [["tuned", "base", "one", "–", "–", "–", "2: +2.0; 3: +3.0"]]
-    assert views.difference_basis(results) == "3 questions in 2 articles"
-    points = pd.DataFrame(
-        {"layer": [1, 2], "estimate": [1.0, -2.0], "band_low": [-1.0, -3.0], "band_high": [2.0, -1.0]}
-    )
-    assert views.clear_layers(points) == "2: -2.0"
-    assert views.clear_layers(points[:1]) == "none"
-
-
-def test_controls(results: Results) -> None:
-    table = views.control_table(results.controls)
-    assert table.head[3:] == ["shuffled question", "no question", "position only"]
-    assert ["tuned", "2", "42.00", "20.00", "30.00", "35.00"] in table.rows
-    assert len(table.rows) == 12
-
-
-def test_what_fine_tuning_moved(results: Results) -> None:
-    table = views.moved_table(results)
-    assert [row[:4] for row in table.rows] == [["tuned", "base", str(layer), "1.00"] for layer in range(4)]
-    assert [row[4] for row in table.rows] == ["20.00", "31.00", "42.00", "53.00"]
-
-
-def test_quality_is_that_of_the_headline(results: Results) -> None:
-    other = results.quality.assign(headline=False, protocol="two")
-    table = views.quality_table(pd.concat([results.quality, other]))
-    assert len(table.rows) == 12
-    assert table.rows[1] == ["tuned", "1", *["11.00"] * 6]
 
 
 def test_missing_values() -> None:
@@ -127,9 +59,7 @@ def test_a_study_without_comparisons(tmp_path: Path) -> None:
     write_study(tmp_path)
     write(tmp_path, "base", "evaluate/loss", [], LOSS)  # of probes at the optimum alone
     results = read_results(tmp_path, ["base"], {})
-    assert [table.caption for table in views.difference_tables(results)] == ["layer less the one below"]
-    assert views.moved_table(results).rows == []
     comparison = published.compare(results.layers, published.read_published(ROOT / "studies/published"), "one")
-    panels = charts.panels(results, comparison)
-    assert len(panels["differences"]["rows"]) == 3
-    assert panels["loss"]["rows"] == panels["loss"]["lines"] == []
+    evidence = charts.evidence_charts(results, comparison, 0.95)
+    assert len(evidence["differences"].points()) == 3
+    assert evidence["loss_curves"].line_names() == []

@@ -1,6 +1,5 @@
 """Groups by hand, and sums over groups against the totals of the official metric."""
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -8,7 +7,6 @@ from stages.qa.data.squad import Answer, Example
 from stages.qa.scoring.breakdown import (
     BREAKDOWN,
     GROUPS,
-    annotators,
     answer_length,
     answer_position,
     breakdown_rows,
@@ -66,14 +64,7 @@ def test_groups_of_answers_and_paragraphs() -> None:
         "last third",
         "last third",
     ]
-    assert {answer_length(example()), answer_position(example()), annotators(example())} == {"no answer"}
-
-
-def test_agreement_of_annotators() -> None:
-    assert annotators(example("?", "x", ("cat", 0))) == "one answer"
-    assert annotators(example("?", "x", ("The cat", 0), ("cat.", 4))) == "all the same"
-    assert annotators(example("?", "x", ("red cat", 0), ("cat", 4))) == "overlapping"  # F1 2/3
-    assert annotators(example("?", "x", ("red cat", 0), ("dog", 4), ("cat", 4))) == "differing"  # (2/3 + 0 + 0) / 3
+    assert {answer_length(example()), answer_position(example())} == {"no answer"}
 
 
 def test_groups_sum_to_the_total() -> None:
@@ -98,10 +89,10 @@ def mean(scores: pd.Series, numbers: pd.Series) -> float:
 
 def test_every_real_question_has_one_group(squad_dev: list[Example]) -> None:
     examples = squad_dev
-    found = groups_of(examples, np.ones(len(examples), dtype=np.int32))
+    found = groups_of(examples)
     assert {name: len(labels) for name, labels in found.items()} == dict.fromkeys(GROUPS, len(examples))
     for name, labels in found.items():
         assert set(labels) <= set(GROUPS[name]), name
-    for name in ("answer length", "answer position", "annotators"):
+    for name in ("answer length", "answer position"):
         assert (found[name] == "no answer").sum() == sum(not e.answers for e in examples)
     assert (found["question word"] == "what").sum() > 2000

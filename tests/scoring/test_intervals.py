@@ -8,7 +8,6 @@ from stages.qa.errors import InputError
 from stages.qa.readings import Reading, Readout
 from stages.qa.scoring.curves import layer_rows
 from stages.qa.scoring.intervals import (
-    BOUNDS,
     DIFFERENCES,
     FINETUNING,
     INTERVALS,
@@ -45,7 +44,7 @@ def scores(
     null = np.clip(0.3 * (1 - answerable) + 0.7 * rng.random(f1.shape), 0, 1)
     return QuestionScores(
         readings, ids, [ids] * len(f1), nothing, f1 > 0, null, f1, f1, forced, forced, nll, nll + 1,
-        answerable, article, paragraph, np.ones(len(ids), dtype=np.int32),
+        answerable, article, paragraph,
     )  # fmt: skip
 
 
@@ -71,10 +70,12 @@ def test_rows_name_unit_and_numbers() -> None:
     given = scores(0, head=True)
     rows = interval_rows("m", {"p": given}, "other", SETTINGS)
     assert not rows["headline"].any()
-    assert len(rows) == 2 * 5 * (3 + 1)  # units, metrics, layers and head
-    articles, paragraphs = rows[rows["unit"] == "article"], rows[rows["unit"] == "paragraph"]
-    assert set(articles["clusters"]) == {12}
-    assert set(paragraphs["clusters"]) == {len(np.unique(given.paragraph))}
+    assert len(rows) == 5 * (3 + 1)  # metrics, layers and head
+    assert set(rows["clusters"]) == {12}
+    few = scores(0, articles=7)
+    paragraphs = interval_rows("m", {"p": few}, "p", SETTINGS)
+    assert set(paragraphs["clusters"]) == {len(np.unique(few.paragraph))}
+    assert (set(rows["unit"]), set(paragraphs["unit"])) == ({"article"}, {"paragraph"})
     answerable = given.answerable.sum()
     numbers = {"HasAns_f1": answerable, "forced_f1": answerable, "NoAns_f1": len(given.ids) - answerable}
     for metric, group in rows.groupby("metric"):
@@ -124,7 +125,9 @@ def test_steps_and_differences_are_paired() -> None:
     assert gains["estimate"].tolist() == pytest.approx(gain, abs=1e-4)
     assert (gains["band_low"] > 0).all()
     nothing = difference_rows("tuned", base, "base", base, "p", SETTINGS)
-    assert (nothing[BOUNDS] == 0).all(axis=None)
+    assert (nothing["estimate"] == 0).all()
+    assert (nothing["band_low"] == -nothing["band_high"]).all()
+    assert nothing["band_high"].between(0.1, 3).all()  # three unseen questions, not none
 
 
 def test_a_base_with_fewer_layers_or_other_questions() -> None:

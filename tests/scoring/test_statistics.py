@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap, norm, t
 
-from stages.qa.scoring.bootstrap import bounds, draw, ratios, standard_errors, units
+from stages.qa.scoring.bootstrap import bounds, draw, ratios, standard_errors, unit_of
 
 
 def cluster_sums(values: np.ndarray, clusters: np.ndarray) -> np.ndarray:
@@ -26,13 +26,8 @@ def simulated(rng: np.random.Generator, clusters: int, layers: int = 7) -> tuple
 
 
 def test_units() -> None:
-    assert [units(n, "auto") for n in (3, 8, 29, 30)] == [
-        ["paragraph"],
-        ["article", "paragraph"],
-        ["article", "paragraph"],
-        ["article"],
-    ]
-    assert (units(3, "article"), units(99, "paragraph")) == (["article"], ["paragraph"])
+    assert [unit_of(n, "auto") for n in (7, 8)] == ["paragraph", "article"]
+    assert (unit_of(3, "article"), unit_of(99, "paragraph")) == ("article", "paragraph")
 
 
 def test_draws_are_with_replacement_and_repeatable() -> None:
@@ -74,12 +69,14 @@ def test_the_percentiles_and_errors_are_scipys() -> None:
 
 def test_the_error_of_equal_clusters_is_that_of_their_mean() -> None:
     scores = np.random.default_rng(0).normal(size=9)
+    unseen = 3 / 36**2  # three of 36 questions
     error = standard_errors(np.ones((1, 9)), 4 * scores[None], np.full(9, 4.0))
-    assert error[0, 0] == pytest.approx(scores.std(ddof=1) / 3)
+    assert error[0, 0] ** 2 == pytest.approx(scores.var(ddof=1) / 9 + unseen)
     # a resample's error is that of the clusters it drew
     counts = np.array([[3.0, 0, 2, 0, 0, 1, 1, 1, 1]])
     drawn = np.repeat(scores, counts[0].astype(int))
-    assert standard_errors(counts, 4 * scores[None], np.full(9, 4.0))[0, 0] == pytest.approx(drawn.std(ddof=1) / 3)
+    error = standard_errors(counts, 4 * scores[None], np.full(9, 4.0))
+    assert error[0, 0] ** 2 == pytest.approx(drawn.var(ddof=1) / 9 + unseen)
 
 
 @pytest.mark.parametrize("clusters", [16, 40])
@@ -106,6 +103,41 @@ def test_coverage_is_about_nominal(clusters: int) -> None:
     )
 
 
+RATES = np.array([0.0005, 0.003, 0.03, 0.3, 0.7])
+
+
+def near_the_floor(rng: np.random.Generator, clusters: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sums (layers, articles) of right answers at RATES, and numbers of questions.
+
+    Rates differ between articles: of a beta distribution whose standard deviation is half the mean, or less near 1.
+    """
+    numbers = rng.integers(10, 120, clusters)
+    spread = np.minimum(RATES / 2, (1 - RATES) / 2)
+    total = RATES * (1 - RATES) / spread**2 - 1
+    chance = rng.beta((RATES * total)[:, None], ((1 - RATES) * total)[:, None], (len(RATES), clusters))
+    return rng.binomial(numbers, chance).astype(float), numbers.astype(float)
+
+
+def test_bands_cover_near_the_floor_and_no_layer_widens_the_others() -> None:
+    """True rates of 0.05, 0.3, 3, 30 and 70 % in one curve of 16 articles: the band holds all of them in 92 to 99 %.
+
+    Bands whose errors are not bounded below hold them in a third of the studies.
+    """
+    rng = np.random.default_rng(0)
+    counts, studies = draw(16, resamples=1000, seed=0), 300
+    hits, wider = 0, []
+    for _ in range(studies):
+        sums, numbers = near_the_floor(rng, 16)
+        found = bounds(counts, sums, numbers, confidence=0.95)
+        hits += ((found.band_low <= RATES) & (found.band_high >= RATES)).all()
+        assert (found.high - found.low > 0.001).all()
+        alone = bounds(counts, sums[3:], numbers, confidence=0.95)  # the layers that are far from the floor
+        wider.append((found.band_high - found.band_low)[3:] / (alone.band_high - alone.band_low))
+    assert 0.92 < hits / studies < 0.99
+    assert np.median(wider) < 1.25
+    assert np.quantile(wider, 0.95) < 1.4
+
+
 def test_bands_hold_the_intervals_and_paired_differences_are_shorter() -> None:
     values, article = simulated(np.random.default_rng(5), 16)
     sums, numbers = cluster_sums(values, article), np.bincount(article).astype(float)
@@ -114,8 +146,9 @@ def test_bands_hold_the_intervals_and_paired_differences_are_shorter() -> None:
     assert (found.band_low <= found.low).all()
     assert (found.high <= found.band_high).all()
     nothing = bounds(counts, sums - sums, numbers, confidence=0.95)
-    for name in ("estimate", "low", "high", "band_low", "band_high"):
-        assert getattr(nothing, name).tolist() == [0] * 7  # a curve does not differ from itself
+    assert nothing.estimate.tolist() == [0] * 7  # a curve does not differ from itself
+    least = t.ppf(0.975, 15) * 3**0.5 / numbers.sum()
+    assert nothing.high == pytest.approx(np.full(7, least))
     steps = bounds(counts, np.diff(sums, axis=0), numbers, confidence=0.95)
     assert (steps.high - steps.low < (found.high - found.low)[1:]).mean() > 0.8
 
@@ -125,7 +158,9 @@ def test_degenerate_curves() -> None:
     assert one.estimate.tolist() == [0.75]
     assert np.isnan([one.low, one.high, one.band_low, one.band_high]).all()
     same = bounds(draw(9, resamples=200, seed=0), np.array([[0.0] * 9, [5.0] * 9]), np.full(9, 5.0), confidence=0.95)
-    assert (same.band_low.tolist(), same.band_high.tolist()) == ([0, 1], [0, 1])
+    least = t.ppf(0.975, 8) * 3**0.5 / 45
+    assert same.high == pytest.approx([least, 1 + least])
+    assert (same.band_low <= same.low).all()
     # clusters without a question of the kind; one hit among them
     sums, numbers = np.array([[1.0, 0, 0, 0, 0]]), np.array([2.0, 2, 1, 0, 0])
     rare = bounds(draw(5, resamples=500, seed=0), sums, numbers, confidence=0.95)

@@ -1,21 +1,25 @@
-"""The numbers of the page's charts, as JSON: rows under named columns, missing values null.
+"""What every chart shows: the page and the figures draw the same panels, lines, levels and captions."""
 
-Three kinds: the curves that the reader's choices select, panels (small multiples of lines) and maps (layer by layer).
-"""
-
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from stages.qa.report.evidence_figures import FEWEST, FEWEST_IN_BIN
-from stages.qa.report.results import Results, at_final_rate, joined, no_answer_score, probes_of
-from stages.qa.report.style import KINDS
+from stages.qa.report.results import (
+    Results,
+    at_final_rate,
+    joined,
+    mean_over_seeds,
+    no_answer_score,
+    probes_of,
+    question_counts,
+)
 
-METRICS = ["f1", "exact", "HasAns_f1", "HasAns_exact", "NoAns_f1", "NoAns_exact", "forced_f1", "forced_exact"]
-POINT = ["model", "protocol", "reading", "epoch", "layer"]
-INTERVALS = ["model", "protocol", "reading", "layer", "metric", "low", "high", "band_low", "band_high"]
-SPLITS = {"all": "", "HasAns": "HasAns_", "NoAns": "NoAns_", "forced": "forced_"}  # split -> prefix of its columns
+KINDS = {"f1": "all", "HasAns_f1": "HasAns", "NoAns_f1": "NoAns", "forced_f1": "HasAns, answer forced"}  # of question
+FLOOR = 'always "no answer"'
+FEWEST = 20  # questions with an answer, of a group that is drawn
+FEWEST_IN_BIN = 10  # questions, of a bin that is drawn
 QUALITY = {
     "nll": "loss at the gold start and end (nats)",
     "auprc": "answerability: area under PR (%)",
@@ -24,144 +28,221 @@ QUALITY = {
 }
 
 
-def chart_data(
-    results: Results,
-    ladder: pd.DataFrame,
-    comparison: pd.DataFrame,
-    kinds: dict[str, str],
-    start: str,
-    confidence: float,
-) -> dict[str, Any]:
-    """All that the charts draw. ladder: of `findings.ladder`; comparison: of `published.compare`.
+@dataclass(frozen=True)
+class Chart:
+    """Small multiples of lines: a panel for each value of one column of the rows, in it a line for each of another."""
 
-    kinds: model -> what it is. start: the metric that is shown first. confidence: of the intervals, a share.
+    caption: str  # the title; on further lines, what all panels have in common
+    rows: pd.DataFrame  # columns low and high, where there are any, give a band
+    panel: str  # names of columns of `rows`
+    line: str
+    value: str
+    x: str = "layer"  # where there is a column `reading`, own heads stand apart from the layers
+    y: str = ""  # title of the axis
+    lines: Sequence[Any] = ()  # in the order of their colours, numbers are layers; default: those of the rows
+    panels: Sequence[str] = ()  # in order; default: those of the rows
+    across: int = 0  # panels a row, where each column has its own y axis; 0: all panels have the same
+    levels: Sequence[tuple[str, str, float]] = ()  # panel, label and height of horizontal lines
+
+    def points(self) -> pd.DataFrame:
+        """Columns panel, line, x (missing for an own head), value, low, high; no rows without a value."""
+        names = {"panel": self.panel, "line": self.line, "x": self.x, "value": self.value, "low": "low", "high": "high"}
+        rows = self.rows.reindex(columns=[*names.values(), "reading"])
+        points = pd.DataFrame({name: rows[column] for name, column in names.items()})
+        points["x"] = points["x"].where(rows["reading"] != "head")
+        return points.dropna(subset=["value"]).sort_values("x", kind="stable", na_position="last")
+
+    def line_names(self) -> list[Any]:
+        """All lines, in the order of their colours."""
+        return list(self.lines) or list(self.rows[self.line].unique())
+
+    def panel_names(self) -> list[str]:
+        """All panels, in order."""
+        return list(self.panels) or list(self.rows[self.panel].unique())
+
+
+def curve_charts(results: Results, ladder: Sequence[str], confidence: float) -> dict[str, Chart]:
+    """Name -> chart of the scores by layer. F1 and exact match are Figures 2 and 1 of the original report.
+
+    "protocols" has a curve for each protocol of the ladder, or without one for each protocol of the study.
     """
+    floor = no_answer_score(results.layers)
+    floors = {"f1": floor, "exact": floor, "HasAns_f1": 0.0, "NoAns_f1": 100.0}
+    seeds = results.layers["seed"].nunique()
+    about = question_counts(results.layers) + (f"; mean of {seeds} seeds" if seeds > 1 else "")
+    points = curve_points(results)
+
+    def scores(metrics: Mapping[str, str], title: str, row: str, line: str, lines: Sequence[str]) -> Chart:
+        """A row of panels for each value of the column `row`, with a panel for each metric."""
+        rows = points[points["metric"].isin(metrics) & points[line].isin(lines)]
+        rows = rows.assign(panel=rows[row] + ": " + rows["metric"].map(metrics))
+        panels, levels = [], []
+        for name in rows[row].unique():
+            panels += [f"{name}: {kind}" for kind in metrics.values()]
+            levels += [(f"{name}: {metrics[metric]}", FLOOR, floors[metric]) for metric in metrics if metric in floors]
+        return Chart(
+            f"{title} of a probe on each layer\n{about}{bands_from(results.intervals, confidence)}",
+            rows,
+            "panel",
+            line,
+            "value",
+            y=f"{title} (%)",
+            lines=lines,
+            panels=panels,
+            across=len(metrics) if len(metrics) > 1 else 0,
+            levels=levels,
+        )
+
+    models, protocols = results.models, list(ladder or results.protocols)
     return {
-        "models": results.models,
-        "kinds": kinds,
-        "start": start,
-        "protocols": results.protocols,
-        "no_answer": round(no_answer_score(results.layers), 4),
-        "seeds": int(results.layers["seed"].nunique()),
-        "curves": curve_rows(results.layers),
-        "ladder": records(ladder),
-        "confidence": round(100 * confidence, 4),
-        "intervals": records(results.intervals[INTERVALS]),
-        "panels": panels(results, comparison),
-        "maps": maps(results),
+        "f1_by_layer": scores({"f1": "F1"}, "F1", "protocol", "model", models),
+        "exact_by_layer": scores({"exact": "exact match"}, "Exact match", "protocol", "model", models),
+        "panels": scores(KINDS, "F1", "protocol", "model", models),
+        "protocols": scores(KINDS, "F1", "model", "protocol", protocols),
+        "epochs": epochs(results, floor, about),
     }
 
 
-def curve_rows(layers: pd.DataFrame) -> dict[str, Any]:
-    """Every epoch at the final learning rate: mean over the seeds; <metric>_min and _max if there are several."""
-    rows = at_final_rate(layers)
-    points = rows.groupby(POINT, sort=False, dropna=False)[METRICS]
-    frame = points.mean()
-    if rows["seed"].nunique() > 1:
-        frame = frame.join(points.min().add_suffix("_min")).join(points.max().add_suffix("_max"))
-    return records(frame.reset_index())
+def epochs(results: Results, floor: float, about: str) -> Chart:
+    """F1 by layer after each epoch; a panel for each model and protocol."""
+    rows = probes_of(at_final_rate(results.layers))
+    rows = mean_over_seeds(rows, ["model", "protocol", "epoch", "layer"], ["f1"])
+    names = rows["epoch"].map(lambda epoch: "optimum" if pd.isna(epoch) else f"epoch {epoch:g}")
+    rows = rows.assign(panel=rows["model"] + ": " + rows["protocol"], line=names)
+    lines = list(rows.sort_values("epoch")["line"].unique())
+    levels = [(panel, FLOOR, floor) for panel in rows["panel"].unique()]
+    caption = f"F1 of a probe on each layer, by epoch\n{about}"
+    return Chart(caption, rows, "panel", "line", "f1", y="F1 (%)", lines=lines, levels=levels)
 
 
-def split_rows(curves: pd.DataFrame) -> pd.DataFrame:
-    """Columns model, protocol, layer, split (of SPLITS), f1, exact: a row per point of the probes' final curves.
-
-    No rows for a split without questions. For `dvc plots`.
-    """
-    parts = []
-    for split, prefix in SPLITS.items():
-        names = {f"{prefix}f1": "f1", f"{prefix}exact": "exact"}
-        part = probes_of(curves)[["model", "protocol", "layer", *names]].rename(columns=names)
-        part.insert(3, "split", split)
-        parts.append(part.dropna(subset=["f1"]))
-    return pd.concat(parts, ignore_index=True)
+def curve_points(results: Results) -> pd.DataFrame:
+    """The final curves and heads: model, protocol, reading, layer, metric, value in percent, band from low to high."""
+    keys = ["model", "protocol", "reading", "layer", "metric"]
+    points = results.curves[results.curves["reading"] != "gold"]
+    points = points.melt(keys[:-1], [*KINDS, "exact"], "metric", "value")
+    bands = results.intervals.set_index(keys)[["band_low", "band_high"]].set_axis(["low", "high"], axis=1)
+    return points.join(bands, on=keys)
 
 
-def panels(results: Results, comparison: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """Chart -> its panels, lines and axes; those of single scores are of the headline protocol."""
-    differences = joined([results.steps, results.differences])
-    differences = differences[differences["headline"] & differences["metric"].isin(KINDS)]
-    names = differences["comparison"] + ": " + differences["metric"].map(KINDS)
-    differences = differences.assign(panel=names, low=differences["band_low"], high=differences["band_high"])
-
-    quality = probes_of(results.quality[results.quality["headline"]])
-    quality = quality.assign(nll=quality[["start_nll", "end_nll"]].mean(axis=1))
-    quality = quality.melt(["model", "layer"], list(QUALITY), var_name="panel").replace({"panel": QUALITY})
-
-    published = comparison[comparison["reading"] == "probe"].rename(
-        columns={"f1_published": "published", "f1_ours": "ours"}
-    )
+def evidence_charts(results: Results, comparison: pd.DataFrame, confidence: float) -> dict[str, Chart]:
+    """Name -> chart of what stands behind the scores, under the headline protocol. comparison: `published.compare`."""
+    quality = results.quality[results.quality["headline"]]
+    point = quality.iloc[0]
+    basis = f"{point['questions']:,.0f} questions of {point['articles']:,.0f} articles; {point['protocol']} protocol"
+    published = comparison[comparison["reading"] == "probe"]
+    published = published.rename(columns={"f1_published": "published", "f1_ours": "ours"})
     published = published.melt(["model_prefix", "layer"], ["published", "ours"], var_name="line")
-
-    layers = sorted(results.losses["layer"].unique().tolist())
-    charts = {
-        "differences": panel_chart(differences, results.models, line="model", value="estimate", y="points"),
-        "quality": panel_chart(quality, results.models, line="model", value="value"),
-        "calibration": calibration(results.reliability),
-        "controls": panel_chart(results.controls, panel="model", line="control", value="forced_f1", y="forced F1 (%)"),
-        "published": panel_chart(published, panel="model_prefix", line="line", value="value", y="F1 (%)"),
-        "loss": panel_chart(
-            results.losses, layers, panel="model", line="layer", x="epoch", value="loss", y="loss (nats)"
-        ),
+    caption = "F1 of a probe on each layer, published and ours"
+    return {
+        "differences": differences(results, basis, confidence),
+        "quality": quality_chart(quality, results.models, basis),
+        "reliability": reliability(results.reliability, basis),
+        **breakdowns(results.breakdown, basis),
+        "controls": controls(results.controls),
+        "published": Chart(caption, published, "model_prefix", "line", "value", y="F1 (%)"),
+        "loss_curves": loss_curves(results.losses),
     }
-    groups = probes_of(results.breakdown[results.breakdown["headline"]])
-    for name, part in groups[groups["answerable"] >= FEWEST].groupby("breakdown", sort=False):
-        chart = panel_chart(part, panel="model", line="group", value="forced_f1", y="forced F1 (%)")
-        charts[f"by-{str(name).replace(' ', '-')}"] = chart
+
+
+def differences(results: Results, basis: str, confidence: float) -> Chart:
+    """Differences of F1 in points, with the band of the whole curve; a row of panels for each comparison."""
+    rows = joined([results.steps, results.differences])
+    rows = rows[rows["headline"].astype(bool) & rows["metric"].isin(KINDS)]
+    panels = [f"{comparison}: {kind}" for comparison in rows["comparison"].unique() for kind in KINDS.values()]
+    rows = rows.assign(panel=rows["comparison"] + ": " + rows["metric"].map(KINDS))
+    return Chart(
+        f"F1 by layer: paired differences\n{basis}{bands_from(rows, confidence)}",
+        rows.assign(low=rows["band_low"], high=rows["band_high"]),
+        "panel",
+        "model",
+        "estimate",
+        y="points",
+        lines=results.models,
+        panels=panels,
+        across=len(KINDS),
+        levels=[(panel, "no difference", 0.0) for panel in panels],
+    )
+
+
+def quality_chart(quality: pd.DataFrame, models: Sequence[str], basis: str) -> Chart:
+    """Likelihood of the gold spans, ranking and calibration of answerability, F1 at a threshold chosen elsewhere."""
+    with_answer = quality["auprc_chance"].iloc[0]  # percent of the questions, the same for all models and layers
+    rows = quality.assign(nll=quality[["start_nll", "end_nll"]].mean(axis=1))
+    return Chart(
+        f"Beyond F1: each layer's probe\n{basis}",
+        rows.melt(["model", "reading", "layer"], list(QUALITY), "panel").replace({"panel": QUALITY}),
+        "panel",
+        "model",
+        "value",
+        lines=models,
+        across=len(QUALITY),
+        levels=[(QUALITY["auprc"], "by chance", with_answer), (QUALITY["crossfit_f1"], FLOOR, 100 - with_answer)],
+    )
+
+
+def reliability(bins: pd.DataFrame, basis: str) -> Chart:
+    """Share of questions without an answer against the probability of no answer, of three layers and the head."""
+    bins = bins[bins["headline"] & (bins["questions"] >= FEWEST_IN_BIN)]
+    probes = probes_of(bins)
+    deepest = probes.groupby("model")["layer"].transform("max")
+    diagonal = pd.DataFrame({"null_probability": [0.0, 1.0], "no_answer_share": [0.0, 1.0]})
+    lines = {
+        "first layer": probes[probes["layer"] == 0],
+        "middle layer": probes[probes["layer"] == (deepest + 1) // 2],
+        "last layer": probes[probes["layer"] == deepest],
+        "own head": bins[bins["reading"] == "head"],
+        "calibrated": bins[["model"]].drop_duplicates().merge(diagonal, how="cross"),
+    }
+    rows = pd.concat([part.assign(line=name) for name, part in lines.items()], ignore_index=True)
+    x = "probability of no answer"
+    rows = rows.rename(columns={"null_probability": x}).drop(columns="reading")
+    caption = f"Calibration of the probability of no answer\nbins of {FEWEST_IN_BIN} questions or more; {basis}"
+    return Chart(caption, rows, "model", "line", "no_answer_share", x=x, y="share without an answer")
+
+
+def breakdowns(breakdown: pd.DataFrame, basis: str) -> dict[str, Chart]:
+    """F1 with an answer forced, a line for each kind of question: a chart for each breakdown."""
+    rows = probes_of(breakdown[breakdown["headline"] & (breakdown["answerable"] >= FEWEST)])
+    charts = {}
+    for name, part in rows.groupby("breakdown", sort=False):
+        if part["group"].nunique() == 1:
+            continue
+        part = part.assign(line=part["group"] + part["answerable"].map(" ({:,.0f})".format))
+        caption = f"F1 with an answer forced, by {name}\nin brackets: HasAns questions, {FEWEST} or more; {basis}"
+        chart = Chart(caption, part, "model", "line", "forced_f1", y="forced F1 (%)")
+        charts[f"by_{str(name).replace(' ', '_')}"] = chart
     return charts
 
 
-def panel_chart(
-    rows: pd.DataFrame,
-    lines: Sequence[Any] | None = None,
-    *,
-    line: str,
-    value: str,
-    panel: str = "panel",
-    x: str = "layer",
-    y: str = "",
-) -> dict[str, Any]:
-    """A chart with a panel for each value of the column `panel`, and in it a line for each value of `line`.
-
-    lines: all values of `line`, in the order of their colours; default: those of the rows. Columns low and high give a
-    band. y: the title of its axis.
-    """
-    columns = {panel: "panel", line: "line", x: "x", value: "value"}
-    columns |= {name: name for name in ("low", "high") if name in rows}
-    points = rows[list(columns)].rename(columns=columns).dropna(subset=["value"])
-    return {
-        "x": x.replace("_", " "),
-        "y": y,
-        "lines": list(lines or points["line"].unique().tolist()),
-        **records(points),
-    }
+def controls(rows: pd.DataFrame) -> Chart:
+    """Forced F1 by layer of the probe and of its controls."""
+    size = rows.iloc[0]
+    caption = f"A probe and its controls: forced F1, {size['questions']:.0f} sampled HasAns questions\n"
+    caption += f"all trained on the same {size['training_questions']:.0f} questions"
+    return Chart(caption, rows, "model", "control", "forced_f1", y="forced F1 (%)")
 
 
-def calibration(reliability: pd.DataFrame) -> dict[str, Any]:
-    """Share of questions without an answer against the probability of no answer, of three layers and the head."""
-    rows = reliability[reliability["headline"] & (reliability["questions"] >= FEWEST_IN_BIN)]
-    probes = probes_of(rows)
-    deepest = int(probes["layer"].max()) if len(probes) else 0
-    chosen = {"first layer": 0, "middle layer": (deepest + 1) // 2, "last layer": deepest}
-    parts = [probes[probes["layer"] == layer].assign(line=name) for name, layer in chosen.items()]
-    parts.append(rows[rows["reading"] == "head"].assign(line="own head"))
-    bins = pd.concat(parts).rename(columns={"null_probability": "probability of no answer"})
-    share = "share without an answer"
-    return panel_chart(bins, panel="model", line="line", x="probability of no answer", value="no_answer_share", y=share)
+def loss_curves(losses: pd.DataFrame) -> Chart:
+    """Training loss against the epoch, a line for each layer."""
+    caption = "Training loss of the probes\nmean cross-entropy of start and end position"
+    layers = sorted(losses["layer"].unique().tolist())
+    return Chart(caption, losses, "model", "layer", "loss", x="epoch", y="loss (nats)", lines=layers)
 
 
-def maps(results: Results) -> dict[str, dict[str, Any]]:
-    """Chart -> values by layer of a model and layer of the model it is compared with, or of itself."""
-    return {"similarity": map_chart(results.similarity, "cka")}
-
-
-def map_chart(rows: pd.DataFrame, value: str) -> dict[str, Any]:
-    """A panel for each pair of models."""
+def similarity_rows(results: Results) -> pd.DataFrame:
+    """Columns panel, layer, other_layer, value: CKA, a panel for each pair of models."""
+    rows = results.similarity
     names = rows["model"].where(rows["model"] == rows["other"], rows["model"] + " and " + rows["other"])
-    cells = rows.assign(panel=names, value=rows[value])
-    return records(cells[["panel", "layer", "other_layer", "value"]])
+    return rows.assign(panel=names, value=rows["cka"])[["panel", "layer", "other_layer", "value"]]
 
 
-def records(frame: pd.DataFrame) -> dict[str, Any]:
-    """Column names, and rows of values; numbers with four decimals."""
-    rounded = frame.round(4).astype(object)
-    return {"columns": list(frame.columns), "rows": rounded.where(frame.notna(), None).to_numpy().tolist()}
+def similarity_caption(similarity: pd.DataFrame) -> str:
+    """Caption of the maps of `similarity_rows`."""
+    return f"Linear CKA between layers\n{similarity['tokens'].iloc[0]:.0f} tokens of the sampled dev questions"
+
+
+def bands_from(intervals: pd.DataFrame, confidence: float) -> str:
+    """What the bands of a chart are and rest on, to end its caption; "" without intervals."""
+    if intervals.empty:
+        return ""
+    return f"; {100 * confidence:g} % bands, from {intervals['clusters'].max():,.0f} {intervals['unit'].iloc[0]}s"

@@ -1,22 +1,45 @@
-"""The original report's statements about its curves, as checks.
+"""The original report's statements about its curves, as conditions on quantities that have intervals.
 
-The statements named no thresholds: those below are ours, the same for every model. On the original's own published
-numbers all hold but one: F1 of the fine-tuned DistilBERT dips before it rises.
+The statements named no thresholds: those below are ours, the same for every model. A condition holds if the whole
+interval is on its side of the threshold, does not hold if the whole interval is on the other, and is not decided
+between. A statement holds if all of its conditions do, and does not if one does not. Published curves have no
+intervals: they are judged on their numbers alone.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
-import pandas as pd
+import numpy as np
 
-from stages.qa.report.results import probes_of, protocols_of
+from stages.qa.scoring.resampling import Interval, Resampled
 
-RISE = 5.0  # points of F1 from the first to the last layer
-RANKS = 0.7  # rank correlation of F1 with depth (Spearman)
-FLAT = 2.5  # points of F1 from the lowest to the highest layer
+RISE = 5.0  # points of F1 that a straight line through the curve rises from the first to the last layer
+FLAT = 2.5  # points of F1 from the lowest to the highest layer: the margin of equivalence
 FAVOUR_NOANS, FAVOUR_HASANS = 80.0, 20.0  # F1, mean over the lowest third
 CHANGE = 1.0  # points of F1: less is no gain and no loss
+Verdict = Literal["holds", "does not hold", "not decided"]
+Key = tuple[str, str]  # model and protocol
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A quantity that is to be at least a threshold, or at most."""
+
+    name: str
+    quantity: Interval
+    side: Literal["at least", "at most"]
+    threshold: float
+
+    @property
+    def verdict(self) -> Verdict:
+        """From the interval."""
+        low, high = self.quantity.low, self.quantity.high
+        at_least = self.side == "at least"
+        if low >= self.threshold if at_least else high <= self.threshold:
+            return "holds"
+        return "does not hold" if (high < self.threshold if at_least else low > self.threshold) else "not decided"
 
 
 @dataclass(frozen=True)
@@ -26,87 +49,91 @@ class Claim:
     statement: str
     model: str
     protocol: str
-    holds: bool | None  # None: it cannot be judged; numbers says why
+    verdict: Verdict
     numbers: str
 
-    @property
-    def verdict(self) -> str:
-        """In words."""
-        if self.holds is None:
-            return "not run"
-        return "holds" if self.holds else "does not hold"
 
+def claims(curves: Mapping[Key, Resampled], finetuned: Mapping[str, str]) -> list[Claim]:
+    """Every statement of STATEMENTS on every curve of a fine-tuned model (or of its pretrained base).
 
-def claims(curves: pd.DataFrame, finetuned: Mapping[str, str]) -> list[Claim]:
-    """Every statement of STATEMENTS on every fine-tuned model (or on its pretrained base), under every protocol.
-
-    curves: frame of `Results`. finetuned: fine-tuned model -> pretrained base. Layer 0 does not count: the original had
-    none. Thirds are those of layers 1 to L, rounded. A statement about layers of three thirds is not judged with fewer
-    than three layers.
+    finetuned: fine-tuned model -> pretrained base. Layer 0 does not count: the original had none. Thirds are those of
+    layers 1 to L, rounded. Curves of fewer than three layers, or without questions of one kind, are not judged.
     """
-    points = probes_of(curves[curves["layer"] > 0])
-    claims = []
-    for statement, (_, about_base, judge) in STATEMENTS.items():
-        for model in dict.fromkeys(finetuned.values() if about_base else finetuned):
-            for protocol in protocols_of(curves):
-                curve = points[(points["model"] == model) & (points["protocol"] == protocol)].sort_values("layer")
-                holds: bool | None = None
-                if curve.empty:
-                    numbers = "not probed"
-                elif len(curve) < 3 and not about_base:
-                    numbers = "fewer than three layers"
-                elif curve[["f1", "HasAns_f1", "NoAns_f1"]].isna().any(axis=None):
-                    numbers = "no questions of one kind"
-                else:
-                    holds, numbers = judge(curve)
-                claims.append(Claim(statement, model, protocol, holds, numbers))
-    return claims
+    judged = []
+    for statement, (_, about_base, conditions) in STATEMENTS.items():
+        models = set(finetuned.values()) if about_base else set(finetuned)
+        for (model, protocol), whole in curves.items():
+            curve = whole.of_layers(1)
+            if model in models and len(curve.layers) > 2 and {"HasAns_f1", "NoAns_f1"} <= curve.values.keys():
+                parts = conditions(curve)
+                numbers = "; ".join(f"{part.name} {part.quantity}" for part in parts)
+                verdict = verdict_of([part.verdict for part in parts])
+                judged.append(Claim(statement, model, protocol, verdict, numbers))
+    return judged
 
 
-def _rises(curve: pd.DataFrame) -> tuple[bool, str]:
-    first, last = curve.iloc[0], curve.iloc[-1]
-    ranks = 0.0 if curve["f1"].nunique() == 1 else float(curve["layer"].rank().corr(curve["f1"].rank()))
-    numbers = (
-        f"F1 {first['f1']:.2f} at layer 1, {last['f1']:.2f} at layer {last['layer']:g}; rank correlation {ranks:.2f}"
-    )
-    return bool(last["f1"] - first["f1"] > RISE) and ranks >= RANKS, numbers
+def verdict_of(parts: Sequence[Verdict]) -> Verdict:
+    """Of a statement, from its conditions."""
+    if "does not hold" in parts:
+        return "does not hold"
+    return "not decided" if "not decided" in parts else "holds"
 
 
-def _flat(curve: pd.DataFrame) -> tuple[bool, str]:
-    low, high, forced = curve["f1"].min(), curve["f1"].max(), curve["forced_f1"]
-    numbers = f"F1 {low:.2f} to {high:.2f}"
-    if forced.notna().all():
-        peak = curve.loc[forced.idxmax(), "layer"]
-        numbers += f"; with an answer forced {forced.min():.2f} to {forced.max():.2f} (layer {peak:g})"
-    return bool(high - low <= FLAT), numbers
+def _contrast(curve: Resampled, metric: str, weights: np.ndarray, lowest: float = -100.0) -> Interval:
+    """A weighted sum of the layers of one curve; lowest: what it can be."""
+    return curve.interval(curve.values[metric] @ weights, metric, lowest=lowest)
 
 
-def _low_layers_favour_no_answer(curve: pd.DataFrame) -> tuple[bool, str]:
-    low = _thirds(curve)[0]
-    holds = low["NoAns_f1"].mean() >= FAVOUR_NOANS and low["HasAns_f1"].mean() <= FAVOUR_HASANS
-    return bool(holds), _pair(_layers(low), low[["HasAns_f1", "NoAns_f1"]].mean())
+def _mean(curve: Resampled, places: range) -> np.ndarray:
+    """The weights that give the mean of some layers."""
+    weights = np.zeros(len(curve.layers))
+    weights[places] = 1 / len(places)
+    return weights
 
 
-def _middle_layers_trade(curve: pd.DataFrame) -> tuple[bool, str]:
-    low, middle, _ = _thirds(curve)
-    before, after = (part[["HasAns_f1", "NoAns_f1"]].mean() for part in (low, middle))
-    change = after - before
-    numbers = f"{_pair(_layers(low), before)}; {_pair(_layers(middle), after)}"
-    return bool(change["HasAns_f1"] > CHANGE and change["NoAns_f1"] < -CHANGE), numbers
+def _rises(curve: Resampled) -> list[Condition]:
+    depth = np.array(curve.layers, dtype=float)
+    centred = depth - depth.mean()
+    slope = centred / (centred**2).sum()  # least squares
+    rise = _contrast(curve, "f1", slope * (depth[-1] - depth[0]))
+    return [Condition("rise of F1", rise, "at least", RISE)]
 
 
-def _high_layers_gain_both(curve: pd.DataFrame) -> tuple[bool, str]:
-    before, after = _thirds(curve)[1].iloc[-1], curve.iloc[-1]
-    both = all(after[name] - before[name] > CHANGE for name in ("HasAns_f1", "NoAns_f1"))
-    return both, "; ".join(_pair(f"layer {point['layer']:g}", point) for point in (before, after))
+def _flat(curve: Resampled) -> list[Condition]:
+    low, high = curve.pairs(curve.values["f1"], "f1")
+    span = Interval(float(np.ptp(curve.values["f1"][0])), max(float(low.max()), 0.0), float(high.max()))
+    return [Condition("range of F1", span, "at most", FLAT)]
 
 
-Judge = Callable[[pd.DataFrame], tuple[bool, str]]  # one curve of layers 1 to L in order -> holds, numbers
-# statement -> when it holds, whether it is about the pretrained base, and how that is judged
-STATEMENTS: dict[str, tuple[str, bool, Judge]] = {
+def _low_layers_favour_no_answer(curve: Resampled) -> list[Condition]:
+    low = _mean(curve, _thirds(curve)[0])
+    return [
+        Condition("NoAns F1", _contrast(curve, "NoAns_f1", low, 0.0), "at least", FAVOUR_NOANS),
+        Condition("HasAns F1", _contrast(curve, "HasAns_f1", low, 0.0), "at most", FAVOUR_HASANS),
+    ]
+
+
+def _middle_layers_trade(curve: Resampled) -> list[Condition]:
+    low, middle, _ = (_mean(curve, third) for third in _thirds(curve))
+    return [
+        Condition("change of HasAns F1", _contrast(curve, "HasAns_f1", middle - low), "at least", CHANGE),
+        Condition("change of NoAns F1", _contrast(curve, "NoAns_f1", middle - low), "at most", -CHANGE),
+    ]
+
+
+def _high_layers_gain_both(curve: Resampled) -> list[Condition]:
+    last = len(curve.layers) - 1
+    before, after = _mean(curve, _thirds(curve)[1][-1:]), _mean(curve, range(last, last + 1))
+    return [
+        Condition(f"change of {kind} F1", _contrast(curve, f"{kind}_f1", after - before), "at least", CHANGE)
+        for kind in ("HasAns", "NoAns")
+    ]
+
+
+# statement -> when it holds, whether it is about the pretrained base, and the conditions on one curve of layers 1 to L
+STATEMENTS: dict[str, tuple[str, bool, Callable[[Resampled], list[Condition]]]] = {
     "fine-tuned F1 rises with depth": (
-        f"the last layer is more than {RISE:g} points above the first, and the rank correlation of F1 with depth is at "
-        f"least {RANKS:g}",
+        f"a straight line through the curve rises by at least {RISE:g} points from the first to the last layer",
         False,
         _rises,
     ),
@@ -117,12 +144,12 @@ STATEMENTS: dict[str, tuple[str, bool, Judge]] = {
         _low_layers_favour_no_answer,
     ),
     "mid layers gain HasAns while losing NoAns": (
-        f"means of the middle third against the lowest: HasAns F1 more than {CHANGE:g} point up, NoAns F1 as much down",
+        f"means of the middle third against the lowest: HasAns F1 at least {CHANGE:g} point up, NoAns F1 as much down",
         False,
         _middle_layers_trade,
     ),
     "high layers gain both": (
-        f"from the last layer of the middle third to the last of all, HasAns and NoAns F1 rise by more than {CHANGE:g} "
+        f"from the last layer of the middle third to the last of all, HasAns and NoAns F1 rise by at least {CHANGE:g} "
         "point each",
         False,
         _high_layers_gain_both,
@@ -130,16 +157,7 @@ STATEMENTS: dict[str, tuple[str, bool, Judge]] = {
 }
 
 
-def _thirds(curve: pd.DataFrame) -> list[pd.DataFrame]:
-    """The lowest, middle and highest third of at least three layers."""
-    cuts = [round(i * len(curve) / 3) for i in range(4)]
-    return [curve.iloc[start:end] for start, end in pairwise(cuts)]
-
-
-def _layers(part: pd.DataFrame) -> str:
-    first, last = part["layer"].iloc[0], part["layer"].iloc[-1]
-    return f"layer {first:g}" if first == last else f"layers {first:g}-{last:g}"
-
-
-def _pair(where: str, scores: pd.Series) -> str:
-    return f"{where}: HasAns F1 {scores['HasAns_f1']:.2f}, NoAns F1 {scores['NoAns_f1']:.2f}"
+def _thirds(curve: Resampled) -> list[range]:
+    """Places of the lowest, middle and highest third of at least three layers."""
+    cuts = [round(i * len(curve.layers) / 3) for i in range(4)]
+    return [range(start, end) for start, end in pairwise(cuts)]

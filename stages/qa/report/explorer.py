@@ -36,12 +36,10 @@ class Packed:
 def pack(examples: Sequence[Example], scores_dir: Path, models: Sequence[str], protocols: Sequence[str]) -> Packed:
     """Pack the scores of SCORES_DIR/<model>/<protocol>; of several seeds, the first.
 
-    Sets are taken protocol by protocol. A set's cells are little-endian: start and length of the span (both of the
-    JSON's `span` type), then a byte each: null probability and forced F1 in percent, and flags.
+    Sets are taken protocol by protocol. A set's cells are little-endian: start and length of the span
+    (32 bits), then a byte each: null probability and forced F1 in percent, and flags.
     """
     places = [_utf16_places(example.context) for example in examples]
-    longest = max(len(example.context.encode("utf-16-le")) // 2 for example in examples)
-    span_type = "uint16" if longest < 2**16 else "uint32"
     blocks: list[bytes] = []
     sets: list[dict[str, Any]] = []
     left_out: list[str] = []
@@ -56,7 +54,7 @@ def pack(examples: Sequence[Example], scores_dir: Path, models: Sequence[str], p
             layers = [reading.layer if reading.kind == "probe" else reading.kind for reading in readings]
             texts = _other_texts(examples, scores, rows)
             headers.append({"model": model, "protocol": protocol, "layers": layers, "texts": texts})
-            parts.append(_cells(scores, rows, places, span_type))
+            parts.append(_cells(scores, rows, places))
         size = sum(map(len, parts))
         if sets and used + size > LIMIT:
             left_out.append(protocol)
@@ -64,7 +62,7 @@ def pack(examples: Sequence[Example], scores_dir: Path, models: Sequence[str], p
         used += size
         blocks += parts
         sets += headers
-    header = _questions(examples, places) | {"span": span_type, "sets": sets}
+    header = _questions(examples, places) | {"sets": sets}
     text = json.dumps(header, separators=(",", ":"), allow_nan=False)
     return Packed(deflate(text.encode()), deflate(b"".join(blocks)), left_out)
 
@@ -119,7 +117,7 @@ def _other_texts(examples: Sequence[Example], scores: QuestionScores, rows: Sequ
     return texts
 
 
-def _cells(scores: QuestionScores, rows: Sequence[int], places: Sequence[np.ndarray | None], span_type: str) -> bytes:
+def _cells(scores: QuestionScores, rows: Sequence[int], places: Sequence[np.ndarray | None]) -> bytes:
     """The block of one set."""
     chars = np.array(scores.chars[rows], dtype=np.int64)  # a copy
     for question, utf16 in enumerate(places):
@@ -128,8 +126,7 @@ def _cells(scores: QuestionScores, rows: Sequence[int], places: Sequence[np.ndar
     start, end = np.maximum(chars[..., 0], 0), np.maximum(chars[..., 1], 0)
     flags = ANSWERED * scores.answered[rows] + EXACT * (scores.exact[rows] == 1)
     flags = flags + FORCED_EXACT * (scores.forced_exact[rows] == 1)
-    span = np.dtype(span_type).newbyteorder("<")
-    parts = [start.astype(span), (end - start).astype(span)]
+    parts = [start.astype("<u4"), (end - start).astype("<u4")]
     parts += [np.rint(100 * part[rows]).astype(np.uint8) for part in (scores.null_probability, scores.forced_f1)]
     return b"".join(part.tobytes() for part in [*parts, flags.astype(np.uint8)])
 

@@ -1,7 +1,6 @@
-"""How the models are related, what their curves are measured against, what each switch of the protocol changes, and
-the study's answer in a few sentences.
+"""How the models are related, what each switch of the protocol changes, and the study's answer in a few sentences.
 
-`curves` is the frame of `results.Results`: the final points, mean over the seeds, in percent.
+No layer is called the best because it is the highest: those that cannot be told from the highest are.
 """
 
 import re
@@ -9,18 +8,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
 import pandas as pd
 
 from stages.qa.errors import InputError
-from stages.qa.report.html import MISSING, layer_text, percent
-from stages.qa.report.results import last_layer, no_answer_score, probes_of
+from stages.qa.report.claims import Key
+from stages.qa.report.html import MISSING
+from stages.qa.report.results import last_layer, probes_of
 from stages.qa.scoring.curves import best_layer
+from stages.qa.scoring.resampling import Interval, Resampled
 from stages.qa.sections import Encoder, Finetuning
 
-NO_ANSWER, RANDOM, FIRST = 'always "no answer"', "random encoder", "layer 0"
-BEST, LAST, HEAD, CEILING = "best layer", "last layer", "own head", "decode ceiling"
-REFERENCE_SCORES = ["exact", "f1", "HasAns_f1"]
-REFERENCES = ["model", "protocol", "reference", "layer", *REFERENCE_SCORES]
+BEST, LAST = "highest F1", "last layer"
 STEP_SCORES = ["f1", "HasAns_f1", "NoAns_f1", "forced_f1"]
 LADDER = ["model", "at", "step", *STEP_SCORES]
 TOTAL = "total"
@@ -67,42 +66,11 @@ def pretrained_bases(models: Sequence[str], finetuned: Mapping[str, str]) -> dic
     return {model: root(base) for model, base in bases.items()}
 
 
-def references(curves: pd.DataFrame, bases: Mapping[str, str], twins: Mapping[str, str]) -> pd.DataFrame:
-    """Rows under REFERENCES, from the floor to the ceiling: what to measure each model's curve against.
-
-    bases: fine-tuned model -> pretrained one. twins: pretrained one -> random encoder, of which the best layer is
-    taken. A reference that was not run has no row.
-    """
-    score = no_answer_score(curves)
-    has_answers = curves["HasAns_f1"].notna().any()
-    floor = {"layer": None, "exact": score, "f1": score, "HasAns_f1": 0.0 if has_answers else None}
-    rows: list[dict[str, object]] = []
-    for (model, protocol), points in curves.groupby(["model", "protocol"], sort=False):
-        probes = probes_of(points)
-        twin = twins.get(bases.get(model, model))
-        twin_probes = probes_of(curves[(curves["model"] == twin) & (curves["protocol"] == protocol)])
-        scores: dict[str, Mapping[str, object] | pd.Series] = {NO_ANSWER: floor}
-        if len(twin_probes):
-            scores[RANDOM] = best_layer(twin_probes)
-        if (probes["layer"] == 0).any():
-            scores[FIRST] = probes[probes["layer"] == 0].iloc[0]
-        if len(probes):
-            scores[BEST] = best_layer(probes)
-            scores[LAST] = last_layer(probes)
-        for name, reading in ((HEAD, "head"), (CEILING, "gold")):
-            if (points["reading"] == reading).any():
-                scores[name] = points[points["reading"] == reading].iloc[0]
-        for name, point in scores.items():
-            values = {column: point[column] for column in ("layer", *REFERENCE_SCORES)}
-            rows.append({"model": model, "protocol": protocol, "reference": name, **values})
-    return pd.DataFrame(rows, columns=REFERENCES).astype(dict.fromkeys(["layer", *REFERENCE_SCORES], "float64"))
-
-
 def ladder(curves: pd.DataFrame, protocols: Sequence[str]) -> pd.DataFrame:
-    """Rows under LADDER: by how many points each step changes the scores of the last layer and of the best one.
+    """Rows under LADDER: by how many points each step changes the scores of the last layer and of the highest one.
 
-    A step is "ONE → NEXT" of `protocols`; the last row of each model and layer is TOTAL, the sum of its steps. The best
-    layer is that of each protocol. No rows for fewer than two protocols. InputError if a model lacks one.
+    A step is "ONE → NEXT" of `protocols`; the last row of each model and layer is TOTAL, the sum of its steps. The
+    highest layer is that of each protocol. No rows for fewer than two protocols. InputError if a model lacks one.
     """
     rows: list[dict[str, object]] = []
     if len(protocols) > 1:
@@ -129,84 +97,87 @@ class Headline:
     metric: str  # column of the curves that the answer is about
 
 
-def headline(curves: pd.DataFrame, family: Lineage, intervals: pd.DataFrame) -> Headline:
-    """Fine-tuned against pretrained, under the headline protocol, at the layer where each is highest.
+def headline(curves: Mapping[Key, Resampled], protocol: str, family: Lineage, floor: float) -> Headline:
+    """Fine-tuned against pretrained under `protocol`, each at its best, with intervals.
 
     The scores are those with an answer forced where there are questions with answers, else those over all questions.
-    Without a pair of models, the answer is about the first model alone. `curves`, `intervals`: frames of `Results`.
+    Without a pair of models, the answer is about the first model alone. floor: what always "no answer" scores.
     """
-    points = probes_of(curves[curves["headline"]])
-    forced = bool(points["forced_f1"].notna().all())
-    metric = "forced_f1" if forced else "f1"
-    condition = " with an answer forced" if forced else ""
-    by_model = {model: rows.sort_values("layer") for model, rows in points.groupby("model", sort=False)}
-    pairs = [(model, family.bases[model]) for model in by_model if family.bases.get(model) in by_model]
-    model, base = pairs[0] if pairs else (next(iter(by_model)), None)
-    curve = by_model[model]
-    peak = _peak(curve, metric)
-    model_text = f"{model} peaks at {peak[metric]:.1f}{_interval(intervals, peak, metric)}"
-    model_text += f" at layer {peak['layer']:g} of {curve['layer'].max():g}"
-    notes = [_depth(model, curve, metric)]
-    if base is None:
-        answer = f"F1 of {model_text}{condition}."
-    else:
-        base_peak = _peak(by_model[base], metric)
-        base_text = f"pretrained {base} at {base_peak[metric]:.1f}{_interval(intervals, base_peak, metric)}"
-        base_text += f" at layer {base_peak['layer']:g}"
-        if (twin := family.twins.get(base)) in by_model:
-            base_text += f", random weights at {by_model[twin][metric].max():.1f}"
-        gap = peak[metric] - base_peak[metric]
-        verb = f"adds {gap:.1f} points of F1" if gap >= 0 else f"takes {-gap:.1f} points of F1 away"
-        answer = f"Fine-tuning {verb}{condition}: {model_text}, {base_text}."
-        low, high = by_model[base][metric].min(), by_model[base][metric].max()
-        notes.append(f"The curve of {base} spans {high - low:.1f} points, from {low:.1f} to {high:.1f}.")
-    notes.append(_overall(by_model, model, base, no_answer_score(curves)))
+    of = {model: curve for (model, name), curve in curves.items() if name == protocol}
+    if not of:
+        return Headline("No layer was probed.", [], "f1")
+    metric = "forced_f1" if all("forced_f1" in curve.values for curve in of.values()) else "f1"
+    condition = " with an answer forced" if metric == "forced_f1" else ""
+    pairs = [(model, family.bases[model]) for model in of if family.bases.get(model) in of]
+    model, base = pairs[0] if pairs else (next(iter(of)), None)
+    curve = of[model]
+    notes = [f"Highest F1{condition}: {reached(model, curve, metric)}"]
+    rise, over_all = curve.values[metric], f"Over all questions: {best_score(curve, 'f1')}"
+    answer = f"{model} is at its best {best_place(curve, metric)}: F1{condition} {best_score(curve, metric)}."
+    if base is not None:
+        rise = rise - of[base].values[metric]
+        best, base_best = (of[name].values[metric].max(axis=1) for name in (model, base))
+        gain = curve.interval(best - base_best, metric)
+        effect = f"adds {gain} points of F1{condition}"
+        if gain.low <= 0:
+            effect = f"changes F1{condition} by {gain} points"
+        answer = f"Fine-tuning {effect}; {model} is at its best {best_place(curve, metric)}."
+        notes[0] += f"; pretrained {reached(base, of[base], metric)}"
+        over_all += f" against {best_score(of[base], 'f1')} of {base}"
+    if (twin := family.twins.get(base or "")) in of:
+        notes[0] += f"; random weights {best_score(of[str(twin)], metric)}"
+    notes[0] += "."
+    notes.append(steepest(curve, rise, metric))
+    notes.append(f'{over_all}; always answering "no answer" scores {floor:.1f}.')
     if len(pairs) > 1:
         notes.append(f"{len(pairs)} pairs of a fine-tuned and a pretrained model were run; this is the first.")
     return Headline(answer, notes, metric)
 
 
-def _peak(curve: pd.DataFrame, metric: str) -> pd.Series:
-    return curve.loc[curve[metric].idxmax()]  # the shallowest of equals
+def reached(model: str, curve: Resampled, metric: str) -> str:
+    """How high a model gets, and where."""
+    return f"{model} {best_score(curve, metric)} {best_place(curve, metric)}"
 
 
-def _depth(model: str, curve: pd.DataFrame, metric: str) -> str:
-    """Where the curve rises most, from one layer to the next."""
-    steps = curve[metric].diff()
-    if len(curve) < 2 or steps.max() <= 0:
-        return f"{model} does not rise from any layer to the next."
-    after = curve.loc[steps.idxmax()]
-    before = curve.loc[curve["layer"] < after["layer"]].iloc[-1]
-    return (
-        f"{model} climbs most between layers {before['layer']:g} and {after['layer']:g}: "
-        f"{before[metric]:.1f} to {after[metric]:.1f}."
-    )
+def best_score(curve: Resampled, metric: str) -> Interval:
+    """The highest score of the layers."""
+    return curve.interval(curve.values[metric].max(axis=1), metric, lowest=0.0)
 
 
-def _overall(by_model: Mapping[str, pd.DataFrame], model: str, base: str | None, floor: float) -> str:
-    best = by_model[model]["f1"].max()
-    against = "" if base is None else f" against {by_model[base]['f1'].max():.1f} of {base}"
-    return f'Over all questions: {best:.1f}{against}; always answering "no answer" scores {floor:.1f}.'
+def best_place(curve: Resampled, metric: str) -> str:
+    """The layers that cannot be told from the best, in words."""
+    best = curve.best_layers(metric)
+    if best == curve.layers:
+        return "at any layer"
+    if best == curve.layers[-len(best) :]:
+        return f"from layer {best[0]} on"
+    return f"at layer{'s' if len(best) > 1 else ''} {', '.join(map(str, best))}"
 
 
-def _interval(intervals: pd.DataFrame, point: pd.Series, metric: str) -> str:
-    """The interval of a probe's point in brackets; "" if there is none."""
-    rows = probes_of(intervals)
-    rows = rows[rows["metric"] == metric]
-    for name in ("model", "protocol", "layer"):
-        rows = rows[rows[name] == point[name]]
-    return f" ({rows['low'].iloc[0]:.1f} to {rows['high'].iloc[0]:.1f})" if len(rows) else ""
+def steepest(curve: Resampled, rise: np.ndarray, metric: str) -> str:
+    """The shortest stretch of layers that surely holds most of `rise`, (1 + resamples, layers)."""
+    low, high = curve.pairs(rise, metric)
+    most = (rise[0].max() - rise[0, 0]) / 2
+    count = len(curve.layers)
+    for length in range(1, count):
+        ends = [end for end in range(length, count) if low[end, end - length] > max(most, 0)]
+        if ends:
+            end = max(ends, key=lambda end: rise[0, end] - rise[0, end - length])
+            start = end - length
+            step = Interval(float(rise[0, end] - rise[0, start]), float(low[end, start]), float(high[end, start]))
+            return f"Most of it comes between layers {curve.layers[start]} and {curve.layers[end]}: {step} points."
+    return "No stretch of layers surely holds most of it."
 
 
-def peaks(curves: pd.DataFrame) -> list[dict[str, str]]:
-    """For each model under the headline protocol: its highest forced F1 and F1, and the layers where they are."""
+def peaks(curves: Mapping[Key, Resampled], protocol: str) -> list[dict[str, str]]:
+    """For each model under `protocol`: forced F1 and F1 at their best, and where that is."""
     rows = []
-    for model, points in probes_of(curves[curves["headline"]]).groupby("model", sort=False):
-        best = best_layer(points)
-        row = {"model": str(model), "f1": percent(best["f1"], 1), "layer": layer_text(best["layer"])}
-        row |= {"forced_f1": MISSING, "forced_layer": MISSING}
-        if points["forced_f1"].notna().any():
-            peak = points.loc[points["forced_f1"].idxmax()]
-            row |= {"forced_f1": percent(peak["forced_f1"], 1), "forced_layer": layer_text(peak["layer"])}
-        rows.append(row)
+    for (model, name), curve in curves.items():
+        if name == protocol:
+            row = {"model": model}
+            for metric in ("forced_f1", "f1"):
+                known = metric in curve.values
+                row[metric] = str(best_score(curve, metric)) if known else MISSING
+                row[f"{metric}_layers"] = best_place(curve, metric) if known else MISSING
+            rows.append(row)
     return rows

@@ -12,10 +12,6 @@ from stages.qa.report.html import Table
 from stages.qa.sections import Dataset
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "safetensors", "numpy", "pandas", "dvc")
-MISSING = (
-    ("device and duration", "results say nothing about the machine; the README tells what ran where"),
-    ("commit", "the history of the page's file in git has it; written here, it would change with every commit"),
-)
 
 
 def sources(
@@ -31,7 +27,6 @@ def sources(
         "models": model_table(records, params),
         "weights": weights_table(records),
         "versions": {name: pins[name] for name in LIBRARIES if name in pins},
-        "missing": MISSING,
     }
 
 

@@ -9,10 +9,10 @@ import pandas as pd
 
 from stages.qa.errors import InputError
 from stages.qa.report.results import at_final_rate, mean_over_seeds
-from stages.qa.scoring.curves import SCORES
-from stages.qa.scoring.question_scores import POINT
+from stages.qa.scoring.resampling import Resampled
 
 QUESTIONS = 6078  # of the dev split that the numbers are of (CS224N's)
+NAME = "published"  # in the place of a protocol
 EPOCH = 3  # after which the published probes were read
 METRICS = ["exact", "f1", "HasAns_exact", "HasAns_f1", "NoAns_exact", "NoAns_f1"]
 
@@ -55,10 +55,14 @@ def compare(layers: pd.DataFrame, published: pd.DataFrame, protocol: str) -> pd.
     return rows[columns]
 
 
-def as_curves(published: pd.DataFrame) -> pd.DataFrame:
-    """The published probes as curves under a protocol called "published", to judge the claims on them too."""
-    probes = published[published["reading"] == "probe"]
-    return probes.reindex(columns=POINT + SCORES).assign(protocol="published", headline=True)
+def as_curves(published: pd.DataFrame) -> dict[tuple[str, str], Resampled]:
+    """The published probes as curves of which no resample is known, under NAME: the claims are judged on them too."""
+    curves = {}
+    for model, rows in published[published["reading"] == "probe"].sort_values("layer").groupby("model", sort=False):
+        values = {metric: rows[metric].to_numpy()[None] for metric in METRICS}
+        layers = rows["layer"].astype(int).tolist()
+        curves[str(model), NAME] = Resampled(layers, values, questions={}, clusters=0, confidence=0.0)
+    return curves
 
 
 def _read(path: Path, keys: list[str]) -> pd.DataFrame:

@@ -16,16 +16,10 @@ from stages.qa.scoring.curves import LAYERS, LOSS, SCORES
 from stages.qa.scoring.intervals import DIFFERENCES, INTERVALS
 from stages.qa.scoring.question_scores import POINT
 
-KEYS = ["model", "protocol", "reading", "epoch", "layer", "learning_rate", "seed"]  # of a row of layers.csv
-READINGS = ("probe", "head", "gold")  # gold: the true spans, put through the protocol's own search and decoding
-
 
 @dataclass(frozen=True)
 class Results:
-    """A frame a table, of all models in the order of the study; percent but for likelihoods (nats) and probabilities.
-
-    intervals, steps and differences hold one unit of the bootstrap: articles where there are such rows.
-    """
+    """A frame a table, of all models in the order of the study; percent, but for nats and probabilities."""
 
     models: list[str]
     layers: pd.DataFrame  # columns LAYERS: every epoch, learning rate and seed
@@ -50,8 +44,8 @@ class Results:
 def read_results(folder: Path, models: Sequence[str], compared: Mapping[str, str]) -> Results:
     """Read FOLDER/<model>/{evaluate,examine,compare}/ of `models`; compare/ only of the keys of `compared`.
 
-    Raises InputError naming the file if one is missing or malformed, a curve point occurs twice, a model has no probe,
-    or the models were not all scored on the same number of questions.
+    Raises InputError naming the file if one is missing or malformed, a model has no row, or the models were not all
+    scored on the same number of questions.
     """
 
     def read(table: str, columns: Sequence[str], keys: Iterable[str] = models) -> pd.DataFrame:
@@ -66,9 +60,9 @@ def read_results(folder: Path, models: Sequence[str], compared: Mapping[str, str
         layers=layers,
         curves=mean_over_seeds(layers[layers["final"]], POINT, SCORES),
         losses=read("evaluate/loss", LOSS),
-        intervals=_one_unit(read("evaluate/intervals", INTERVALS)),
-        steps=_one_unit(read("evaluate/steps", DIFFERENCES)),
-        differences=_one_unit(read("compare/differences", DIFFERENCES, compared)),
+        intervals=read("evaluate/intervals", INTERVALS),
+        steps=read("evaluate/steps", DIFFERENCES),
+        differences=read("compare/differences", DIFFERENCES, compared),
         quality=read("evaluate/quality", QUALITY),
         reliability=read("evaluate/reliability", RELIABILITY),
         breakdown=read("evaluate/breakdown", BREAKDOWN),
@@ -140,24 +134,12 @@ def _read_table(path: Path, columns: Sequence[str], model: str) -> pd.DataFrame:
     return frame
 
 
-def _one_unit(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows whose bootstrap drew articles; where no row did, those that drew paragraphs."""
-    articles = frame[frame["unit"] == "article"]
-    return articles if len(articles) else frame
-
-
 def _check_points(path: Path, points: pd.DataFrame, all_points: pd.DataFrame) -> None:
     for field in ("protocol", "layer", "total", "exact", "f1"):
         if points[field].isna().any():
             raise InputError(f"{path}: {field} is empty in a row; run the evaluate stage again")
-    if unknown := sorted(set(points["reading"].fillna("")) - set(READINGS)):
-        raise InputError(f"{path}: reading {unknown[0]!r} is none of {', '.join(READINGS)}")
     if not points["reading"].isin(["probe", "head"]).any():
         raise InputError(f"{path}: no row of this model with reading 'probe' or 'head'; run the evaluate stage again")
-    twice = points.duplicated(KEYS)
-    if twice.any():
-        layer = points.loc[twice, "layer"].iloc[0]
-        raise InputError(f"{path}: two rows for one curve point (layer {layer:g}); run the evaluate stage again")
     counts = pd.concat([points, all_points.iloc[:1]])[["total", "NoAns_total"]].fillna(0)
     if len(counts.drop_duplicates()) > 1:
         raise InputError(

@@ -1,67 +1,63 @@
 """What the templates of the report are filled with: tables of texts, lists, and the numbers of the charts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from stages.qa.config import Params
-from stages.qa.data.squad import Example
-from stages.qa.report import charts, findings, published
-from stages.qa.report.claims import STATEMENTS, Claim, claims
-from stages.qa.report.findings import headline, peaks
+from stages.qa.report import findings, published
+from stages.qa.report.chart_data import chart_data
+from stages.qa.report.charts import Chart, similarity_caption
+from stages.qa.report.claims import STATEMENTS, Claim, Key, claims
 from stages.qa.report.html import MISSING, Table, layer_text, percent, signed
-from stages.qa.report.results import Results, joined, last_layer, no_answer_score, probes_of, question_counts
+from stages.qa.report.results import Results, no_answer_score, probes_of, question_counts
 from stages.qa.scoring.curves import best_layer
+from stages.qa.scoring.resampling import Resampled
 
 RESULT_SCORES = {"exact": "exact", "f1": "F1", "HasAns_f1": "HasAns", "NoAns_f1": "NoAns", "forced_f1": "forced"}
 CHANGES = {"f1": "F1", "HasAns_f1": "HasAns", "NoAns_f1": "NoAns", "forced_f1": "forced"}
 PUBLISHED = {"exact": "exact", "f1": "F1", "HasAns_exact": "HasAns exact", "HasAns_f1": "HasAns F1"}
 PUBLISHED |= {"NoAns_exact": "NoAns exact", "NoAns_f1": "NoAns F1"}
-QUALITY = {"start_nll": "start, nats", "end_nll": "end, nats", "auprc": "AUPRC", "auroc": "AUROC"}
-QUALITY |= {"ece": "calibration error", "crossfit_f1": "F1, cross-fitted"}
-CONTROLS = ("shuffled_question", "no_question", "position_only")
 
 
 def study_view(
-    params: Params, results: Results, published_rows: pd.DataFrame, examples: Sequence[Example]
+    params: Params,
+    results: Results,
+    resampled: Mapping[Key, Resampled],
+    published_rows: pd.DataFrame,
+    charts: Mapping[str, Chart],
 ) -> dict[str, Any]:
     """The values of all templates but for "provenance" and "explorer". The report prints most of `params`.
 
-    published_rows: of `read_published`. examples: of the dev file.
+    resampled: the probes' curves with their resamples. published_rows: of `read_published`. charts: of the page.
     """
     curves, protocols, confidence = results.curves, results.protocols, params.statistics.confidence
     family = findings.lineage(results.models, params.encoders, params.finetuned)
-    summary = headline(curves, family, results.intervals)
+    floor = no_answer_score(results.layers)
+    summary = findings.headline(resampled, protocols[0], family, floor)
+    judged = claims(resampled, family.bases)
     steps = findings.ladder(curves, params.ladder)
-    first = [*params.ladder, *protocols][0]  # a ladder starts from the original's protocol
+    first = originals(params, results)
     comparison = published.compare(results.layers, published_rows, first)
     published_curves = published.as_curves(published_rows)
-    published_bases = findings.pretrained_bases(list(published_curves["model"].unique()), {})
+    published_bases = findings.pretrained_bases([model for model, _ in published_curves], {})
     return {
         "study": params.study,
         "dataset": params.dataset,
         "settings": {"probe": params.probe, "convex": params.convex, "windows": params.windows},
         "protocols": {name: params.protocols[name] for name in protocols},
-        "counts": dev_counts(examples),
         "headline": summary,
         "confidence": f"{100 * confidence:g}",
         "kinds": family.kinds,
         "question_counts": question_counts(results.layers),
-        "no_answer": percent(no_answer_score(results.layers)),
+        "no_answer": percent(floor),
         "seeds": int(results.layers["seed"].nunique()),
-        "peaks": peaks(curves),
+        "peaks": findings.peaks(resampled, protocols[0]),
         "results": [result_table(curves, protocol) for protocol in protocols],
-        "references": reference_tables(findings.references(curves, family.bases, family.twins), protocols),
         "ladder": ladder_tables(steps),
-        "claims": claim_groups(claims(curves, family.bases)),
-        "differences": difference_tables(results),
-        "difference_basis": difference_basis(results),
-        "controls": control_table(results.controls),
-        "control_questions": int(results.controls["questions"].iloc[0]),
-        "control_training_questions": int(results.controls["training_questions"].iloc[0]),
-        "quality": quality_table(results.quality),
-        "moved": moved_table(results),
+        "claims": claim_groups(judged),
+        "statement_note": statement_note(judged, confidence),
         "published": {
             "protocol": first,
             "epoch": published.EPOCH,
@@ -72,37 +68,31 @@ def study_view(
             "tables": published_tables(comparison),
             "claims": claim_groups(claims(published_curves, published_bases)),
         },
-        "charts": charts.chart_data(results, steps, comparison, family.kinds, summary.metric, confidence),
+        "similarity_caption": similarity_caption(results.similarity).replace("\n", "; "),
+        "charts": chart_data(results, charts, steps, family.kinds, summary.metric, confidence),
     }
 
 
+def originals(params: Params, results: Results) -> str:
+    """The protocol that is set beside the published numbers: a ladder starts from the original's."""
+    return [*params.ladder, *results.protocols][0]
+
+
 def result_table(curves: pd.DataFrame, protocol: str) -> Table:
-    """A row per model: its best layer, its last layer, its own QA head."""
-    names = list(RESULT_SCORES.values())
+    """A model's first, highest and last layer, its own QA head, and the ceiling: a row each."""
     rows = []
     for model, points in curves[curves["protocol"] == protocol].groupby("model", sort=False):
-        probes, heads = probes_of(points), points[points["reading"] == "head"]
-        cells = [str(model)]
-        if probes.empty:
-            cells += [MISSING] * 2 * (1 + len(RESULT_SCORES))
-        else:
-            for point in (best_layer(probes), last_layer(probes)):
-                cells += [layer_text(point["layer"]), *(percent(point[name]) for name in RESULT_SCORES)]
-        rows.append([*cells, percent(heads["f1"].mean())])
-    return Table(["model", "best layer", *names, "last layer", *names, "head"], rows, caption=f"Protocol {protocol}")
-
-
-def reference_tables(references: pd.DataFrame, protocols: Sequence[str]) -> list[Table]:
-    """A table per protocol, a row per model and reference."""
-    tables = []
-    for protocol in protocols:
-        rows = []
-        for row in references[references["protocol"] == protocol].to_dict("records"):
-            scores = [percent(row[name]) for name in findings.REFERENCE_SCORES]
-            rows.append([row["model"], row["reference"], layer_text(row["layer"]), *scores])
-        head = ["model", "reference", "layer", "exact", "F1", "HasAns"]
-        tables.append(Table(head, rows, names=2, caption=f"Protocol {protocol}"))
-    return tables
+        probes = probes_of(points).sort_values("layer")
+        chosen = {}
+        if len(probes):
+            chosen = {"first layer": probes.iloc[0], "highest F1": best_layer(probes), "last layer": probes.iloc[-1]}
+        for name, reading in (("own head", "head"), ("decode ceiling", "gold")):
+            if (points["reading"] == reading).any():
+                chosen[name] = points[points["reading"] == reading].iloc[0]
+        for name, point in chosen.items():
+            layer = layer_text(point["layer"]) if point["reading"] == "probe" else MISSING
+            rows.append([str(model), name, layer, *(percent(point[score]) for score in RESULT_SCORES)])
+    return Table(["model", "", "layer", *RESULT_SCORES.values()], rows, names=2, caption=f"Protocol {protocol}")
 
 
 def ladder_tables(steps: pd.DataFrame) -> list[Table]:
@@ -126,63 +116,15 @@ def claim_groups(judged: Sequence[Claim]) -> list[dict[str, Any]]:
     ]
 
 
-def difference_tables(results: Results) -> list[Table]:
-    """A table per comparison: the layers whose band leaves out 0, and by how many points they differ."""
-    tables = []
-    for frame in (results.steps, results.differences):
-        for comparison, part in frame.groupby("comparison", sort=False):
-            rows = []
-            for (model, less, protocol), points in part.groupby(["model", "less", "protocol"], sort=False):
-                cells = [clear_layers(points[points["metric"] == metric]) for metric in CHANGES]
-                rows.append([model, MISSING if less == model else less, protocol, *cells])
-            head = ["model", "less", "protocol", *CHANGES.values()]
-            tables.append(Table(head, rows, names=len(head), caption=str(comparison)))
-    return tables
-
-
-def clear_layers(points: pd.DataFrame) -> str:
-    """ "LAYER: POINTS" of the layers whose band leaves out 0."""
-    if points["band_low"].isna().all():
-        return MISSING
-    clear = points[(points["band_low"] > 0) | (points["band_high"] < 0)].sort_values("layer")
-    return "; ".join(f"{row['layer']:g}: {row['estimate']:+.1f}" for _, row in clear.iterrows()) or "none"
-
-
-def difference_basis(results: Results) -> str:
-    """What the bands of the differences rest on, in words."""
-    rows = joined([results.steps, results.differences])
-    if rows.empty:
-        return "nothing"
-    return f"{rows['questions'].max():,} questions in {rows['clusters'].iloc[0]:,} {rows['unit'].iloc[0]}s"
-
-
-def control_table(controls: pd.DataFrame) -> Table:
-    """A row per model and layer: forced F1 of the task, and its selectivity against each control."""
-    rows = []
-    for (model, layer), part in controls.groupby(["model", "layer"], sort=False):
-        scores = part.set_index("control")
-        selectivity = [percent(scores.loc[name, "selectivity"]) for name in CONTROLS]
-        rows.append([model, layer_text(layer), percent(scores.loc["task", "forced_f1"]), *selectivity])
-    return Table(["model", "layer", "forced F1", *(name.replace("_", " ") for name in CONTROLS)], rows)
-
-
-def quality_table(quality: pd.DataFrame) -> Table:
-    """A row per model, reading and layer under the headline protocol."""
-    rows = []
-    for row in quality[quality["headline"]].to_dict("records"):
-        layer = layer_text(row["layer"]) if row["reading"] == "probe" else "head"
-        rows.append([row["model"], layer, *(percent(row[name]) for name in QUALITY)])
-    return Table(["model", "layer", *QUALITY.values()], rows)
-
-
-def moved_table(results: Results) -> Table:
-    """A row per compared model and layer: how near the same layer of the other model is."""
-    pairs = results.similarity
-    pairs = pairs[(pairs["model"] != pairs["other"]) & (pairs["layer"] == pairs["other_layer"])]
-    rows = [
-        [row["model"], row["other"], layer_text(row["layer"]), percent(row["cka"])] for row in pairs.to_dict("records")
-    ]
-    return Table(["model", "against", "layer", "CKA"], rows, names=2)
+def statement_note(judged: Sequence[Claim], confidence: float) -> str:
+    """How the claims are judged, and how many are looked at."""
+    count = len(judged)
+    return (
+        "Layer 0 does not count; thirds are those of layers 1 to the last. The thresholds are this project's own. In "
+        f"brackets: {100 * confidence:g} % intervals of the very quantities. A statement holds, or does not, if they "
+        f"lie on one side of the thresholds; else it is not decided. {count} claims were judged, each on its own: by "
+        f"chance, about {(1 - confidence) * count:.1f} of them may be wrong."
+    )
 
 
 def published_tables(comparison: pd.DataFrame) -> list[dict[str, Any]]:
@@ -203,14 +145,3 @@ def published_tables(comparison: pd.DataFrame) -> list[dict[str, Any]]:
             rows.append(cells)
         tables.append({"run": run, "table": Table(head, rows, caption=str(model))})
     return tables
-
-
-def dev_counts(examples: Sequence[Example]) -> dict[str, int]:
-    """What the dev file holds."""
-    return {
-        "questions": len(examples),
-        "HasAns": sum(bool(example.answers) for example in examples),
-        "NoAns": sum(not example.answers for example in examples),
-        "articles": len({example.article for example in examples}),
-        "paragraphs": len({example.paragraph for example in examples}),
-    }

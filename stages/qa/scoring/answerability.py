@@ -12,11 +12,10 @@ import pandas as pd
 from stages.qa.scoring.question_scores import POINT, QuestionScores, Scored, points_of
 from stages.qa.sections import Statistics
 
-# *_nll: nats, of the gold start and end; thresholds: probabilities of no answer; all other figures: percent
+# *_nll: nats, of the gold start and end; all other figures: percent
 NLL = [f"{group}{side}_nll" for group in ("", "HasAns_", "NoAns_") for side in ("start", "end")]
 ANSWERABILITY = ["auprc", "auprc_chance", "auroc", "ece"]
-CROSSFIT = ["crossfit_exact", "crossfit_f1", "crossfit_threshold_low", "crossfit_threshold_high"]
-QUALITY = [*POINT, "questions", "articles", *NLL, *ANSWERABILITY, *CROSSFIT]
+QUALITY = [*POINT, "questions", "articles", *NLL, *ANSWERABILITY, "crossfit_f1"]
 RELIABILITY = [*POINT, "null_probability", "no_answer_share", "questions"]
 
 
@@ -53,7 +52,7 @@ def folds_of(scores: QuestionScores, folds: int) -> np.ndarray:
 
 
 def _figures(scores: QuestionScores, row: int, folds: np.ndarray, bins: int) -> dict[str, float]:
-    """The NLL, ANSWERABILITY and CROSSFIT columns of one reading; NaN where no question counts."""
+    """The columns of numbers of one reading; NaN where no question counts."""
     has_answer, no_answer = scores.answerable, scores.null_probability[row]
     figures: dict[str, float] = {}
     for group, chosen in ("", np.ones_like(has_answer)), ("HasAns_", has_answer), ("NoAns_", ~has_answer):
@@ -63,16 +62,10 @@ def _figures(scores: QuestionScores, row: int, folds: np.ndarray, bins: int) -> 
     figures["auprc_chance"] = 100 * has_answer.mean()
     figures["auroc"] = 100 * roc_area(has_answer, -no_answer)
     figures["ece"] = 100 * reliability(~has_answer, no_answer, bins=bins).error
-    if len(np.unique(folds)) == 1:
-        return figures | dict.fromkeys(CROSSFIT, np.nan)
-    refused = (~has_answer).astype(float)
-    exact, _ = cross_fitted(scores.forced_exact[row], refused, no_answer, folds)
-    f1, thresholds = cross_fitted(scores.forced_f1[row], refused, no_answer, folds)
-    figures["crossfit_exact"] = 100 * exact.mean()
-    figures["crossfit_f1"] = 100 * f1.mean()
-    # The thresholds are those of F1. Outside 0 to 1, all questions are answered or all are refused.
-    figures["crossfit_threshold_low"] = float(np.clip(min(thresholds), 0, 1))
-    figures["crossfit_threshold_high"] = float(np.clip(max(thresholds), 0, 1))
+    figures["crossfit_f1"] = np.nan
+    if len(np.unique(folds)) > 1:
+        refused = (~has_answer).astype(float)
+        figures["crossfit_f1"] = 100 * cross_fitted(scores.forced_f1[row], refused, no_answer, folds).mean()
     return figures
 
 
@@ -151,18 +144,15 @@ def best_threshold(answered: np.ndarray, refused: np.ndarray, probability: np.nd
     return float((below[best] + above[best]) / 2)
 
 
-def cross_fitted(
-    answered: np.ndarray, refused: np.ndarray, probability: np.ndarray, folds: np.ndarray
-) -> tuple[np.ndarray, list[float]]:
-    """Scores (n,) at thresholds that are chosen on the other folds, and the thresholds in the order of the folds.
+def cross_fitted(answered: np.ndarray, refused: np.ndarray, probability: np.ndarray, folds: np.ndarray) -> np.ndarray:
+    """Scores (n,) at thresholds that are chosen on the other folds.
 
     folds (n,): equal numbers mean the same fold. By cross-fitting (Stone 1974), no question helps to choose the
     threshold at which it is scored.
     """
-    scores, thresholds = np.empty(len(folds)), []
+    scores = np.empty(len(folds))
     for fold in np.unique(folds):
         inside = folds == fold
         threshold = best_threshold(answered[~inside], refused[~inside], probability[~inside])
         scores[inside] = np.where(probability[inside] > threshold, refused[inside], answered[inside])
-        thresholds.append(threshold)
-    return scores, thresholds
+    return scores

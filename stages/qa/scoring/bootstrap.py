@@ -12,6 +12,10 @@ The band of a curve is the estimate plus and minus a multiple of its standard er
 the wanted share of the resamples it is at least the largest |t| of the points (Romano and Wolf 2005; Montiel Olea and
 Plagborg-Møller 2019). Each resample has its own standard errors. Without them, a band from 16 clusters covers much less
 than it says.
+
+Near 0 and 100 % the resamples know too little: where all questions score 0, every resample does. So the standard error
+of a ratio is never below that of a count of UNSEEN questions. No interval is without width, and a layer near the floor,
+whose errors vanish in many resamples, does not widen the band of all others.
 """
 
 from dataclasses import dataclass
@@ -22,7 +26,7 @@ import numpy as np
 from scipy.special import ndtr, stdtrit
 
 Unit = Literal["article", "paragraph"]
-MANY_ARTICLES = 30  # so many are enough for intervals from articles alone
+UNSEEN = 3.0  # questions: with none among n, a rate of up to about 3/n is possible at 95 %
 FEW_ARTICLES = 8  # with fewer, draws of articles repeat too often to say anything
 
 
@@ -40,18 +44,11 @@ class Bounds:
     band_high: np.ndarray
 
 
-def units(articles: int, wanted: Literal["article", "paragraph", "auto"]) -> list[Unit]:
-    """What to draw; figures show the first.
-
-    auto: articles if they are at least MANY_ARTICLES, paragraphs if they are fewer than FEW_ARTICLES, else both.
-    """
+def unit_of(articles: int, wanted: Literal["article", "paragraph", "auto"]) -> Unit:
+    """What to draw; auto: articles, or paragraphs if the articles are fewer than FEW_ARTICLES."""
     if wanted != "auto":
-        return [wanted]
-    if articles >= MANY_ARTICLES:
-        return ["article"]
-    if articles < FEW_ARTICLES:
-        return ["paragraph"]
-    return ["article", "paragraph"]
+        return wanted
+    return "article" if articles >= FEW_ARTICLES else "paragraph"
 
 
 def draw(clusters: int, *, resamples: int, seed: int) -> np.ndarray:
@@ -77,14 +74,19 @@ def bounds(counts: np.ndarray, sums: np.ndarray, numbers: np.ndarray, *, confide
         return Bounds(estimate, nothing, nothing, nothing, nothing)
     counts = counts[counts @ numbers > 0]
     resampled = ratios(counts, sums, numbers)
-    tail = ndtr(-sqrt(clusters / (clusters - 1)) * stdtrit(clusters - 1, (1 + confidence) / 2))
-    low, high = np.quantile(resampled, [tail, 1 - tail], axis=0)
+    low, high = np.quantile(resampled, tails(clusters, confidence), axis=0)
+    least = stdtrit(clusters - 1, (1 + confidence) / 2) * sqrt(UNSEEN) / numbers.sum()
+    low, high = np.minimum(low, estimate - least), np.maximum(high, estimate + least)
     error = standard_errors(np.ones((1, clusters)), sums, numbers)[0]
-    errors = standard_errors(counts, sums, numbers)
-    known = errors > 1e-6 * error  # a resample of clusters that all have the same score has no error, and no |t|
-    t_sizes = np.divide(np.abs(resampled - estimate), errors, out=np.zeros_like(errors), where=known)
+    t_sizes = np.abs(resampled - estimate) / standard_errors(counts, sums, numbers)
     reach = np.quantile(t_sizes.max(axis=1), confidence) * error
     return Bounds(estimate, low, high, np.minimum(estimate - reach, low), np.maximum(estimate + reach, high))
+
+
+def tails(clusters: int, confidence: float) -> tuple[float, float]:
+    """The two quantiles of resamples that bound an interval, expanded for few clusters."""
+    tail = float(ndtr(-sqrt(clusters / (clusters - 1)) * stdtrit(clusters - 1, (1 + confidence) / 2)))
+    return tail, 1 - tail
 
 
 def ratios(counts: np.ndarray, sums: np.ndarray, numbers: np.ndarray) -> np.ndarray:
@@ -95,11 +97,12 @@ def ratios(counts: np.ndarray, sums: np.ndarray, numbers: np.ndarray) -> np.ndar
 def standard_errors(counts: np.ndarray, sums: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     """Standard error of the ratio of each point in each resample, (resamples, points); arguments as in `bounds`.
 
-    By linearisation: the error of the sum of the clusters' residuals, sum - ratio * number (Cochran 1977, section 6.3).
+    By linearisation: the error of the sum of the clusters' residuals, sum - ratio * number (Cochran 1977, section 6.3);
+    and that of UNSEEN questions.
     """
     clusters = len(numbers)
     ratio = ratios(counts, sums, numbers)
     # the squared residuals, multiplied out, so that no array of (resamples, points, clusters) is needed
     squares = counts @ (sums**2).T - 2 * ratio * (counts @ (sums * numbers).T)
     squares += ratio**2 * (counts @ numbers**2)[:, None]
-    return np.sqrt(np.maximum(squares, 0) * clusters / (clusters - 1)) / (counts @ numbers)[:, None]
+    return np.sqrt(np.maximum(squares, 0) * clusters / (clusters - 1) + UNSEEN) / (counts @ numbers)[:, None]

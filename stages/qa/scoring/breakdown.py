@@ -3,14 +3,12 @@
 import re
 from bisect import bisect_left
 from collections.abc import Sequence
-from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from stages.qa.data.squad import Example
-from stages.qa.metric import normalise, token_f1
 from stages.qa.scoring.question_scores import POINT, QuestionScores, Scored, points_of
 
 BREAKDOWN = [*POINT, "breakdown", "group", "questions", "answerable", "articles", "exact", "f1", "forced_f1"]
@@ -19,13 +17,10 @@ GROUPS = {  # breakdown -> its groups, in the order of tables and figures
     "question word": ["what", "who", "when", "where", "which", "how", "why", "other"],
     "answer length": ["1 word", "2 words", "3 to 5 words", "6 words or more", NO_ANSWER],
     "paragraph length": ["up to 60 words", "61 to 100 words", "101 to 150 words", "151 to 200 words", "over 200 words"],
-    "windows": ["one window", "several windows"],
     "answer position": ["first third", "middle third", "last third", NO_ANSWER],
-    "annotators": ["one answer", "all the same", "overlapping", "differing", NO_ANSWER],
 }
 WORDS = re.compile(r"\b(what|when|where|which|who|whom|whose|how|why)\b", re.IGNORECASE)
 ALIKE = {"whom": "who", "whose": "who"}
-OVERLAP = 0.5  # mean F1 between the annotators' answers from which they count as overlapping
 
 
 def breakdown_rows(model: str, examples: Sequence[Example], scored: Scored, headline: str) -> pd.DataFrame:
@@ -33,10 +28,10 @@ def breakdown_rows(model: str, examples: Sequence[Example], scored: Scored, head
 
     forced_f1 is that of the group's questions that have an answer; it is missing if none has.
     """
-    groups = {protocol: groups_of(examples, scores.windows) for protocol, scores in scored.items()}
+    groups = groups_of(examples)
     rows = []
     for point in points_of(model, scored, headline):
-        for breakdown, labels in groups[point.names["protocol"]].items():
+        for breakdown, labels in groups.items():
             for group in GROUPS[breakdown]:
                 chosen = labels == group
                 if chosen.any():
@@ -63,15 +58,13 @@ def _percent(values: np.ndarray, chosen: np.ndarray) -> float | None:
     return round(100 * float(values.mean(axis=0)[chosen].mean()), 4) if chosen.any() else None
 
 
-def groups_of(examples: Sequence[Example], windows: np.ndarray) -> dict[str, np.ndarray]:
-    """Breakdown -> the group of each question (of GROUPS). windows (questions,): token windows of the question."""
+def groups_of(examples: Sequence[Example]) -> dict[str, np.ndarray]:
+    """Breakdown -> the group of each question (of GROUPS)."""
     groups = {
         "question word": [question_word(example) for example in examples],
         "answer length": [answer_length(example) for example in examples],
         "paragraph length": [paragraph_length(example) for example in examples],
-        "windows": ["several windows" if number > 1 else "one window" for number in windows],
         "answer position": [answer_position(example) for example in examples],
-        "annotators": [annotators(example) for example in examples],
     }
     return {breakdown: np.array(labels) for breakdown, labels in groups.items()}
 
@@ -105,17 +98,3 @@ def answer_position(example: Example) -> str:
         return NO_ANSWER
     third = 3 * example.answers[0].start // max(len(example.context), 1)
     return GROUPS["answer position"][min(third, 2)]
-
-
-def annotators(example: Example) -> str:
-    """How far the gold answers agree: all the same once normalised, or their mean F1 with one another."""
-    texts = [normalise(answer.text) for answer in example.answers]
-    if not texts:
-        return NO_ANSWER
-    if len(texts) == 1:
-        return "one answer"
-    if len(set(texts)) == 1:
-        return "all the same"
-    pairs = combinations(texts, 2)
-    mean = np.mean([1.0 if one == other else token_f1(one, other) for one, other in pairs])
-    return "overlapping" if mean >= OVERLAP else "differing"

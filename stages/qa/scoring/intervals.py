@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from stages.qa.errors import InputError
-from stages.qa.scoring.bootstrap import Unit, bounds, draw, units
+from stages.qa.scoring.bootstrap import Unit, bounds, draw, unit_of
 from stages.qa.scoring.question_scores import QuestionScores, Scored, seeds_of
 from stages.qa.sections import Statistics
 
@@ -44,7 +44,7 @@ class Curve:
 
 
 def interval_rows(model: str, scored: Scored, headline: str, settings: Statistics) -> pd.DataFrame:
-    """A row of INTERVALS for each protocol, reading, unit, metric and layer. A metric without questions has no rows."""
+    """A row of INTERVALS for each protocol, reading, metric and layer. A metric without questions has no rows."""
     rows = []
     for protocol, scores in scored.items():
         names: Row = {"model": model, "protocol": protocol, "headline": protocol == headline}
@@ -88,16 +88,16 @@ def difference_rows(
 
 
 def curves_of(scores: QuestionScores, kind: str, settings: Statistics) -> list[Curve]:
-    """The curves of the readings of one kind, for each unit of the bootstrap and each metric; means over the seeds."""
+    """The curves of the readings of one kind, for each metric; means over the seeds."""
     groups = {"all": np.ones_like(scores.answerable), "HasAns": scores.answerable, "NoAns": ~scores.answerable}
     seeds = {layer: rows for (reading, layer), rows in sorted(seeds_of(scores).items()) if reading == kind}
+    unit = unit_of(len(np.unique(scores.article)), settings.unit)
+    _, clusters = np.unique(getattr(scores, unit), return_inverse=True)
     curves = []
-    for unit in units(len(np.unique(scores.article)), settings.unit):
-        _, clusters = np.unique(getattr(scores, unit), return_inverse=True)
-        for metric, (array, group) in METRICS.items():
-            values, chosen = getattr(scores, array), groups[group]
-            sums = {layer: np.bincount(clusters, values[rows].mean(axis=0) * chosen) for layer, rows in seeds.items()}
-            curves.append(Curve(metric, unit, sums, np.bincount(clusters, chosen)))
+    for metric, (array, group) in METRICS.items():
+        values, chosen = getattr(scores, array), groups[group]
+        sums = {layer: np.bincount(clusters, values[rows].mean(axis=0) * chosen) for layer, rows in seeds.items()}
+        curves.append(Curve(metric, unit, sums, np.bincount(clusters, chosen)))
     return curves
 
 
@@ -108,7 +108,8 @@ def less(curve: Curve, other: Curve, down: int) -> Curve:
 
 
 @cache
-def _draw(clusters: int, resamples: int, seed: int) -> np.ndarray:
+def drawn(clusters: int, resamples: int, seed: int) -> np.ndarray:
+    """What `draw` gives, kept for all curves."""
     return draw(clusters, resamples=resamples, seed=seed)
 
 
@@ -117,7 +118,7 @@ def _rows(names: Row, curve: Curve, settings: Statistics, *, lowest: float) -> l
     clusters, questions = len(curve.questions), int(curve.questions.sum())
     if not questions or not curve.sums:
         return []
-    counts = _draw(clusters, settings.resamples, settings.seed)
+    counts = drawn(clusters, settings.resamples, settings.seed)
     result = bounds(counts, np.stack(list(curve.sums.values())), curve.questions, confidence=settings.confidence)
     rows = []
     for place, layer in enumerate(curve.sums):

@@ -34,7 +34,6 @@ class QuestionScores:
     answerable: np.ndarray  # (questions,) bool: the question has a gold answer
     article: np.ndarray  # (questions,) int32: equal numbers mean the same article; likewise paragraph
     paragraph: np.ndarray
-    windows: np.ndarray  # (questions,) int32: token windows of the question
 
 
 ARRAYS = [field.name for field in fields(QuestionScores) if field.type is np.ndarray]
@@ -76,7 +75,6 @@ def score_questions(examples: Sequence[Example], answers: Answers, l2: float | N
         answerable=np.array([bool(example.answers) for example in examples]),
         article=np.array([example.article for example in examples], dtype=np.int32),
         paragraph=np.array([example.paragraph for example in examples], dtype=np.int32),
-        windows=answers.windows,
     )
 
 

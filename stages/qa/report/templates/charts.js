@@ -168,40 +168,53 @@ function drawHeat() {
   $("#map-caption").textContent = `${SCORES[choices.score]} of ${SPLITS[choices.split]} (%), as chosen above.`;
 }
 
-// Small multiples: a panel for each `panel`, a line for each `line`; a band where rows have a low and a high. Without a
-// title, the y axes are of different units.
+// Small multiples, as charts.py describes them: own heads (without x) stand in a strip on the right.
 function drawPanels(id) {
-  const { x, y, lines, ...table } = data.panels[id];
+  const { x, y, lines, panels, across, levels, ...table } = data.panels[id];
   const host = $(`#${id}-chart`), rows = records(table);
   if (!host) return null;
   if (!rows.length) return draw(host.id, null);
-  const names = lines.map(String), count = (name) => new Set(rows.map((row) => row[name])).size;
-  const columns = Math.max(1, Math.min(count("panel"), Math.floor(host.clientWidth / 300)));
-  const ordered = typeof lines[0] === "number"; // such as layers: colours from dark to pale
+  const names = lines.map(String);
+  const columns = Math.max(1, Math.min(across || panels.length, Math.floor(host.clientWidth / (across ? 230 : 300))));
+  const ordered = typeof lines[0] === "number"; // layers: colours from dark to pale
   const at = (i) => (isDark() ? 1 : 0.9) * (isDark() ? 0.3 + 0.7 * i / lines.length : 1 - i / lines.length);
   const looks = names.map((_, i) => (ordered ? { ...look(0), color: `rgb(${shade(at(i)).join(",")})` } : look(i)));
   const scale = (name) => ({ domain: names, range: looks.map((line) => line[name]) });
-  const legend = { title: null, orient: "bottom", symbolOpacity: 1, columns: Math.max(1, Math.floor(host.clientWidth / (ordered ? 70 : 190))) };
+  const legend = { title: ordered ? "layer" : null, orient: "bottom", symbolOpacity: 1, columns: Math.max(1, Math.floor(host.clientWidth / (ordered ? 70 : 190))) };
   const series = { field: "line", type: "nominal" };
   const [color, shape, strokeDash] = ["color", "shape", "dash"].map((name) => ({ ...series, scale: scale(name), legend }));
-  const place = { x: { field: "x", type: "quantitative", title: x, axis: { tickMinStep: x === "layer" ? 1 : 0, format: "~r", labelOverlap: true } },
+  const deepest = Math.max(...rows.map((row) => row.x ?? 0)), heads = rows.some((row) => row.x == null);
+  const strip = deepest + Math.max(1, Math.round(0.1 * deepest));
+  const points = rows.map((row) => ({ ...row, x: row.x ?? strip, head: row.x == null, line: String(row.line), title: row.panel,
+    text: row.value.toFixed(2), at: row.x ?? "own head" }));
+  const axis = x === "layer" ? { tickMinStep: 1, format: "d", labelOverlap: true,
+    labelExpr: heads ? `datum.value == ${strip} ? 'head' : datum.value > ${deepest} ? '' : datum.label` : "datum.label" } : { format: "~r", labelOverlap: true };
+  const place = { x: { field: "x", type: "quantitative", title: x, axis, scale: { nice: false, padding: 8 } },
     y: { field: "value", type: "quantitative", title: y || null, scale: { zero: false, nice: true } }, color };
-  const tooltip = [["title", "title"], ["line", "line"], ["x", x], ["text", y || "value"]].map(([field, title]) => ({ field, title }));
-  const layer = [{ mark: { type: "line", strokeWidth: ordered ? 1.4 : 1.8 }, encoding: { ...place, ...(ordered ? {} : { strokeDash }) } }];
-  if (rows.some((row) => row.low != null)) {
-    layer.unshift({ transform: [{ filter: "datum.low != null" }], mark: { type: "area", opacity: 0.18 }, encoding: { ...place, y: { ...place.y, field: "low" }, y2: { field: "high" } } });
+  const tooltip = [["title", "title"], ["line", "line"], ["at", x], ["text", y || "value"]].map(([field, title]) => ({ field, title }));
+  const only = (test) => ({ transform: [{ filter: test }] });
+  const layer = [
+    { ...only("datum.value != null && !datum.head"), mark: { type: "line", strokeWidth: ordered ? 1.4 : 1.8 }, encoding: { ...place, ...(ordered ? {} : { strokeDash }) } },
+    { ...only("datum.value != null && !datum.head"), mark: { type: "point", filled: true, size: 38, opacity: ordered ? 0 : 1 }, encoding: { ...place, ...(ordered ? {} : { shape }), tooltip } },
+  ];
+  if (points.some((point) => point.low != null)) {
+    layer.unshift({ ...only("datum.low != null && !datum.head"), mark: { type: "area", opacity: 0.18 }, encoding: { ...place, y: { ...place.y, field: "low" }, y2: { field: "high" } } });
   }
-  layer.push({ mark: { type: "point", filled: true, size: 38, opacity: ordered ? 0 : 1 }, encoding: { ...place, ...(ordered ? {} : { shape }), tooltip } });
+  if (heads) layer.push({ ...only("datum.head"), mark: { type: "point", filled: false, size: 50, strokeWidth: 2, opacity: 1 }, encoding: { ...place, shape, tooltip } });
+  const drawable = new Set(points.map((point) => point.panel));
+  const rules = levels.filter(([panel]) => drawable.has(panel)).map(([panel, text, level]) => ({ panel, text, level }));
+  const ruled = rules.length === drawable.size; // Vega warns of panels without one
+  if (ruled) layer.unshift({ ...only("datum.level != null"), mark: { type: "rule", strokeDash: [2, 4], color: colour("--edge") }, encoding: { y: { ...place.y, field: "level" } } });
   return draw(host.id, {
-    data: { values: rows.map((row) => ({ ...row, line: String(row.line), title: row.panel, text: row.value.toFixed(2) })) },
-    columns, autosize: { type: "pad" }, facet: { field: "panel", type: "nominal", sort: [...new Set(rows.map((row) => row.panel))], title: null },
-    spec: { width: Math.max(150, host.clientWidth / columns - 70), height: 170, layer }, resolve: { scale: { y: y ? "shared" : "independent" } },
+    data: { values: ruled ? [...points, ...rules] : points },
+    columns, autosize: { type: "pad" }, facet: { field: "panel", type: "nominal", sort: panels, title: null, header: { labelExpr: "split(datum.label, ': ')" } },
+    spec: { width: Math.max(120, host.clientWidth / columns - 70), height: 170, layer }, resolve: { scale: { y: across ? "independent" : "shared" } },
   }, `${y} by ${x}: ${names.join(", ")}`);
 }
 
 // Layer against layer: a panel for each pair of models.
-function drawMaps(id) {
-  const host = $(`#${id}-chart`), rows = records(data.maps[id]);
+function drawMaps() {
+  const host = $("#similarity-chart"), rows = records(data.similarity);
   const panels = [...new Set(rows.map((row) => row.panel))];
   const columns = Math.max(1, Math.min(panels.length, Math.floor(host.clientWidth / 270)));
   const axis = { labelOverlap: true, labelAngle: 0 };
@@ -210,10 +223,10 @@ function drawMaps(id) {
     columns, autosize: { type: "pad" }, facet: { field: "panel", type: "nominal", sort: panels, title: null },
     spec: { width: 190, height: 190, mark: { type: "rect" }, encoding: {
       x: { field: "layer", type: "ordinal", title: "layer", axis },
-      y: { field: "other_layer", type: "ordinal", sort: "descending", title: "layer", axis },
+      y: { field: "other_layer", type: "ordinal", sort: "descending", title: "layer of the second", axis },
       color: { field: "value", type: "quantitative", scale: { scheme: "viridis", domainMin: 0 }, legend: { title: null, gradientLength: 120 } },
       tooltip: [["title", "title"], ["layer", "layer"], ["other_layer", "other layer"], ["text", "value"]].map(([field, title]) => ({ field, title })) } },
-  }, `${id}, layer by layer: ${panels.join(", ")}`);
+  }, `CKA, layer by layer: ${panels.join(", ")}`);
 }
 
 function drawLadder() {

@@ -12,17 +12,16 @@ async function inflate(id) {
 async function unpack() {
   const [texts, cells] = await Promise.all([inflate("#explorer-texts"), inflate("#explorer-cells")]);
   const header = JSON.parse(new TextDecoder().decode(texts));
-  const count = header.ids.length, wide = header.span === "uint32" ? 4 : 2;
+  const count = header.ids.length;
   let at = 0;
   const numbers = (bytes, n) => {
-    const Type = { 1: Uint8Array, 2: Uint16Array, 4: Uint32Array }[bytes];
-    const part = new Type(cells.slice(at, at + bytes * n));
+    const part = new (bytes === 1 ? Uint8Array : Uint32Array)(cells.slice(at, at + bytes * n));
     at += bytes * n;
     return part;
   };
   explorer.sets = header.sets.map((set) => {
     const n = set.layers.length * count;
-    const [start, length] = [numbers(wide, n), numbers(wide, n)];
+    const [start, length] = [numbers(4, n), numbers(4, n)];
     const [nothing, f1, flags] = [numbers(1, n), numbers(1, n), numbers(1, n)];
     const probes = set.layers.filter((layer) => typeof layer === "number").length;
     const right = new Uint8Array(count), first = new Uint8Array(count).fill(NEVER), since = new Uint8Array(count).fill(NEVER);

@@ -7,7 +7,7 @@ function redraw() {
 
 function drawAll() {
   swatches();
-  return Promise.all([redraw(), ...Object.keys(data.panels).map(drawPanels), ...Object.keys(data.maps).map(drawMaps)]);
+  return Promise.all([redraw(), ...Object.keys(data.panels).map(drawPanels), drawMaps()]);
 }
 
 function swatches() {
