@@ -7,6 +7,7 @@ from pathlib import Path
 
 from stages.qa.cli import run
 from stages.qa.config import load_params
+from stages.qa.data.guard import check_gold
 from stages.qa.data.splits import training_part
 from stages.qa.data.squad import read_squad
 from stages.qa.data.windows import make_windows
@@ -24,9 +25,11 @@ def main(model_dir: Path, data_dir: Path, out_dir: Path) -> None:
     params = load_params()
     probe = params.probe
     encoder = load_encoder(model_dir, device=pick_device())
-    questions = read_squad(data_dir / "train.json", purpose="train")
+    file, stride = data_dir / "train.json", params.windows.doc_stride
+    questions = read_squad(file, purpose="train")
     questions = list(training_part(questions, "probing", split=probe.split, share=probe.finetuning_share))
     windows = make_windows(questions, encoder.tokenizer, **params.windows.model_dump())
+    check_gold(questions, windows, encoder.tokenizer, file=file, least=params.guard, doc_stride=stride)
     encoder = in_precision(encoder, windows, params.precision)
     features = Features(encoder, windows, gib=probe.feature_memory_gib)
     probes = Probes.empty(encoder.layers, encoder.hidden)

@@ -15,8 +15,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from stages.qa.data import windows as windows_module
 from stages.qa.data.squad import Answer, Example
-from stages.qa.data.windows import IGNORED, Windows, make_windows, touching
 from stages.qa.data.text import covering
+from stages.qa.data.windows import IGNORED, Windows, make_windows, touching
 from stages.qa.errors import InputError
 from tests.tiny_models import FAMILIES, SPECIAL, TOKENIZERS, UNICODE, train_tokenizer
 

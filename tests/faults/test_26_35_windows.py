@@ -192,6 +192,8 @@ def test_case_35_loss_that_is_no_number(study: Study) -> None:
     context = "\u200d " + "Ann sang."
     data = squad(*(("Who?", context, "\u200d") for _ in range(3)))
     study.squad(data, "train")
+    study.refused(2, ["3 of 3 gold answers do not come back", "'\\u200d' became ''"], *study.finetune())
+    study.set(guard=0)
     study.refused(4, ["step 1: the loss is nan"], *study.finetune())
     study.squad((study.root / "train.json").read_bytes(), "train")
     damage(study.models / "tiny", "encoder.layer.1.output.LayerNorm.bias", float("nan"))

@@ -77,8 +77,8 @@ def make_windows(
 
     `doc_stride` is the step from one window of a context to the next (run_squad's meaning), not the overlap that fast
     tokenizers call `stride`. Text that spells a special token stays text. The target of a window is the first answer of
-    its question if the window holds that answer whole. InputError if a question has no visible token, if no context token
-    fits beside it, if the windows of a context would leave gaps, or if the tokenizer gives a pair no [CLS].
+    its question if the window holds that answer whole. InputError if a question has no visible token, if no context
+    token fits beside it, if the windows of a context would leave gaps, or if the tokenizer gives a pair no [CLS].
     """
     examples = list(examples)
     template = _read_template(tokenizer)
@@ -101,7 +101,7 @@ def make_windows(
     for number, (example, question) in enumerate(zip(examples, questions, strict=True)):
         context = context_of[example.context]
         question_ids = question.ids[:max_query_length]
-        if not _is_visible(example.question.strip(), question.offsets[:max_query_length]):
+        if example.question and not _is_visible(example.question.strip(), question.offsets[:max_query_length]):
             raise InputError(
                 f"question {example.id!r}: none of its first {len(question_ids)} tokens is a visible character"
             )
@@ -200,10 +200,11 @@ def _read_template(tokenizer: PreTrainedTokenizerFast) -> _Template:
     question = [place for place, text in enumerate(sequence) if text == 0]
     context = [place for place, text in enumerate(sequence) if text == 1]
     before, between, after = slice(question[0]), slice(question[-1] + 1, context[0]), slice(context[-1] + 1, None)
-    if tokenizer.cls_token_id not in (token for token, text in zip(pair["input_ids"], sequence) if text is None):
+    if tokenizer.cls_token_id not in pair["input_ids"]:
+        template = " ".join(tokenizer.convert_ids_to_tokens(pair["input_ids"]))
         raise InputError(
-            f"{tokenizer.name_or_path}: its tokenizer gives a pair of texts no cls_token ({tokenizer.cls_token}), "
-            f"whose place stands for no answer; it gives {' '.join(tokenizer.convert_ids_to_tokens(ids))}"
+            f"{tokenizer.name_or_path}: its tokenizer puts no cls_token ({tokenizer.cls_token}), which stands for no "
+            f"answer, beside two texts: {template}"
         )
     return _Template(
         before=ids[before],

@@ -1,11 +1,15 @@
 """Load checkpoints safely: without random weights, empty tokenizers, half precision or foreign code by accident."""
 
+import logging
 import os
 import re
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import (
     AutoConfig,
@@ -18,13 +22,28 @@ from transformers import (
 )
 
 from stages.qa import processes
+from stages.qa.data.guard import difference, plain_pieces
 from stages.qa.data.windows import Windows
 from stages.qa.errors import InputError, IntegrityError, one_line
 from stages.qa.files import disk_faults
 from stages.qa.models.manifest import verify_snapshot, write_manifest
 
+logger = logging.getLogger(__name__)
 MAX_LAYERS = 1000  # beyond these bounds a configuration is a mistake or an attack: nothing is built from it
 MAX_VOCABULARY = 2_000_000
+TEXTS = (  # on which a tokenizer is compared with its file
+    *("Zoë met DR. Ångström in ZÜRICH; cafe\u0301, CAFÉ, naïve Straße, İstanbul, Ünïcödé", "ΣΊΣΥΦΟΣ, Привет, Ёлка"),
+    *("ＦＵＬＬ　ｗｉｄｔｈ １２３ ﬁne ½ x² Ⅷ", "東京は日本の首都です。北京，中国", "한국어 हिन्दी में قَالَ बिल्ली"),
+    *(
+        "1,234.56 in 1757: U.S. $5-10 'so' ``it'' can't (e.g.) #tag @you a_b",
+        "a  b\u00a0c\td\r\ne\u200bf\u2028g \u3000h ",
+    ),
+    *(
+        "\U0001f600 \U0001f468\u200d\U0001f469\u200d\U0001f467 \u2764\ufe0f \U0001f44d\U0001f3fd",
+        "…—“quoted”«x»†",
+        " <b>x</b> </s>",
+    ),
+)
 
 
 def pick_device() -> torch.device:
@@ -57,23 +76,57 @@ def load_config(folder: Path) -> PretrainedConfig:
 
 
 def load_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenizerFast:
-    """The fast tokenizer; IntegrityError if its files are foreign or missing, where transformers makes an empty one."""
+    """The tokenizer of tokenizer.json, whatever the class that tokenizer_config.json names would make of it.
+
+    Without that file, the class builds one; whether it lower-cases is read from the vocabulary. IntegrityError if files
+    are foreign, damaged or missing, where transformers makes an empty tokenizer.
+    """
     file = folder / "tokenizer.json"
     size = file.stat().st_size if file.exists() else 0
     if size > 200 * config.vocab_size + 2**20:
         raise IntegrityError(f"{file}: {size} bytes for vocab_size {config.vocab_size}: not this model's")
+    packages = [name for name in ("sentencepiece", "google.protobuf") if find_spec(name.partition(".")[0]) is None]
+    if not file.exists() and packages and (models := sorted(folder.glob("*.model"))):
+        raise IntegrityError(
+            f"{models[0]}: there is no tokenizer.json, and to read this needs {' and '.join(packages)}"
+        )
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        is_fast = isinstance(tokenizer, PreTrainedTokenizerFast)
+        if is_fast and not file.exists() and _loses_letters(tokenizer):
+            tokenizer = AutoTokenizer.from_pretrained(
+                folder, trust_remote_code=False, local_files_only=True, do_lower_case=False
+            )
+            logger.info("%s: the vocabulary has capitals or accents, so the tokenizer keeps them", folder)
+        own = Tokenizer.from_file(str(file)) if file.exists() else None
     except Exception as error:  # tokenizers raises bare Exception for a damaged file
         raise IntegrityError(f"{folder}: tokenizer cannot be loaded ({one_line(error)})") from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise IntegrityError(f"{folder}: no fast tokenizer, so answers have no character offsets")
+    if own is not None:
+        if fault := difference(own, tokenizer.backend_tokenizer, TEXTS):
+            logger.info("%s is used, not what %s makes of it: %s", file, type(tokenizer).__name__, fault)
+        own.post_processor = own.post_processor or tokenizer.backend_tokenizer.post_processor
+        tokenizer._tokenizer = own
+    elif _loses_letters(tokenizer):
+        raise IntegrityError(f"{folder}: the vocabulary has letters that {type(tokenizer).__name__} never keeps")
     if not 0.9 * config.vocab_size <= len(tokenizer) <= config.vocab_size:
         raise IntegrityError(
             f"{folder}: tokenizer has {len(tokenizer)} tokens, config.json says vocab_size {config.vocab_size}; "
             "are the tokenizer's files missing or another model's?"
         )
     return tokenizer
+
+
+def _loses_letters(tokenizer: Any) -> bool:
+    """Whether a hundredth of the vocabulary has letters that the tokenizer changes: capitals or accents, as a rule."""
+    pieces = plain_pieces(tokenizer)
+    lost = set()
+    for letter in {letter for piece in pieces for letter in piece if letter.isalpha()}:
+        ids = tokenizer.backend_tokenizer.encode(letter, add_special_tokens=False).ids
+        if tokenizer.unk_token_id not in ids and letter not in tokenizer.decode(ids):
+            lost.add(letter)
+    return sum(not lost.isdisjoint(piece) for piece in pieces) > len(pieces) / 100
 
 
 def load_model(folder: Path, config: PretrainedConfig, *, head: bool, fresh_head: bool = False) -> PreTrainedModel:
