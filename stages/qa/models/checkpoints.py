@@ -1,5 +1,6 @@
 """Load checkpoints safely: without random weights, empty tokenizers, half precision or foreign code by accident."""
 
+import contextlib
 import logging
 import os
 import re
@@ -7,10 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from safetensors import safe_open
 from tokenizers import Tokenizer
-from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -23,9 +23,9 @@ from transformers import (
 
 from stages.qa import processes
 from stages.qa.data.guard import difference, plain_pieces
-from stages.qa.data.windows import Windows
 from stages.qa.errors import InputError, IntegrityError, one_line
 from stages.qa.files import disk_faults
+from stages.qa.models.families import refuse_family
 from stages.qa.models.manifest import verify_snapshot, write_manifest
 
 logger = logging.getLogger(__name__)
@@ -67,9 +67,12 @@ def load_config(folder: Path) -> PretrainedConfig:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # a damaged file, or another program's, gives errors of nearly any type
         raise IntegrityError(f"{folder}/config.json: no encoder that transformers knows ({one_line(error)})") from error
+    refuse_family(config, f"{folder}/config.json")
     layers, vocabulary = getattr(config, "num_hidden_layers", 0), getattr(config, "vocab_size", 0)
     if not (0 < layers <= MAX_LAYERS and 0 < vocabulary <= MAX_VOCABULARY):
         raise IntegrityError(f"{folder}/config.json: num_hidden_layers {layers}, vocab_size {vocabulary} out of bounds")
+    if config.model_type == "big_bird":
+        config.attention_type = "original_full"  # else it changes for good with the first short window
     if getattr(config, "hidden_act", None) == "gelu_new":
         config.hidden_act = "gelu_pytorch_tanh"  # the same function, computed in one step and not in eight
     return config
@@ -129,6 +132,19 @@ def _loses_letters(tokenizer: Any) -> bool:
     return sum(not lost.isdisjoint(piece) for piece in pieces) > len(pieces) / 100
 
 
+def has_head(folder: Path, config: PretrainedConfig) -> bool:
+    """Whether the checkpoint has a span head: by the names of its tensors, or by what its configuration names."""
+    names: set[str] = set()
+    with contextlib.suppress(Exception):  # `load_model` says what is wrong with a file
+        for file in folder.glob("*.safetensors"):
+            with safe_open(file, "pt") as tensors:
+                names.update(tensors.keys())
+        for file in folder.glob("*.bin"):
+            names.update(torch.load(file, map_location="meta", weights_only=True))
+    named = any(name.endswith("ForQuestionAnswering") for name in config.architectures or [])
+    return named or any("qa_outputs." in name for name in names)
+
+
 def load_model(folder: Path, config: PretrainedConfig, *, head: bool, fresh_head: bool = False) -> PreTrainedModel:
     """The checkpoint in float32, with its question answering head if `head`.
 
@@ -136,12 +152,15 @@ def load_model(folder: Path, config: PretrainedConfig, *, head: bool, fresh_head
     never random: IntegrityError if the file lacks a tensor, or has layers or shapes that the configuration has not.
     """
     auto = AutoModelForQuestionAnswering if head else AutoModel
+    if head:
+        config.num_labels = 2  # start and end, whatever the checkpoint was trained for before
     try:
         model, report = auto.from_pretrained(
             folder,
             config=config,
             dtype=torch.float32,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,
             trust_remote_code=False,
             local_files_only=True,
         )
@@ -151,7 +170,8 @@ def load_model(folder: Path, config: PretrainedConfig, *, head: bool, fresh_head
     if fresh_head:
         missing = [key for key in missing if key.startswith(f"{model.base_model_prefix}.")]
     surplus = [key for key in sorted(report["unexpected_keys"]) if re.search(r"\b(layers?|h|block)\.\d+\.", key)]
-    faults = {"lacks": missing, "has unused": surplus, "has misshapen": sorted(report["mismatched_keys"])}
+    misshapen = [f"{key} {tuple(it)} for {tuple(ours)}" for key, it, ours in sorted(report["mismatched_keys"])]
+    faults = {"lacks": missing, "has unused": surplus, "has misshapen": misshapen}
     for fault, keys in faults.items():
         if keys:
             raise IntegrityError(
@@ -180,43 +200,3 @@ def save_model(model: PreTrainedModel, folder: Path) -> None:
         model.save_pretrained(folder)
     for path in folder.glob("*.safetensors"):  # safetensors lets only the owner read them
         path.chmod((folder / "config.json").stat().st_mode)
-
-
-def check_length(model: PreTrainedModel, tokens: int, name: str) -> None:
-    """InputError if a window of `tokens` is longer than the model has position embeddings for."""
-    for place, table in model.named_modules():
-        if place.endswith("position_embeddings") and isinstance(table, torch.nn.Embedding):
-            # RoBERTa and its relatives number positions from the one after padding's.
-            limit = table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
-            if tokens > limit:
-                raise InputError(f"windows.max_seq_length: a window has {tokens} tokens, model {name} takes {limit}")
-
-
-def uses_token_types(config: PretrainedConfig) -> bool:
-    """Whether the model tells question from context by segment ids (BERT, ALBERT: yes; RoBERTa, DistilBERT: no)."""
-    return getattr(config, "type_vocab_size", 0) > 1
-
-
-def model_inputs(
-    windows: Windows, rows: np.ndarray, config: PretrainedConfig, tokenizer: PreTrainedTokenizerFast
-) -> tuple[dict[str, Tensor], np.ndarray]:
-    """The model's arguments for `rows` but for the mask, and which tokens are real: (batch, tokens), int64 and bool.
-
-    NumPy fills them and not torch, which would wake threads for so little, nor the tokenizer, which takes lists.
-    """
-    lengths = windows.lengths[rows]
-    real = np.arange(lengths.max()) < lengths[:, None]
-    tokens = token_index(windows.starts, rows)
-    input_ids = np.full(real.shape, tokenizer.pad_token_id or 0, dtype=np.int64)
-    input_ids[real] = windows.input_ids[tokens]
-    inputs = {"input_ids": torch.from_numpy(input_ids)}
-    if uses_token_types(config):
-        token_type_ids = np.zeros(real.shape, dtype=np.int64)
-        token_type_ids[real] = windows.token_type_ids[tokens]
-        inputs["token_type_ids"] = torch.from_numpy(token_type_ids)
-    return inputs, real
-
-
-def token_index(starts: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Places of the tokens of `rows` in a packed array whose window w begins at starts[w], (tokens,) int64."""
-    return np.concatenate([np.arange(starts[row], starts[row + 1]) for row in rows])
