@@ -47,6 +47,10 @@ def windows_for(folder: Path, length: int = 150) -> Windows:
     return make_windows(EXAMPLES, tokenizer, max_seq_length=length, doc_stride=32, max_query_length=16)
 
 
+def run(folder: Path) -> None:
+    in_precision(load_encoder(folder, device=CPU), windows_for(folder), "fp32")
+
+
 @pytest.mark.parametrize(
     ("kind", "changes", "says"),
     [
@@ -66,9 +70,9 @@ def windows_for(folder: Path, length: int = 150) -> Windows:
     ],
 )
 def test_families_that_are_refused(kind: str, changes: dict[str, Any], says: str, tmp_path: Path) -> None:
+    folder = write_model(kind, tmp_path / "model", **changes)
     with pytest.raises((InputError, IntegrityError), match=says) as caught:
-        folder = write_model(kind, tmp_path / "model", **changes)
-        in_precision(load_encoder(folder, device=CPU), windows_for(folder), "fp32")
+        run(folder)
     assert "\n" not in str(caught.value)
     assert kind in str(caught.value) or "takes 100" in str(caught.value)
 

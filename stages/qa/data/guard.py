@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -73,8 +74,8 @@ def _target_text(
     text = example.context[windows.offsets[first, 0] : windows.offsets[last, 1]]
     if not letters or tokenizer.unk_token_id in windows.input_ids[first : last + 1]:
         return text
-    spelt = tokenizer.decode(windows.input_ids[first : last + 1].tolist())
-    return "".join(character for character in text if character in spelt or character not in letters)
+    spelt = set(normalize("NFKD", str(tokenizer.decode(windows.input_ids[first : last + 1].tolist()))))
+    return "".join(letter for letter in text if letter not in letters or spelt.issuperset(normalize("NFKD", letter)))
 
 
 def plain_pieces(tokenizer: PreTrainedTokenizerFast) -> list[str]:

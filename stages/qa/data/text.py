@@ -17,6 +17,12 @@ def normalise(text: str) -> str:
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_NO_PUNCTUATION)).split())
 
 
+def without_accents(text: str) -> str:
+    """`text` without the marks that it is composed of."""
+    parts = (character for character in unicodedata.normalize("NFD", text) if not unicodedata.combining(character))
+    return unicodedata.normalize("NFC", "".join(parts))
+
+
 def covering(text: str, offsets: np.ndarray) -> np.ndarray:
     """`offsets` (tokens, 2) of a text, widened so that every mark and letter at the edge of a token belongs to it.
 

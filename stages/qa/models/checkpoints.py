@@ -23,6 +23,7 @@ from transformers import (
 
 from stages.qa import processes
 from stages.qa.data.guard import difference, plain_pieces
+from stages.qa.data.text import without_accents
 from stages.qa.errors import InputError, IntegrityError, one_line
 from stages.qa.files import disk_faults
 from stages.qa.models.families import refuse_family
@@ -88,7 +89,7 @@ def load_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenize
     size = file.stat().st_size if file.exists() else 0
     if size > 200 * config.vocab_size + 2**20:
         raise IntegrityError(f"{file}: {size} bytes for vocab_size {config.vocab_size}: not this model's")
-    packages = [name for name in ("sentencepiece", "google.protobuf") if find_spec(name.partition(".")[0]) is None]
+    packages = [name for name in ("sentencepiece", "protobuf") if find_spec(name.replace("protobuf", "google")) is None]
     if not file.exists() and packages and (models := sorted(folder.glob("*.model"))):
         raise IntegrityError(
             f"{models[0]}: there is no tokenizer.json, and to read this needs {' and '.join(packages)}"
@@ -122,14 +123,13 @@ def load_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenize
 
 
 def _loses_letters(tokenizer: Any) -> bool:
-    """Whether a hundredth of the vocabulary has letters that the tokenizer changes: capitals or accents, as a rule."""
-    pieces = plain_pieces(tokenizer)
-    lost = set()
-    for letter in {letter for piece in pieces for letter in piece if letter.isalpha()}:
-        ids = tokenizer.backend_tokenizer.encode(letter, add_special_tokens=False).ids
-        if tokenizer.unk_token_id not in ids and letter not in tokenizer.decode(ids):
-            lost.add(letter)
-    return sum(not lost.isdisjoint(piece) for piece in pieces) > len(pieces) / 100
+    """Whether a hundredth of the vocabulary has capitals or accents that the tokenizer takes away."""
+    pieces, lost = plain_pieces(tokenizer), 0
+    for piece in pieces:
+        text = tokenizer.convert_tokens_to_string([piece])
+        plain = without_accents(text.lower())
+        lost += plain != text and tokenizer.tokenize(plain) == tokenizer.tokenize(text)
+    return lost > len(pieces) / 100
 
 
 def has_head(folder: Path, config: PretrainedConfig) -> bool:
