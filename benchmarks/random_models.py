@@ -46,5 +46,6 @@ def random_windows(lengths: Sequence[int] | np.ndarray, vocabulary: int) -> Wind
         examples=np.arange(count, dtype=np.int32),
         articles=np.zeros(count, dtype=np.int32),
         context=np.stack([np.full(count, QUESTION), np.array(lengths) - 1], axis=-1).astype(np.int32),
+        null=np.zeros(count, dtype=np.int64),
         targets=np.zeros((count, 2), dtype=np.int64),
     )

@@ -10,6 +10,7 @@ from typer import Option
 
 from stages.qa.cli import run
 from stages.qa.config import entry, load_params
+from stages.qa.data.guard import check_gold
 from stages.qa.data.splits import training_part
 from stages.qa.data.squad import read_squad
 from stages.qa.data.windows import make_windows
@@ -29,9 +30,11 @@ def main(
     params = load_params()
     verify_snapshot(base_dir)
     tokenizer = load_tokenizer(base_dir, load_config(base_dir))
-    examples = read_squad(data_dir / "train.json", purpose="train")
+    file, stride = data_dir / "train.json", params.windows.doc_stride
+    examples = read_squad(file, purpose="train")
     examples = training_part(examples, "finetuning", **params.parts.model_dump())
     windows = make_windows(examples, tokenizer, **params.windows.model_dump())
+    check_gold(examples, windows, tokenizer, file=file, least=params.guard, doc_stride=stride)
     settings = entry(params.finetuned, key, "finetuned")
     finetune(base_dir, windows, out_dir, settings=settings, checkpoints=checkpoints, device=pick_device())
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from stages.qa.cli import run
 from stages.qa.config import load_params
+from stages.qa.data.guard import check_gold
 from stages.qa.data.splits import training_part
 from stages.qa.data.squad import read_squad
 from stages.qa.data.windows import Windows, make_windows
@@ -26,11 +27,14 @@ def main(model_dir: Path, data_dir: Path, out_dir: Path) -> None:
     memory = params.probe.feature_memory_gib
     encoder = load_encoder(model_dir, device=pick_device())
     optimizers = params.optimizers if may_be_probed(model_dir) else []
-    examples = read_squad(data_dir / "train.json", purpose="train")
+    file, stride = data_dir / "train.json", params.windows.doc_stride
+    examples = read_squad(file, purpose="train")
 
     def windows_of(part: Literal["probing", "validation"]) -> Windows:
         questions = training_part(examples, part, **params.parts.model_dump())
-        return make_windows(questions, encoder.tokenizer, **params.windows.model_dump())
+        windows = make_windows(questions, encoder.tokenizer, **params.windows.model_dump())
+        check_gold(questions, windows, encoder.tokenizer, file=file, least=params.guard, doc_stride=stride)
+        return windows
 
     windows = windows_of("probing")
     encoder = in_precision(encoder, windows, params.precision)

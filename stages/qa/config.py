@@ -46,6 +46,7 @@ class Params(Section):
     ladder: list[Key]  # protocols, each but the first different from the one before it in one switch
     windows: Windows
     parts: Parts
+    guard: Annotated[float, Field(ge=0, le=1)]  # least share of gold answers that must come back from their tokens
     precision: Literal["auto", "fp32", "bf16"]  # of the frozen encoder; auto: bf16 if fast here and near enough to fp32
     optimizers: Annotated[Once[Optimizer], Field(min_length=1)]  # of the probes that are trained
     probe: Probe

@@ -7,8 +7,6 @@ traceback or prints a number that means nothing. It draws no plots.
 
 import json
 import math
-import re
-import string
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,11 +22,9 @@ from typer import Argument, Option
 from stages.qa.cli import run
 from stages.qa.data.squad import Example, read_squad
 from stages.qa.data.strict_json import read_strict_json, shown
+from stages.qa.data.text import normalise as normalise
 from stages.qa.errors import InputError
 from stages.qa.files import write_text
-
-_ARTICLES = re.compile(r"\b(a|an|the)\b")
-_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +33,6 @@ class Scores:
 
     exact: NDArray[np.float64]  # (questions,) 0 or 1
     f1: NDArray[np.float64]  # (questions,) 0 to 1
-
-
-@lru_cache(maxsize=2**18)
-def normalise(text: str) -> str:
-    """Lower case, without ASCII punctuation, then without the words a, an and the, and with single spaces."""
-    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_NO_PUNCTUATION)).split())
 
 
 @lru_cache(maxsize=2**18)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.qa.answering.answers import null_probability
-from stages.qa.answering.spans import SpanReader, _over_marks, best_spans
+from stages.qa.answering.spans import SpanReader, best_spans
 from stages.qa.data.windows import Windows
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "original_span_search.npz"
@@ -54,6 +54,7 @@ def two_window_question() -> Windows:
         examples=np.array([0, 0, 1], dtype=np.int32),
         articles=np.zeros(3, dtype=np.int32),
         context=np.array([[1, 4], [1, 4], [1, 2]], dtype=np.int32),
+        null=np.zeros(3, dtype=np.int64),
         targets=np.zeros((3, 2), dtype=np.int64),
     )
 
@@ -110,7 +111,22 @@ def test_a_context_without_tokens_has_no_span() -> None:
     assert null_probability(spans, 0)[1] == 1.0
 
 
-def test_combining_marks_belong_to_the_answer() -> None:
-    text = "Cafe\u0301 noir"
-    assert text[: _over_marks(text, 4)] == "Cafe\u0301"
-    assert _over_marks(text, -1) == -1
+def test_spaces_at_the_edges_of_a_span_stay_outside() -> None:
+    windows = two_window_question()
+    windows.offsets[[1, 2, 3]] = [[0, 3], [2, 5], [5, 6]]  # 'ab ', ' cd', ' '
+    reader = SpanReader(windows, 2, max_answer_tokens=30)
+    logits = torch.zeros(2, 10, 2)
+    logits[0, 2, 0], logits[0, 3, 1] = 9.0, 9.0
+    logits[1, 3, 0], logits[1, 3, 1] = 9.0, 9.0
+    reader.read(np.arange(3), logits)
+    assert reader.spans(["ab cd ef gh", "x"]).chars[:, 0].tolist() == [[3, 5], [6, 6]]
+
+
+def test_no_answer_is_read_where_the_template_has_it() -> None:
+    windows = two_window_question()
+    windows.null[:] = [3, 0, 1]
+    reader = SpanReader(windows, 1, max_answer_tokens=30)
+    logits = torch.zeros(1, 10, 2)
+    logits[0, :, 0] = torch.arange(10)
+    reader.read(np.array([2, 0, 1]), torch.cat([logits[:, 8:], logits[:, :8]], dim=1))
+    assert reader.null_score.tolist() == [[3, 4, 9]]

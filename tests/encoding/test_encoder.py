@@ -19,7 +19,8 @@ from stages.qa.data.windows import Windows, make_windows
 from stages.qa.encoding import encoder as module
 from stages.qa.encoding.encoder import encode, in_precision, load_encoder, pieces
 from stages.qa.errors import InputError, IntegrityError, NumericsError
-from stages.qa.models.checkpoints import pick_device, randomise, uses_token_types
+from stages.qa.models.checkpoints import pick_device, randomise
+from stages.qa.models.families import uses_token_types
 from stages.qa.models.manifest import MANIFEST, write_manifest
 from tests.conftest import CPU, TinyModel
 from tests.tiny_models import FAMILIES, LAYERS

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from stages.qa.answering.spans import SpanReader
 from stages.qa.data.squad import Answer, Example
-from stages.qa.data.windows import NO_ANSWER, Windows, make_windows
+from stages.qa.data.windows import Windows, make_windows
 from stages.qa.encoding.encoder import encode, load_encoder
 from stages.qa.files import read_json, read_tensors, write_tensors
 from stages.qa.models.manifest import write_manifest
@@ -20,6 +20,7 @@ from tests.conftest import CPU, TinyModel
 from tests.faults.study import Study
 
 IMPORTS_MIB = 1000  # resident before a stage does anything, with room to spare
+NO_ANSWER = 0  # the place of [CLS]
 ANSWERS = "data/predictions/tiny/standard"
 
 
@@ -191,6 +192,8 @@ def test_case_35_loss_that_is_no_number(study: Study) -> None:
     context = "\u200d " + "Ann sang."
     data = squad(*(("Who?", context, "\u200d") for _ in range(3)))
     study.squad(data, "train")
+    study.refused(2, ["3 of 3 gold answers do not come back", "'\\u200d' became ''"], *study.finetune())
+    study.set(guard=0)
     study.refused(4, ["step 1: the loss is nan"], *study.finetune())
     study.squad((study.root / "train.json").read_bytes(), "train")
     damage(study.models / "tiny", "encoder.layer.1.output.LayerNorm.bias", float("nan"))

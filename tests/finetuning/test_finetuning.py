@@ -21,7 +21,7 @@ from stages.qa.errors import InputError, IntegrityError, NumericsError
 from stages.qa.finetuning import training as finetuning
 from stages.qa.finetuning.resuming import fingerprint
 from stages.qa.finetuning.training import finetune
-from stages.qa.models.checkpoints import uses_token_types
+from stages.qa.models.families import uses_token_types
 from stages.qa.models.manifest import checksum, verify_snapshot, write_manifest
 from stages.qa.sections import Finetuning
 from tests.conftest import CPU, TinyModel

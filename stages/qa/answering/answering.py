@@ -15,7 +15,7 @@ from stages.qa.answering.answers import Answers, Spans, Texts
 from stages.qa.answering.likelihood import GoldLikelihood
 from stages.qa.answering.spans import SpanReader, sliced
 from stages.qa.data.squad import Example
-from stages.qa.data.windows import IGNORED, NO_ANSWER, Windows
+from stages.qa.data.windows import IGNORED, Windows
 from stages.qa.encoding.encoder import Chunk, Encoder, encode, pieces
 from stages.qa.errors import NumericsError
 from stages.qa.probing.readouts import Probes
@@ -130,7 +130,7 @@ def _refuse_infinite(logits: Tensor, chunk: Chunk, model: str, examples: Sequenc
 def _gold_targets(windows: Windows, examples: Sequence[Example]) -> np.ndarray:
     """The targets of training, (windows, 2); IGNORED for a window without the answer of a question that has one."""
     answerable = np.array([bool(example.answers) for example in examples])[windows.examples]
-    holds_answer = windows.targets[:, 0] != NO_ANSWER
+    holds_answer = windows.targets[:, 0] != windows.null
     return np.where((answerable == holds_answer)[:, None], windows.targets, IGNORED)
 
 

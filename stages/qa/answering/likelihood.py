@@ -2,8 +2,8 @@
 
 In a window, the softmax of the start logits over all its tokens gives each of them a probability, and likewise for the
 end: so are the probes and the fine-tuned encoders trained. The gold tokens of a window are the first (last) tokens of
-all gold answers that lie in it whole, or its first token ([CLS]) if there is none. These are the targets of training,
-but for the answers of all annotators and not of the first alone. Their probabilities are added, since a start that any
+all gold answers that lie in it whole, or [CLS] if there is none. These are the targets of training, but for the answers
+of all annotators and not of the first alone. Their probabilities are added, since a start that any
 annotator chose is right (the marginal likelihood of Clark and Gardner 2018); minus the logarithm is the window's
 figure. A question's figure is the mean over its windows, because each window is a case of its own in training as well.
 """
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from stages.qa.answering.spans import question_rows
 from stages.qa.data.squad import Example
-from stages.qa.data.windows import IGNORED, NO_ANSWER, Windows, touching
+from stages.qa.data.windows import IGNORED, Windows, touching
 from stages.qa.probing.probes import target_log_probabilities
 
 
@@ -66,7 +66,7 @@ def gold_tokens(windows: Windows, examples: Sequence[Example]) -> np.ndarray:
         if chars and not with_tokens:
             continue
         for row in range(rows.start, rows.stop):
-            spans = [held[row] for held in with_tokens if row in held] or [(NO_ANSWER, NO_ANSWER)]
+            spans = [held[row] for held in with_tokens if row in held] or [(int(windows.null[row]),) * 2]
             firsts = sorted({first for first, _ in spans})
             lasts = sorted({last for _, last in spans})
             result[row, : len(firsts), 0] = firsts

@@ -1,6 +1,5 @@
 """Start and end logits as answers: the best span of each window, and one answer for each question."""
 
-import unicodedata
 from itertools import pairwise
 from typing import Literal
 
@@ -67,7 +66,8 @@ class SpanReader:
         real = position < lengths[:, None]  # (windows, positions)
         padded = logits.new_full((len(logits), *real.shape, 2), -torch.inf)
         padded[:, real] = logits
-        null_score = padded[:, :, 0].sum(-1)
+        null = torch.from_numpy(self.windows.null[rows]).to(device)
+        null_score = padded[:, torch.arange(len(rows), device=device), null].sum(-1)
         in_context = (position >= first_of_context) & (position < end_of_context)
         padded = padded.masked_fill(~in_context[..., None], -torch.inf)
         first, last, score = best_spans(padded[..., 0], padded[..., 1], max_answer_tokens=self.max_answer_tokens)
@@ -93,8 +93,7 @@ class SpanReader:
             score = self.score[readings, window]
             there = score[:, None] > -np.inf  # false where the context has no token
             tokens = starts[window][:, None] + np.where(there, self.tokens[readings, window], 0)
-            ends = [_over_marks(contexts[question], end) for end in offsets[tokens[:, 1], 1].tolist()]
-            chars = np.stack([offsets[tokens[:, 0], 0], ends], axis=1)
+            chars = _stripped(contexts[question], offsets[tokens[:, 0], 0], offsets[tokens[:, 1], 1])
             result.score[:, question] = score
             result.null_score[:, question] = lowest if official else self.null_score[readings, window]
             result.tokens[:, question] = tokens
@@ -102,11 +101,16 @@ class SpanReader:
         return result
 
 
-def _over_marks(context: str, end: int) -> int:
-    """`end`, moved past combining marks: tokenizers that strip accents leave them out of a token's offsets."""
-    while 0 < end < len(context) and unicodedata.combining(context[end]):
-        end += 1
-    return end
+def _stripped(context: str, firsts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Spans (readings, 2) of `context` without spaces at their edges, which some tokens hold."""
+    chars = []
+    for first, end in zip(firsts.tolist(), ends.tolist(), strict=True):
+        while first < end and context[first].isspace():
+            first += 1
+        while first < end and context[end - 1].isspace():
+            end -= 1
+        chars.append((first, end))
+    return np.array(chars, np.int32)
 
 
 def sliced(context: str, chars: np.ndarray) -> list[str]:

@@ -1,6 +1,7 @@
 """Questions and contexts as token windows, and answers as token positions in them."""
 
 import logging
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,13 +10,14 @@ import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from stages.qa.data.squad import Example
+from stages.qa.data.text import covering
 from stages.qa.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-NO_ANSWER = 0  # the target of a window that does not hold the answer: its first token ([CLS], <s>)
 IGNORED = -1  # the target of a window whose answer has no token at all
 BATCH = 1000  # texts that are tokenised at once
+_NULL = -2  # stands for the place of "no answer" until the windows are whole
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class Windows:
     examples: np.ndarray  # (windows,) int32: index of the window's question; windows of one question are neighbours
     articles: np.ndarray  # (windows,) int32: running number of the question's article
     context: np.ndarray  # (windows, 2) int32: first context token and the one after the last
-    targets: np.ndarray  # (windows, 2) int64: first and last token of the answer, or NO_ANSWER, or IGNORED
+    null: np.ndarray  # (windows,) int64: the token of "no answer": [CLS], <s>
+    targets: np.ndarray  # (windows, 2) int64: first and last token of the answer; `null` if it is not here; or IGNORED
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -45,7 +48,7 @@ class _Text:
     """The tokens of a question or a context, without special tokens."""
 
     ids: np.ndarray  # (tokens,) int32
-    offsets: np.ndarray  # (tokens, 2) int32: characters of the text
+    offsets: np.ndarray  # (tokens, 2) int32: characters of the text, those of a context with what `covering` adds
 
 
 @dataclass(frozen=True)
@@ -74,14 +77,17 @@ def make_windows(
 
     `doc_stride` is the step from one window of a context to the next (run_squad's meaning), not the overlap that fast
     tokenizers call `stride`. Text that spells a special token stays text. The target of a window is the first answer of
-    its question if the window holds that answer whole. InputError if no context token fits beside a question, or if the
-    windows of a context would leave gaps.
+    its question if the window holds that answer whole. InputError if a question has no visible token, if no context
+    token fits beside it, if the windows of a context would leave gaps, or if the tokenizer gives a pair no [CLS].
     """
     examples = list(examples)
     template = _read_template(tokenizer)
     distinct_contexts = list(dict.fromkeys(example.context for example in examples))
-    context_of = dict(zip(distinct_contexts, _tokenise(tokenizer, distinct_contexts), strict=True))
-    questions = _tokenise(tokenizer, [example.question for example in examples])
+    context_of = {
+        text: _Text(tokens.ids, covering(text, tokens.offsets))
+        for text, tokens in zip(distinct_contexts, _tokenise(tokenizer, distinct_contexts), strict=True)
+    }
+    questions = _tokenise(tokenizer, [example.question.strip() for example in examples])
 
     # What follows is filled window by window. The pieces of all windows are joined at the end.
     input_ids: list[np.ndarray] = []
@@ -95,6 +101,10 @@ def make_windows(
     for number, (example, question) in enumerate(zip(examples, questions, strict=True)):
         context = context_of[example.context]
         question_ids = question.ids[:max_query_length]
+        if example.question and not _is_visible(example.question.strip(), question.offsets[:max_query_length]):
+            raise InputError(
+                f"question {example.id!r}: none of its first {len(question_ids)} tokens is a visible character"
+            )
         cut += len(question.ids) > max_query_length
         head = len(template.before) + len(question_ids) + len(template.between)
         room = max_seq_length - head - len(template.after)
@@ -128,15 +138,20 @@ def make_windows(
             "%d of %d answers hold no token of this tokenizer; their windows are ignored", without_token, len(examples)
         )
     articles = np.array([example.article for example in examples], dtype=np.int32)
+    all_ids, starts = np.concatenate(input_ids), np.cumsum([0, *lengths])
+    null_tokens = np.flatnonzero(all_ids == tokenizer.cls_token_id)
+    null = null_tokens[np.searchsorted(null_tokens, starts[:-1])] - starts[:-1]
+    all_targets = np.array(targets, dtype=np.int64)
     return Windows(
-        input_ids=np.concatenate(input_ids),
+        input_ids=all_ids,
         token_type_ids=np.concatenate(token_type_ids),
         offsets=np.concatenate(offsets),
-        starts=np.cumsum([0, *lengths]),
+        starts=starts,
         examples=np.array(numbers, dtype=np.int32),
         articles=articles[numbers],
         context=np.array(bounds, dtype=np.int32),
-        targets=np.array(targets, dtype=np.int64),
+        null=null,
+        targets=np.where(all_targets == _NULL, null[:, None], all_targets),
     )
 
 
@@ -168,13 +183,13 @@ def _answer_tokens(example: Example, context: _Text) -> tuple[int, int] | None:
 def _target(answer: tuple[int, int] | None, first: int, last: int, head: int) -> tuple[int, int]:
     """The target of the window that holds `head` tokens and then the context tokens `first` to `last`."""
     if answer is None:
-        return NO_ANSWER, NO_ANSWER
+        return _NULL, _NULL
     answer_first, answer_last = answer
     if answer_first == IGNORED:
         return IGNORED, IGNORED
     if first <= answer_first and answer_last < last:
         return head + answer_first - first, head + answer_last - first
-    return NO_ANSWER, NO_ANSWER
+    return _NULL, _NULL
 
 
 def _read_template(tokenizer: PreTrainedTokenizerFast) -> _Template:
@@ -185,6 +200,12 @@ def _read_template(tokenizer: PreTrainedTokenizerFast) -> _Template:
     question = [place for place, text in enumerate(sequence) if text == 0]
     context = [place for place, text in enumerate(sequence) if text == 1]
     before, between, after = slice(question[0]), slice(question[-1] + 1, context[0]), slice(context[-1] + 1, None)
+    if tokenizer.cls_token_id not in pair["input_ids"]:
+        template = " ".join(tokenizer.convert_ids_to_tokens(pair["input_ids"]))
+        raise InputError(
+            f"{tokenizer.name_or_path}: its tokenizer puts no cls_token ({tokenizer.cls_token}), which stands for no "
+            f"answer, beside two texts: {template}"
+        )
     return _Template(
         before=ids[before],
         between=ids[between],
@@ -195,6 +216,11 @@ def _read_template(tokenizer: PreTrainedTokenizerFast) -> _Template:
         question_type=types[question[0]],
         context_type=types[context[0]],
     )
+
+
+def _is_visible(text: str, offsets: np.ndarray) -> bool:
+    """Whether the tokens with these offsets (tokens, 2) hold a character that is neither a space nor a control."""
+    return any(unicodedata.category(character)[0] not in "ZC" for character in text[: offsets[:, 1].max(initial=0)])
 
 
 def _tokenise(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[_Text]:

@@ -16,14 +16,8 @@ from stages.qa import processes
 from stages.qa.data.splits import evenly_spread
 from stages.qa.data.windows import Windows
 from stages.qa.errors import IntegrityError, NumericsError
-from stages.qa.models.checkpoints import (
-    check_length,
-    load_config,
-    load_model,
-    load_tokenizer,
-    model_inputs,
-    token_index,
-)
+from stages.qa.models.checkpoints import has_head, load_config, load_model, load_tokenizer
+from stages.qa.models.families import check_length, check_model, hidden_states, model_inputs, token_index
 from stages.qa.models.manifest import verify_snapshot
 from stages.qa.models.precision import bf16_is_fast
 
@@ -66,13 +60,13 @@ def load_encoder(folder: Path, *, device: torch.device) -> Encoder:
     """Verify the checkpoint in `folder` against its manifest, and load it with its own head if it has one."""
     verify_snapshot(folder)
     config = load_config(folder)
-    has_head = any(name.endswith("ForQuestionAnswering") for name in config.architectures or [])
-    model = load_model(folder, config, head=has_head).eval().to(device)
+    with_head = has_head(folder, config)
+    model = load_model(folder, config, head=with_head).eval().to(device)
     return Encoder(
         model=model,
         device=device,
         tokenizer=load_tokenizer(folder, config),
-        head=copy.deepcopy(_last_linear(model, folder.name)) if has_head else None,
+        head=copy.deepcopy(_last_linear(model, folder.name)) if with_head else None,
         layers=config.num_hidden_layers + 1,
         hidden=config.hidden_size,
         name=folder.name,
@@ -80,11 +74,14 @@ def load_encoder(folder: Path, *, device: torch.device) -> Encoder:
 
 
 def in_precision(encoder: Encoder, windows: Windows, choice: Literal["auto", "fp32", "bf16"]) -> Encoder:
-    """`encoder` with weights and states in the format of `choice`; its own head stays in float32.
+    """`encoder`, once `check_model` has tried it, with weights and states in the format of `choice`.
+
+    Its own head stays in float32.
 
     auto: bfloat16 if this machine is fast at it, and if no layer's states are off by more than TOLERANCE on a sample of
     `windows`.
     """
+    check_model(encoder.model, windows, encoder.tokenizer, encoder.name)
     if choice == "fp32" or (choice == "auto" and not processes.from_first(bf16_is_fast(encoder.device.type))):
         return encoder
     half = replace(encoder, model=copy.deepcopy(encoder.model).bfloat16())
@@ -104,7 +101,8 @@ def _last_linear(model: PreTrainedModel, name: str) -> nn.Linear:
     """The layer that gives start and end logits."""
     layers = [module for module in model.modules() if isinstance(module, nn.Linear) and module.out_features == 2]
     if not layers:
-        raise IntegrityError(f"model {name}: its question answering head gives no start and end logits")
+        kind = model.config.model_type
+        raise IntegrityError(f"model {name} (type {kind}): its question answering head gives no start and end logits")
     return layers[-1]
 
 
@@ -164,7 +162,8 @@ def _batches(lengths: np.ndarray, budget: int, *, exact: bool) -> Iterator[np.nd
 def _forward(encoder: Encoder, inputs: dict[str, Tensor]) -> tuple[tuple[Tensor, ...], Tensor | None]:
     """Hidden states of every layer, and the input of the last layer of the own head, (batch, tokens, hidden) each."""
     if encoder.head is None:
-        return encoder.model(**inputs, output_hidden_states=True).hidden_states, None
+        output = encoder.model(**inputs, output_hidden_states=True)
+        return hidden_states(encoder.model, output, inputs["input_ids"], encoder.name), None
     head_inputs: list[Tensor] = []
     last = _last_linear(encoder.model, encoder.name)
     hook = last.register_forward_pre_hook(lambda module, arguments: head_inputs.append(arguments[0]))
@@ -172,7 +171,7 @@ def _forward(encoder: Encoder, inputs: dict[str, Tensor]) -> tuple[tuple[Tensor,
         output = encoder.model(**inputs, output_hidden_states=True)
     finally:
         hook.remove()
-    return output.hidden_states, head_inputs[0]
+    return hidden_states(encoder.model, output, inputs["input_ids"], encoder.name), head_inputs[0]
 
 
 def _send(tensor: Tensor, device: torch.device) -> Tensor:

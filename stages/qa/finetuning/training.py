@@ -32,7 +32,8 @@ from stages.qa.data.windows import IGNORED, Windows
 from stages.qa.errors import InputError, NumericsError
 from stages.qa.files import disk_faults, write_json
 from stages.qa.finetuning.resuming import fingerprint, last_checkpoint, only_training
-from stages.qa.models.checkpoints import check_length, load_config, load_model, load_tokenizer, model_inputs, save_model
+from stages.qa.models.checkpoints import load_config, load_model, load_tokenizer, save_model
+from stages.qa.models.families import check_model, model_inputs
 from stages.qa.models.manifest import verify_snapshot, write_manifest
 from stages.qa.models.precision import mixed_precision
 from stages.qa.sections import Finetuning
@@ -131,8 +132,9 @@ def _train(base: Path, windows: Windows, out: Path, *, settings: Finetuning, wor
         if settings.dropout is not None and hasattr(config, name):
             setattr(config, name, settings.dropout)
     model = load_model(base, config, head=True, fresh_head=True)
-    check_length(model, int(windows.lengths.max(initial=0)), base.name)
     tokenizer = load_tokenizer(base, config)
+    model.to(device)  # type: ignore[arg-type]
+    check_model(model, windows, tokenizer, base.name)
     order = _Order(windows, group=settings.train_batch_size * settings.gradient_accumulation_steps, seed=settings.seed)
     steps = len(order) // order.group * settings.num_train_epochs
     precision = mixed_precision(settings.mixed_precision, device.type)

@@ -1,12 +1,16 @@
 """Load checkpoints safely: without random weights, empty tokenizers, half precision or foreign code by accident."""
 
+import contextlib
+import logging
 import os
 import re
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
+from safetensors import safe_open
+from tokenizers import Tokenizer
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -18,13 +22,29 @@ from transformers import (
 )
 
 from stages.qa import processes
-from stages.qa.data.windows import Windows
+from stages.qa.data.guard import difference, plain_pieces
+from stages.qa.data.text import without_accents
 from stages.qa.errors import InputError, IntegrityError, one_line
 from stages.qa.files import disk_faults
+from stages.qa.models.families import refuse_family
 from stages.qa.models.manifest import verify_snapshot, write_manifest
 
+logger = logging.getLogger(__name__)
 MAX_LAYERS = 1000  # beyond these bounds a configuration is a mistake or an attack: nothing is built from it
 MAX_VOCABULARY = 2_000_000
+TEXTS = (  # on which a tokenizer is compared with its file
+    *("Zoë met DR. Ångström in ZÜRICH; cafe\u0301, CAFÉ, naïve Straße, İstanbul, Ünïcödé", "ΣΊΣΥΦΟΣ, Привет, Ёлка"),
+    *("ＦＵＬＬ　ｗｉｄｔｈ １２３ ﬁne ½ x² Ⅷ", "東京は日本の首都です。北京，中国", "한국어 हिन्दी में قَالَ बिल्ली"),
+    *(
+        "1,234.56 in 1757: U.S. $5-10 'so' ``it'' can't (e.g.) #tag @you a_b",
+        "a  b\u00a0c\td\r\ne\u200bf\u2028g \u3000h ",
+    ),
+    *(
+        "\U0001f600 \U0001f468\u200d\U0001f469\u200d\U0001f467 \u2764\ufe0f \U0001f44d\U0001f3fd",
+        "…—“quoted”«x»†",
+        " <b>x</b> </s>",
+    ),
+)
 
 
 def pick_device() -> torch.device:
@@ -48,32 +68,81 @@ def load_config(folder: Path) -> PretrainedConfig:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # a damaged file, or another program's, gives errors of nearly any type
         raise IntegrityError(f"{folder}/config.json: no encoder that transformers knows ({one_line(error)})") from error
+    refuse_family(config, f"{folder}/config.json")
     layers, vocabulary = getattr(config, "num_hidden_layers", 0), getattr(config, "vocab_size", 0)
     if not (0 < layers <= MAX_LAYERS and 0 < vocabulary <= MAX_VOCABULARY):
         raise IntegrityError(f"{folder}/config.json: num_hidden_layers {layers}, vocab_size {vocabulary} out of bounds")
+    if config.model_type == "big_bird":
+        config.attention_type = "original_full"  # else it changes for good with the first short window
     if getattr(config, "hidden_act", None) == "gelu_new":
         config.hidden_act = "gelu_pytorch_tanh"  # the same function, computed in one step and not in eight
     return config
 
 
 def load_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenizerFast:
-    """The fast tokenizer; IntegrityError if its files are foreign or missing, where transformers makes an empty one."""
+    """The tokenizer of tokenizer.json, whatever the class that tokenizer_config.json names would make of it.
+
+    Without that file, the class builds one; whether it lower-cases is read from the vocabulary. IntegrityError if files
+    are foreign, damaged or missing, where transformers makes an empty tokenizer.
+    """
     file = folder / "tokenizer.json"
     size = file.stat().st_size if file.exists() else 0
     if size > 200 * config.vocab_size + 2**20:
         raise IntegrityError(f"{file}: {size} bytes for vocab_size {config.vocab_size}: not this model's")
+    packages = [name for name in ("sentencepiece", "protobuf") if find_spec(name.replace("protobuf", "google")) is None]
+    if not file.exists() and packages and (models := sorted(folder.glob("*.model"))):
+        raise IntegrityError(
+            f"{models[0]}: there is no tokenizer.json, and to read this needs {' and '.join(packages)}"
+        )
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        is_fast = isinstance(tokenizer, PreTrainedTokenizerFast)
+        if is_fast and not file.exists() and _loses_letters(tokenizer):
+            tokenizer = AutoTokenizer.from_pretrained(
+                folder, trust_remote_code=False, local_files_only=True, do_lower_case=False
+            )
+            logger.info("%s: the vocabulary has capitals or accents, so the tokenizer keeps them", folder)
+        own = Tokenizer.from_file(str(file)) if file.exists() else None
     except Exception as error:  # tokenizers raises bare Exception for a damaged file
         raise IntegrityError(f"{folder}: tokenizer cannot be loaded ({one_line(error)})") from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise IntegrityError(f"{folder}: no fast tokenizer, so answers have no character offsets")
+    if own is not None:
+        if fault := difference(own, tokenizer.backend_tokenizer, TEXTS):
+            logger.info("%s is used, not what %s makes of it: %s", file, type(tokenizer).__name__, fault)
+        own.post_processor = own.post_processor or tokenizer.backend_tokenizer.post_processor
+        tokenizer._tokenizer = own
+    elif _loses_letters(tokenizer):
+        raise IntegrityError(f"{folder}: the vocabulary has letters that {type(tokenizer).__name__} never keeps")
     if not 0.9 * config.vocab_size <= len(tokenizer) <= config.vocab_size:
         raise IntegrityError(
             f"{folder}: tokenizer has {len(tokenizer)} tokens, config.json says vocab_size {config.vocab_size}; "
             "are the tokenizer's files missing or another model's?"
         )
     return tokenizer
+
+
+def _loses_letters(tokenizer: Any) -> bool:
+    """Whether a hundredth of the vocabulary has capitals or accents that the tokenizer takes away."""
+    pieces, lost = plain_pieces(tokenizer), 0
+    for piece in pieces:
+        text = tokenizer.convert_tokens_to_string([piece])
+        plain = without_accents(text.lower())
+        lost += plain != text and tokenizer.tokenize(plain) == tokenizer.tokenize(text)
+    return lost > len(pieces) / 100
+
+
+def has_head(folder: Path, config: PretrainedConfig) -> bool:
+    """Whether the checkpoint has a span head: by the names of its tensors, or by what its configuration names."""
+    names: set[str] = set()
+    with contextlib.suppress(Exception):  # `load_model` says what is wrong with a file
+        for file in folder.glob("*.safetensors"):
+            with safe_open(file, "pt") as tensors:
+                names.update(tensors.keys())
+        for file in folder.glob("*.bin"):
+            names.update(torch.load(file, map_location="meta", weights_only=True))
+    named = any(name.endswith("ForQuestionAnswering") for name in config.architectures or [])
+    return named or any("qa_outputs." in name for name in names)
 
 
 def load_model(folder: Path, config: PretrainedConfig, *, head: bool, fresh_head: bool = False) -> PreTrainedModel:
@@ -83,12 +152,15 @@ def load_model(folder: Path, config: PretrainedConfig, *, head: bool, fresh_head
     never random: IntegrityError if the file lacks a tensor, or has layers or shapes that the configuration has not.
     """
     auto = AutoModelForQuestionAnswering if head else AutoModel
+    if head:
+        config.num_labels = 2  # start and end, whatever the checkpoint was trained for before
     try:
         model, report = auto.from_pretrained(
             folder,
             config=config,
             dtype=torch.float32,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,
             trust_remote_code=False,
             local_files_only=True,
         )
@@ -98,7 +170,8 @@ def load_model(folder: Path, config: PretrainedConfig, *, head: bool, fresh_head
     if fresh_head:
         missing = [key for key in missing if key.startswith(f"{model.base_model_prefix}.")]
     surplus = [key for key in sorted(report["unexpected_keys"]) if re.search(r"\b(layers?|h|block)\.\d+\.", key)]
-    faults = {"lacks": missing, "has unused": surplus, "has misshapen": sorted(report["mismatched_keys"])}
+    misshapen = [f"{key} {tuple(it)} for {tuple(ours)}" for key, it, ours in sorted(report["mismatched_keys"])]
+    faults = {"lacks": missing, "has unused": surplus, "has misshapen": misshapen}
     for fault, keys in faults.items():
         if keys:
             raise IntegrityError(
@@ -127,43 +200,3 @@ def save_model(model: PreTrainedModel, folder: Path) -> None:
         model.save_pretrained(folder)
     for path in folder.glob("*.safetensors"):  # safetensors lets only the owner read them
         path.chmod((folder / "config.json").stat().st_mode)
-
-
-def check_length(model: PreTrainedModel, tokens: int, name: str) -> None:
-    """InputError if a window of `tokens` is longer than the model has position embeddings for."""
-    for place, table in model.named_modules():
-        if place.endswith("position_embeddings") and isinstance(table, torch.nn.Embedding):
-            # RoBERTa and its relatives number positions from the one after padding's.
-            limit = table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
-            if tokens > limit:
-                raise InputError(f"windows.max_seq_length: a window has {tokens} tokens, model {name} takes {limit}")
-
-
-def uses_token_types(config: PretrainedConfig) -> bool:
-    """Whether the model tells question from context by segment ids (BERT, ALBERT: yes; RoBERTa, DistilBERT: no)."""
-    return getattr(config, "type_vocab_size", 0) > 1
-
-
-def model_inputs(
-    windows: Windows, rows: np.ndarray, config: PretrainedConfig, tokenizer: PreTrainedTokenizerFast
-) -> tuple[dict[str, Tensor], np.ndarray]:
-    """The model's arguments for `rows` but for the mask, and which tokens are real: (batch, tokens), int64 and bool.
-
-    NumPy fills them and not torch, which would wake threads for so little, nor the tokenizer, which takes lists.
-    """
-    lengths = windows.lengths[rows]
-    real = np.arange(lengths.max()) < lengths[:, None]
-    tokens = token_index(windows.starts, rows)
-    input_ids = np.full(real.shape, tokenizer.pad_token_id or 0, dtype=np.int64)
-    input_ids[real] = windows.input_ids[tokens]
-    inputs = {"input_ids": torch.from_numpy(input_ids)}
-    if uses_token_types(config):
-        token_type_ids = np.zeros(real.shape, dtype=np.int64)
-        token_type_ids[real] = windows.token_type_ids[tokens]
-        inputs["token_type_ids"] = torch.from_numpy(token_type_ids)
-    return inputs, real
-
-
-def token_index(starts: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Places of the tokens of `rows` in a packed array whose window w begins at starts[w], (tokens,) int64."""
-    return np.concatenate([np.arange(starts[row], starts[row + 1]) for row in rows])

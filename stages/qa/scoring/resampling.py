@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import norm, t
+from scipy.special import ndtri, stdtrit
 
 from stages.qa.scoring.bootstrap import UNSEEN, tails
 from stages.qa.scoring.intervals import curves_of, drawn
@@ -55,7 +55,7 @@ class Resampled:
         if len(values) == 1:
             return Interval(estimate, estimate, estimate)
         low, high = np.nanquantile(values[1:], tails(self.clusters, self.confidence))
-        least = t.ppf((1 + self.confidence) / 2, self.clusters - 1) * self._unseen(metric)
+        least = stdtrit(self.clusters - 1, (1 + self.confidence) / 2) * self._unseen(metric)
         return Interval(estimate, max(min(low, estimate - least), lowest), min(max(high, estimate + least), 100.0))
 
     def pairs(self, values: np.ndarray, metric: str) -> tuple[np.ndarray, np.ndarray]:
@@ -72,7 +72,7 @@ class Resampled:
         error = np.hypot(np.nanstd(resamples, axis=0), self._unseen(metric))
         sizes = np.nanmax(np.abs(resamples - estimate) / error, axis=(1, 2))
         tail = (1 + self.confidence) / 2
-        few = t.ppf(tail, self.clusters - 1) / norm.ppf(tail) * np.sqrt(self.clusters / (self.clusters - 1))
+        few = stdtrit(self.clusters - 1, tail) / ndtri(tail) * np.sqrt(self.clusters / (self.clusters - 1))
         reach = few * np.nanquantile(sizes, self.confidence) * error
         return estimate - reach, estimate + reach
 

@@ -122,6 +122,7 @@ def fetch_snapshot(sources: Sequence[str], out: Path, *, sha256: Mapping[str, st
             try:
                 with _one_line(source):
                     used = _fill(folder, source)
+                    hub.check_shards(folder)
                     for name, expected in sorted(sha256.items()):
                         if not (folder / name).is_file():
                             raise IntegrityError(f"has no {name}, which must have sha256 {expected}")

@@ -6,6 +6,7 @@ content is hashed here, whether it comes from the network or from the cache.
 
 import fnmatch
 import glob
+import json
 import logging
 import re
 import shutil
@@ -38,13 +39,14 @@ _REASONS = {  # the first type that fits
 }
 _HINTS = {401: "is HF_TOKEN set and valid?", 403: "is HF_TOKEN set and valid?", 404: "check the address"}
 _TOKENIZER_AND_CONFIG = (
-    *("config.json", "tokenizer*.json", "vocab.txt", "vocab.json", "merges.txt", "spiece.model"),
-    *("sentencepiece.bpe.model", "special_tokens_map.json", "added_tokens.json"),
+    *("config.json", "tokenizer*.json", "vocab.*", "merges.txt", "bpe.codes", "*.model"),
+    *("special_tokens_map.json", "added_tokens.json"),
 )
 _WEIGHTS = (  # the first of these forms that a repository has is taken
     ("model.safetensors",),
     ("model-*.safetensors", "model.safetensors.index.json"),
     ("pytorch_model.bin",),
+    ("pytorch_model-*.bin", "pytorch_model.bin.index.json"),
 )
 
 
@@ -63,6 +65,22 @@ def needed_files(names: Iterable[str]) -> list[str]:
         if weights and "config.json" in at_top:
             return matching(_TOKENIZER_AND_CONFIG) + weights
     raise IntegrityError("has no config.json with model.safetensors or pytorch_model.bin (is it a transformers model?)")
+
+
+def check_shards(folder: Path) -> None:
+    """IntegrityError if weights are in parts, and the index or a part that it names is missing."""
+    for part in sorted(folder.glob("*-*-of-*")):
+        index = folder / f"{part.name.partition('-')[0]}{part.suffix}.index.json"
+        if not index.exists():
+            raise IntegrityError(f"has {part.name} and no {index.name}, which says what is in which part")
+        try:
+            names = set(json.loads(index.read_bytes())["weight_map"].values())
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise IntegrityError(f"{index.name}: not an index of weights ({one_line(error)})") from error
+        if missing := sorted(name for name in names if not (folder / str(name)).exists()):
+            raise IntegrityError(
+                f"has no {missing[0]}, which {index.name} names ({len(missing)} of {len(names)} missing)"
+            )
 
 
 def model_files(repo: str, revision: str) -> tuple[str, list[Path]]:
@@ -170,6 +188,5 @@ def reason(error: BaseException) -> str:
         return f"no complete answer: {type(error).__name__} (check the network; HF_ENDPOINT and HTTPS_PROXY, if set)"
     if isinstance(error, UserError):
         return str(error)
-    is_about_a_folder = isinstance(error, (PermissionError, NotADirectoryError, FileExistsError))
-    hint = " (is HF_HOME a folder that can be written?)" if is_about_a_folder else ""
+    hint = " (is HF_HOME a folder that can be written?)" if isinstance(error, OSError) and error.filename else ""
     return f"{type(error).__name__}: {one_line(error)}{hint}"
