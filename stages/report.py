@@ -12,10 +12,11 @@ from stages.qa.config import load_params
 from stages.qa.data.squad import read_squad
 from stages.qa.files import write_text
 from stages.qa.report.chart_data import split_rows
-from stages.qa.report.charts import curve_charts, evidence_charts, similarity_caption, similarity_rows
+from stages.qa.report.charts import curve_charts, evidence_charts
 from stages.qa.report.explorer import pack
 from stages.qa.report.figures import lines_figure, maps_figure
 from stages.qa.report.html import page, render
+from stages.qa.report.probing_charts import probing_charts, similarity_caption, similarity_rows
 from stages.qa.report.provenance import sources
 from stages.qa.report.published import compare, read_published
 from stages.qa.report.results import read_results
@@ -41,7 +42,7 @@ def main(
     results = read_results(metrics_dir, params.probed, params.compared)
     published = read_published(published_dir)
     comparison = compare(results.layers, published, originals(params, results))
-    charts = evidence_charts(results, comparison, params.statistics.confidence)
+    charts = evidence_charts(results, comparison, params.statistics.confidence) | probing_charts(results)
     by_layer = curve_charts(results, params.ladder, params.statistics.confidence)
     figures = {name: lines_figure(chart) for name, chart in (by_layer | charts).items()}
     figures["similarity"] = maps_figure(similarity_rows(results), similarity_caption(results.similarity))

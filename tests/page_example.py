@@ -13,7 +13,7 @@ from stages import report
 from stages.qa.data.squad import Example, read_squad
 from stages.qa.files import write_json, write_table
 from stages.qa.readings import Reading, Readout
-from stages.qa.report.results import CONTROLS, SIMILARITY
+from stages.qa.report.results import CONTROLS, DESCRIPTION, LEARNING, SIMILARITY
 from stages.qa.scoring.answerability import QUALITY, RELIABILITY
 from stages.qa.scoring.breakdown import BREAKDOWN
 from stages.qa.scoring.curves import LAYERS as LAYER_COLUMNS
@@ -126,6 +126,8 @@ def write_study(folder: Path) -> None:
         record = {"source": f"path:{HOSTILE}", "files": files, "model_type": "bert"}
         write_json(folder / key / "evaluate/model.json", record)
         write_examination(folder, key)
+    losses = [{"l2": l2, "loss": 3.0} for l2 in (0.1, 1.0)]
+    write_json(folder / "l2.json", {"l2": 0.1, "at_edge": True, "validation_loss": losses})
     write(folder, "tuned", "compare/differences", differences("tuned", "base", "tuned less base"), DIFFERENCES)
     write_layer_pairs(folder, "tuned", "compare", "base")
 
@@ -140,6 +142,12 @@ def write_examination(folder: Path, key: str) -> None:
         for layer in range(LAYERS + 1)
     ]
     write(folder, key, "examine/controls", rows, CONTROLS)
+    layers = [{"model": key, "layer": layer} for layer in range(LAYERS + 1)]
+    curve = [
+        row | {"articles": n, "training_questions": 11 * n, "forced_f1": 9.0 * n} for row in layers for n in (1, 3)
+    ]
+    write(folder, key, "examine/learning", curve, LEARNING)
+    write(folder, key, "examine/description", [row | {"compression": 1.5} for row in layers], DESCRIPTION)
     write_layer_pairs(folder, key, "examine", key)
 
 

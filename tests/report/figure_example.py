@@ -43,7 +43,7 @@ def example(
                 rows.append({**probe, **scores(0), "learning_rate": 0.9, "epoch": epochs, "seed": 0, "final": False})
                 rows += [
                     {**probe, **scores(10 * i + layer + epoch + seed / 10)}
-                    | {"epoch": epoch, "seed": seed, "final": epoch == epochs}
+                    | {"epoch": epoch, "seed": seed, "l2": NAN, "final": epoch == epochs}
                     for epoch in range(1, epochs + 1)
                     for seed in range(seeds)
                 ]
@@ -92,6 +92,9 @@ def of_layers(layers: pd.DataFrame, *, bands: bool = False) -> Results:
         reliability=points[POINT].merge(pd.DataFrame(BINS), how="cross"),
         breakdown=probes[[*POINT, "forced_f1"]].merge(pd.DataFrame(GROUPS), how="cross"),
         controls=pd.concat(controls).assign(training_questions=33, questions=12),
+        learning=states.assign(training_questions=33, forced_f1=states["layer"]),
+        description=states.assign(compression=1.0 + states["layer"]),
+        l2={"l2": None, "at_edge": False, "validation_loss": []},
         similarity=pairs(states).assign(tokens=99),
         records={},
     )

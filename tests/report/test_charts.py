@@ -5,7 +5,8 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from stages.qa.report.charts import Chart, curve_charts, evidence_charts, similarity_rows
+from stages.qa.report.charts import Chart, curve_charts, evidence_charts
+from stages.qa.report.probing_charts import probing_charts, similarity_rows
 from stages.qa.report.results import Results
 from tests.report.figure_example import NAN, example, of_layers
 
@@ -19,7 +20,8 @@ def curves(results: Results, ladder: tuple[str, ...] = ()) -> dict[str, Chart]:
 @pytest.fixture(scope="module")
 def evidence() -> dict[str, Chart]:
     """Of m0, fine-tuned from m1, with three layers each; m0 has a head."""
-    return evidence_charts(example([2, 2], protocols=("corrected", "paper"), heads=1), NOTHING, 0.95)
+    results = example([2, 2], protocols=("corrected", "paper"), heads=1)
+    return evidence_charts(results, NOTHING, 0.95) | probing_charts(results)
 
 
 def values(chart: Chart, panel: str, line: str, column: str = "value") -> list[float]:
@@ -143,6 +145,20 @@ def test_breakdowns_leave_out_small_groups_and_single_ones() -> None:
     assert charts["by_question_word"].line_names() == ["what (61)", "who (20)"]
     assert values(charts["by_question_word"], "m0", "who (20)") == [6, 7, 8]
     assert not any(name.startswith("by_") for name in evidence_charts(results, NOTHING, 0.95))
+
+
+def test_learning_description_and_strengths(evidence: dict[str, Chart]) -> None:
+    assert evidence["learning"].line_names() == [0, 1, 2]
+    assert values(evidence["learning"], "m1", 2) == [2]
+    assert values(evidence["description"], "compression", "m0") == [1, 2, 3]
+    assert evidence["strengths"].panel_names() == []
+    results = example([1])
+    optimum = results.layers.assign(learning_rate=NAN, epoch=NAN)
+    layers = pd.concat([optimum.assign(l2=0.1), optimum.assign(l2=10.0, forced_f1=77.0)])
+    chart = probing_charts(replace(results, layers=layers[layers["final"]]))["strengths"]
+    assert chart.panel_names() == ["m0: HasAns", "m0: HasAns, answer forced"]
+    assert values(chart, "m0: HasAns, answer forced", 1) == [7, 77]
+    assert values(chart, "m0: HasAns, answer forced", 1, "x") == [-1, 1]
 
 
 def test_controls_losses_and_similarity(evidence: dict[str, Chart]) -> None:

@@ -20,8 +20,9 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.text import Text
 
-from stages.qa.report.charts import Chart, curve_charts, evidence_charts, similarity_rows
+from stages.qa.report.charts import Chart, curve_charts, evidence_charts
 from stages.qa.report.figures import BAND, lines_figure, maps_figure
+from stages.qa.report.probing_charts import probing_charts, similarity_rows
 from stages.qa.report.results import Results
 from tests.report.figure_example import example, legend_of, lines, of_layers
 from tests.report.test_charts import NOTHING
@@ -36,7 +37,7 @@ HEAD = {"panel": "two", "line": "a", "layer": 2, "score": 33.0, "low": 30.0, "hi
 
 
 def charts_of(results: Results) -> dict[str, Chart]:
-    return curve_charts(results, [], 0.95) | evidence_charts(results, NOTHING, 0.95)
+    return curve_charts(results, [], 0.95) | evidence_charts(results, NOTHING, 0.95) | probing_charts(results)
 
 
 def chart(**changes: object) -> Chart:

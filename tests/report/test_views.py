@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from stages.qa.report import charts, findings, html, published, views
+from stages.qa.report import charts, findings, html, probing_charts, published, views
 from stages.qa.report.results import read_results
 from stages.qa.scoring.curves import LOSS
 from tests.page_example import ROOT, write, write_study
@@ -62,4 +62,4 @@ def test_a_study_without_comparisons(tmp_path: Path) -> None:
     comparison = published.compare(results.layers, published.read_published(ROOT / "studies/published"), "one")
     evidence = charts.evidence_charts(results, comparison, 0.95)
     assert len(evidence["differences"].points()) == 3
-    assert evidence["loss_curves"].line_names() == []
+    assert probing_charts.probing_charts(results)["loss_curves"].line_names() == []

@@ -17,7 +17,7 @@ from stages.qa import processes
 from stages.qa.data.windows import Windows
 from stages.qa.encoding.encoder import Chunk, Encoder, encode, pieces
 from stages.qa.errors import InputError
-from stages.qa.models.checkpoints import token_index
+from stages.qa.models.families import token_index
 from stages.qa.progress import Progress
 
 BLOCK_BYTES = {"cpu": 2**21, "cuda": 2**28}  # of one layer of a block, as float32: a CPU's cache holds them

@@ -5,7 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from stages.qa.report.charts import Chart, similarity_rows
+from stages.qa.report.charts import Chart
+from stages.qa.report.probing_charts import similarity_rows
 from stages.qa.report.results import Results, at_final_rate, no_answer_score, probes_of
 
 METRICS = ["f1", "exact", "HasAns_f1", "HasAns_exact", "NoAns_f1", "NoAns_exact", "forced_f1", "forced_exact"]

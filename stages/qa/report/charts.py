@@ -138,9 +138,7 @@ def evidence_charts(results: Results, comparison: pd.DataFrame, confidence: floa
         "quality": quality_chart(quality, results.models, basis),
         "reliability": reliability(results.reliability, basis),
         **breakdowns(results.breakdown, basis),
-        "controls": controls(results.controls),
         "published": Chart(caption, published, "model_prefix", "line", "value", y="F1 (%)"),
-        "loss_curves": loss_curves(results.losses),
     }
 
 
@@ -212,33 +210,6 @@ def breakdowns(breakdown: pd.DataFrame, basis: str) -> dict[str, Chart]:
         chart = Chart(caption, part, "model", "line", "forced_f1", y="forced F1 (%)")
         charts[f"by_{str(name).replace(' ', '_')}"] = chart
     return charts
-
-
-def controls(rows: pd.DataFrame) -> Chart:
-    """Forced F1 by layer of the probe and of its controls."""
-    size = rows.iloc[0]
-    caption = f"A probe and its controls: forced F1, {size['questions']:.0f} sampled HasAns questions\n"
-    caption += f"all trained on the same {size['training_questions']:.0f} questions"
-    return Chart(caption, rows, "model", "control", "forced_f1", y="forced F1 (%)")
-
-
-def loss_curves(losses: pd.DataFrame) -> Chart:
-    """Training loss against the epoch, a line for each layer."""
-    caption = "Training loss of the probes\nmean cross-entropy of start and end position"
-    layers = sorted(losses["layer"].unique().tolist())
-    return Chart(caption, losses, "model", "layer", "loss", x="epoch", y="loss (nats)", lines=layers)
-
-
-def similarity_rows(results: Results) -> pd.DataFrame:
-    """Columns panel, layer, other_layer, value: CKA, a panel for each pair of models."""
-    rows = results.similarity
-    names = rows["model"].where(rows["model"] == rows["other"], rows["model"] + " and " + rows["other"])
-    return rows.assign(panel=names, value=rows["cka"])[["panel", "layer", "other_layer", "value"]]
-
-
-def similarity_caption(similarity: pd.DataFrame) -> str:
-    """Caption of the maps of `similarity_rows`."""
-    return f"Linear CKA between layers\n{similarity['tokens'].iloc[0]:.0f} tokens of the sampled dev questions"
 
 
 def bands_from(intervals: pd.DataFrame, confidence: float) -> str:

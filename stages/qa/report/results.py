@@ -9,7 +9,7 @@ import pandas as pd
 
 from stages.qa.errors import InputError
 from stages.qa.files import read_json, read_table
-from stages.qa.readings import CONTROLS, SIMILARITY
+from stages.qa.readings import CONTROLS, DESCRIPTION, LEARNING, SIMILARITY
 from stages.qa.scoring.answerability import QUALITY, RELIABILITY
 from stages.qa.scoring.breakdown import BREAKDOWN
 from stages.qa.scoring.curves import LAYERS, LOSS, SCORES
@@ -22,7 +22,7 @@ class Results:
     """A frame a table, of all models in the order of the study; percent, but for nats and probabilities."""
 
     models: list[str]
-    layers: pd.DataFrame  # columns LAYERS: every epoch, learning rate and seed
+    layers: pd.DataFrame  # columns LAYERS: every epoch, learning rate, seed and l2
     curves: pd.DataFrame  # columns POINT and SCORES: the final points, mean over the seeds
     losses: pd.DataFrame  # LOSS
     intervals: pd.DataFrame  # INTERVALS
@@ -32,7 +32,10 @@ class Results:
     reliability: pd.DataFrame  # RELIABILITY
     breakdown: pd.DataFrame  # BREAKDOWN
     controls: pd.DataFrame  # CONTROLS
+    learning: pd.DataFrame  # LEARNING
+    description: pd.DataFrame  # DESCRIPTION
     similarity: pd.DataFrame  # SIMILARITY: of a model with itself, and with the model it is compared with
+    l2: dict[str, Any]  # of `choose_l2`
     records: dict[str, dict[str, Any]]  # model -> source, files and model_type of its manifest
 
     @property
@@ -42,7 +45,7 @@ class Results:
 
 
 def read_results(folder: Path, models: Sequence[str], compared: Mapping[str, str]) -> Results:
-    """Read FOLDER/<model>/{evaluate,examine,compare}/ of `models`; compare/ only of the keys of `compared`.
+    """Read FOLDER/l2.json and FOLDER/<model>/{evaluate,examine,compare}/; compare/ only of the keys of `compared`.
 
     Raises InputError naming the file if one is missing or malformed, a model has no row, or the models were not all
     scored on the same number of questions.
@@ -67,7 +70,10 @@ def read_results(folder: Path, models: Sequence[str], compared: Mapping[str, str
         reliability=read("evaluate/reliability", RELIABILITY),
         breakdown=read("evaluate/breakdown", BREAKDOWN),
         controls=read("examine/controls", CONTROLS),
+        learning=read("examine/learning", LEARNING),
+        description=read("examine/description", DESCRIPTION),
         similarity=joined([read("examine/similarity", SIMILARITY), read("compare/similarity", SIMILARITY, compared)]),
+        l2=read_json(folder / "l2.json"),
         records={key: read_record(folder / key / "evaluate/model.json") for key in models},
     )
 
@@ -92,10 +98,10 @@ def mean_over_seeds(rows: pd.DataFrame, keys: Sequence[str], values: Sequence[st
 
 
 def at_final_rate(layers: pd.DataFrame) -> pd.DataFrame:
-    """The points of every epoch at the learning rate of the final curves, and those without a learning rate."""
+    """The points of every epoch at the learning rate and l2 of the final curves; either may be missing."""
     curve = ["model", "protocol", "reading"]
-    final = layers.loc[layers["final"], [*curve, "learning_rate"]].drop_duplicates()
-    return layers.merge(final, on=[*curve, "learning_rate"])
+    final = layers.loc[layers["final"], [*curve, "learning_rate", "l2"]].drop_duplicates()
+    return layers.merge(final, on=[*curve, "learning_rate", "l2"])
 
 
 def protocols_of(frame: pd.DataFrame) -> list[str]:

@@ -8,9 +8,10 @@ import pandas as pd
 from stages.qa.config import Params
 from stages.qa.report import findings, published
 from stages.qa.report.chart_data import chart_data
-from stages.qa.report.charts import Chart, similarity_caption
+from stages.qa.report.charts import Chart
 from stages.qa.report.claims import STATEMENTS, Claim, Key, claims
 from stages.qa.report.html import MISSING, Table, layer_text, percent, signed
+from stages.qa.report.probing_charts import similarity_caption
 from stages.qa.report.results import Results, no_answer_score, probes_of, question_counts
 from stages.qa.scoring.curves import best_layer
 from stages.qa.scoring.resampling import Resampled
@@ -48,6 +49,7 @@ def study_view(
         "settings": {"probe": params.probe, "convex": params.convex, "windows": params.windows},
         "protocols": {name: params.protocols[name] for name in protocols},
         "headline": summary,
+        "l2": l2_note(results.l2),
         "confidence": f"{100 * confidence:g}",
         "kinds": family.kinds,
         "question_counts": question_counts(results.layers),
@@ -71,6 +73,20 @@ def study_view(
         "similarity_caption": similarity_caption(results.similarity).replace("\n", "; "),
         "charts": chart_data(results, charts, steps, family.kinds, summary.metric, confidence),
     }
+
+
+def l2_note(choice: Mapping[str, Any]) -> str:
+    """Which l2 the probes at their optimum have, and where it comes from; "" without such probes."""
+    if choice["l2"] is None:
+        return ""
+    losses = choice["validation_loss"]
+    if len(losses) < 2:
+        return f"Probes at their optimum have l2 {choice['l2']:g}, fixed by the study."
+    note = (
+        f"Probes at their optimum have l2 {choice['l2']:g}, the best of {len(losses)} values on validation articles, "
+    )
+    note += "which neither fine-tuning nor probes have learned from; one value for all layers and models."
+    return note + (" It is at the edge of what was tried: another may be better." if choice["at_edge"] else "")
 
 
 def originals(params: Params, results: Results) -> str:

@@ -20,7 +20,7 @@ SCORES = ["total", "exact", "f1", "HasAns_total", "HasAns_exact", "HasAns_f1", "
 SCORES += ["forced_exact", "forced_f1", "best_exact", "best_exact_thresh", "best_f1", "best_f1_thresh"]
 LAYERS = ["model", "protocol", "headline", "reading", "epoch", "layer", "learning_rate", "seed", "l2", "final", *SCORES]
 LOSS = ["model", "layer", "epoch", "loss"]
-SUMMARY = ["exact", "f1", "HasAns_f1", "NoAns_f1", "forced_f1"]
+SUMMARY = ["f1", "forced_f1"]
 
 
 def layer_rows(
@@ -65,9 +65,9 @@ def best_layer(points: pd.DataFrame) -> pd.Series:
 
 
 def summary(layers: pd.DataFrame) -> dict[str, float | None]:
-    """What `dvc metrics show` prints: best layer, last layer and head of the final headline curve, its first seed.
+    """What `dvc metrics show` prints: layer of the highest F1, last layer and head of the final headline curve; and l2.
 
-    `layers` has the columns LAYERS, and the rows of one model. Percent with two decimals.
+    `layers` has the columns LAYERS, and the rows of one model. Percent with two decimals, of the first seed.
     """
     points = layers[layers["headline"] & layers["final"]]
     curve = points[points["reading"] == "probe"].drop_duplicates("layer")  # rows of the first seed come first
@@ -76,6 +76,7 @@ def summary(layers: pd.DataFrame) -> dict[str, float | None]:
     if not curve.empty:
         best, last = best_layer(curve), curve.loc[curve["layer"].idxmax()]
         result = {"best_layer": int(best["layer"])} | _short("best", best) | _short("last", last)
+        result["l2"] = None if pd.isna(best["l2"]) else float(best["l2"])
     if not heads.empty:
         result |= _short("head", heads.iloc[0])
     return result

@@ -79,7 +79,7 @@ class Resampled:
     def best_layers(self, metric: str) -> list[int]:
         """The layers that cannot be told from the best one."""
         low, _ = self.pairs(self.values[metric], metric)
-        worse = (low > 0).any(axis=0)
+        worse = np.any(low > 0, axis=0)
         return [layer for place, layer in enumerate(self.layers) if not worse[place]]
 
     def _unseen(self, metric: str) -> float:

@@ -1,0 +1,77 @@
+"""Charts of the probes themselves: the strength of their penalty, controls, learning curves, layers beside layers."""
+
+import numpy as np
+import pandas as pd
+
+from stages.qa.report.charts import KINDS, Chart
+from stages.qa.report.results import Results
+
+
+def probing_charts(results: Results) -> dict[str, Chart]:
+    """Name -> chart."""
+    return {
+        "strengths": strengths(results.layers),
+        "controls": controls(results.controls),
+        "learning": learning(results.learning),
+        "description": description(results.description),
+        "loss_curves": loss_curves(results.losses),
+    }
+
+
+def controls(rows: pd.DataFrame) -> Chart:
+    """Forced F1 by layer of the probe and of its controls."""
+    size = rows.iloc[0]
+    caption = f"A probe and its controls: forced F1, {size['questions']:.0f} sampled HasAns questions\n"
+    caption += f"all trained on the same {size['training_questions']:.0f} questions"
+    return Chart(caption, rows, "model", "control", "forced_f1", y="forced F1 (%)")
+
+
+def strengths(layers: pd.DataFrame) -> Chart:
+    """HasAns F1, refused and forced, of the probes at their optimum under each l2; a line for each layer."""
+    kinds = {name: KINDS[name] for name in ("HasAns_f1", "forced_f1")}
+    rows = layers[layers["l2"].notna() & layers["headline"]]
+    rows = rows.melt(["model", "layer", "l2"], list(kinds), "metric")
+    rows = rows.assign(panel=rows["model"] + ": " + rows["metric"].map(kinds), strength=np.log10(rows["l2"]))
+    rows = rows.rename(columns={"strength": "log10 of l2"})
+    lines = sorted(rows["layer"].unique().tolist())
+    panels = [f"{model}: {kind}" for model in rows["model"].unique() for kind in kinds.values()]
+    caption = "F1 of a probe on each layer, by the strength of its penalty"
+    return Chart(caption, rows, "panel", "layer", "value", x="log10 of l2", y="F1 (%)", lines=lines, panels=panels)
+
+
+def learning(rows: pd.DataFrame) -> Chart:
+    """Forced F1 by the number of training questions, a line for each layer."""
+    rows = rows.rename(columns={"training_questions": "training questions"})
+    lines = sorted(rows["layer"].unique().tolist())
+    caption = "Forced F1 of probes trained on nested parts of the sampled training questions"
+    return Chart(caption, rows, "model", "layer", "forced_f1", x="training questions", y="forced F1 (%)", lines=lines)
+
+
+def description(rows: pd.DataFrame) -> Chart:
+    """How much shorter the answers' code is with probes than without, a line for each model."""
+    caption = (
+        "Compression of the answers of unseen articles\nuniform code over online code of the sampled dev questions"
+    )
+    rows = rows.assign(panel="compression")
+    return Chart(
+        caption, rows, "panel", "model", "compression", y="times", levels=[("compression", "nothing learned", 1.0)]
+    )
+
+
+def loss_curves(losses: pd.DataFrame) -> Chart:
+    """Training loss against the epoch, a line for each layer."""
+    caption = "Training loss of the probes\nmean cross-entropy of start and end position"
+    layers = sorted(losses["layer"].unique().tolist())
+    return Chart(caption, losses, "model", "layer", "loss", x="epoch", y="loss (nats)", lines=layers)
+
+
+def similarity_rows(results: Results) -> pd.DataFrame:
+    """Columns panel, layer, other_layer, value: CKA, a panel for each pair of models."""
+    rows = results.similarity
+    names = rows["model"].where(rows["model"] == rows["other"], rows["model"] + " and " + rows["other"])
+    return rows.assign(panel=names, value=rows["cka"])[["panel", "layer", "other_layer", "value"]]
+
+
+def similarity_caption(similarity: pd.DataFrame) -> str:
+    """Caption of the maps of `similarity_rows`."""
+    return f"Linear CKA between layers\n{similarity['tokens'].iloc[0]:.0f} tokens of the sampled dev questions"
