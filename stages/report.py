@@ -14,13 +14,12 @@ from stages.qa.files import write_text
 from stages.qa.report.chart_data import split_rows
 from stages.qa.report.charts import curve_charts, evidence_charts
 from stages.qa.report.explorer import pack
-from stages.qa.report.figures import lines_figure, maps_figure
+from stages.qa.report.figures import write_figures
 from stages.qa.report.html import page, render
-from stages.qa.report.probing_charts import probing_charts, similarity_caption, similarity_rows
+from stages.qa.report.probing_charts import probing_charts
 from stages.qa.report.provenance import sources
 from stages.qa.report.published import compare, read_published
 from stages.qa.report.results import read_results
-from stages.qa.report.style import save
 from stages.qa.report.views import originals, study_view
 from stages.qa.scoring.question_scores import load_question_scores
 from stages.qa.scoring.resampling import resampled
@@ -44,10 +43,7 @@ def main(
     comparison = compare(results.layers, published, originals(params, results))
     charts = evidence_charts(results, comparison, params.statistics.confidence) | probing_charts(results)
     by_layer = curve_charts(results, params.ladder, params.statistics.confidence)
-    figures = {name: lines_figure(chart) for name, chart in (by_layer | charts).items()}
-    figures["similarity"] = maps_figure(similarity_rows(results), similarity_caption(results.similarity))
-    for name, figure in figures.items():
-        save(figure, out_dir / "figures" / f"{name}.{format}")
+    write_figures(by_layer | charts, results, out_dir / "figures", format)
     for name, rows in {"layers": split_rows(results.curves), "loss": results.losses}.items():
         write_text(out_dir / f"{name}.csv", rows.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     examples = read_squad(data_dir / "dev.json", purpose="score")

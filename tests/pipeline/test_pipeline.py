@@ -93,7 +93,7 @@ def sections_named(stage: dict[str, Any]) -> set[str]:
     """Sections of both files that dvc.yaml names; those under `effort` and `finetuning` complete others."""
     named: set[str] = set()
     for entry in stage.get("params", []):
-        names = [entry] if isinstance(entry, str) else entry["method.yaml"] or list(METHOD)
+        names = [entry] if isinstance(entry, str) else entry.get("method.yaml") or list(METHOD)
         named |= {name.removeprefix("effort.").split(".")[0] for name in names}
     return named - {"effort", "finetuning"}
 

@@ -1,5 +1,7 @@
 """Charts as figures: small multiples of lines, and heat maps. Nothing here knows what a chart shows."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from textwrap import fill
 from typing import Any
 
@@ -12,9 +14,19 @@ from matplotlib.ticker import MaxNLocator
 
 from stages.qa.report import style
 from stages.qa.report.charts import Chart
+from stages.qa.report.probing_charts import similarity_caption, similarity_rows
+from stages.qa.report.results import Results
 
 BAND = "band of the whole curve"
 TITLE = 34  # characters of a panel's title on a line
+
+
+def write_figures(charts: Mapping[str, Chart], results: Results, folder: Path, format: str) -> None:
+    """FOLDER/<name of a chart>.<format>, and similarity.<format>."""
+    figures = {name: lines_figure(chart) for name, chart in charts.items()}
+    figures["similarity"] = maps_figure(similarity_rows(results), similarity_caption(results.similarity))
+    for name, figure in figures.items():
+        style.save(figure, folder / f"{name}.{format}")
 
 
 @style.applied
