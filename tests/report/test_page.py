@@ -166,7 +166,7 @@ def test_the_short_report(html: Path) -> None:
     for title in ("Results", "Ladder", "Statements", "Beside the published"):
         assert f"\n## {title}" in text, title
     assert all(f"| {model}" in text for model in MODELS)
-    assert "90 % band" in text
+    assert "90 % intervals" in text
     assert "\n\n\n" not in text
 
 

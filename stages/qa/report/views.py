@@ -8,7 +8,7 @@ import pandas as pd
 from stages.qa.config import Params
 from stages.qa.report import findings, published
 from stages.qa.report.chart_data import chart_data
-from stages.qa.report.charts import Chart, similarity_caption
+from stages.qa.report.charts import Chart, evidence_charts, similarity_caption
 from stages.qa.report.claims import STATEMENTS, Claim, Key, claims
 from stages.qa.report.html import MISSING, Table, layer_text, percent, signed
 from stages.qa.report.results import Results, no_answer_score, probes_of, question_counts
@@ -53,7 +53,7 @@ def study_view(
         "question_counts": question_counts(results.layers),
         "no_answer": percent(floor),
         "seeds": int(results.layers["seed"].nunique()),
-        "peaks": findings.peaks(resampled, protocols[0]),
+        "peaks": findings.peaks(resampled, protocols[0], summary.metric),
         "results": [result_table(curves, protocol) for protocol in protocols],
         "ladder": ladder_tables(steps),
         "claims": claim_groups(judged),
@@ -71,6 +71,12 @@ def study_view(
         "similarity_caption": similarity_caption(results.similarity).replace("\n", "; "),
         "charts": chart_data(results, charts, steps, family.kinds, summary.metric, confidence),
     }
+
+
+def page_charts(params: Params, results: Results, published_rows: pd.DataFrame) -> dict[str, Chart]:
+    """Name -> chart, of those that the page shows below its curves."""
+    comparison = published.compare(results.layers, published_rows, originals(params, results))
+    return evidence_charts(results, comparison, params.statistics.confidence)
 
 
 def originals(params: Params, results: Results) -> str:
@@ -96,11 +102,11 @@ def result_table(curves: pd.DataFrame, protocol: str) -> Table:
 
 
 def ladder_tables(steps: pd.DataFrame) -> list[Table]:
-    """A table per model, a row per step and layer: by how many points the scores change."""
+    """A table per model, a row per step: by how many points the scores of the last layer change."""
     tables = []
     for model, part in steps.groupby("model", sort=False):
-        rows = [[row["step"], row["at"], *(signed(row[name]) for name in CHANGES)] for row in part.to_dict("records")]
-        tables.append(Table(["step", "at", *CHANGES.values()], rows, names=2, caption=str(model)))
+        rows = [[row["step"], *(signed(row[name]) for name in CHANGES)] for row in part.to_dict("records")]
+        tables.append(Table(["step", *CHANGES.values()], rows, caption=str(model)))
     return tables
 
 
