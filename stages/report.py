@@ -4,7 +4,6 @@ metrics/<study>, data/scores/<study>, data/squad/<data set>, studies/published, 
 """
 
 from enum import StrEnum
-from itertools import product
 from pathlib import Path
 
 from stages.qa.cli import run
@@ -12,17 +11,15 @@ from stages.qa.config import load_params
 from stages.qa.data.squad import read_squad
 from stages.qa.files import write_text
 from stages.qa.report.chart_data import split_rows
-from stages.qa.report.charts import curve_charts, evidence_charts
+from stages.qa.report.charts import curve_charts
 from stages.qa.report.explorer import pack
 from stages.qa.report.figures import write_figures
 from stages.qa.report.html import page, render
-from stages.qa.report.probing_charts import probing_charts
 from stages.qa.report.provenance import sources
-from stages.qa.report.published import compare, read_published
+from stages.qa.report.published import read_published
 from stages.qa.report.results import read_results
-from stages.qa.report.views import originals, study_view
-from stages.qa.scoring.question_scores import load_question_scores
-from stages.qa.scoring.resampling import resampled
+from stages.qa.report.views import page_charts, study_view
+from stages.qa.scoring.resampling import load_resampled
 
 Format = StrEnum("Format", ["png", "svg", "pdf"])
 
@@ -40,17 +37,13 @@ def main(
     params = load_params()
     results = read_results(metrics_dir, params.probed, params.compared)
     published = read_published(published_dir)
-    comparison = compare(results.layers, published, originals(params, results))
-    charts = evidence_charts(results, comparison, params.statistics.confidence) | probing_charts(results)
+    charts = page_charts(params, results, published)
     by_layer = curve_charts(results, params.ladder, params.statistics.confidence)
     write_figures(by_layer | charts, results, out_dir / "figures", format)
     for name, rows in {"layers": split_rows(results.curves), "loss": results.losses}.items():
         write_text(out_dir / f"{name}.csv", rows.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     examples = read_squad(data_dir / "dev.json", purpose="score")
-    resamples = {}
-    for key in product(results.models, results.protocols):
-        if curves := resampled(load_question_scores(scores_dir.joinpath(*key)), params.statistics):
-            resamples[key] = curves
+    resamples = load_resampled(scores_dir, results.models, results.protocols, params.statistics)
     view = study_view(params, results, resamples, published, charts)
     view["provenance"] = sources(params, results.records, data_dir, requirements)
     view["explorer"] = pack(examples, scores_dir, results.models, results.protocols)

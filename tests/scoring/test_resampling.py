@@ -23,7 +23,6 @@ def curves_of(values: np.ndarray, article: np.ndarray, seed: int = 0) -> Resampl
 def test_the_first_row_is_the_curve_and_layers_can_be_left_out() -> None:
     given = scores(0, seeds=2)
     found = resampled(given, SETTINGS)
-    assert found is not None
     assert set(found.values) == set(METRICS)
     means = 100 * given.f1.reshape(2, 3, -1).mean(axis=(0, 2))
     assert found.values["f1"][0] == pytest.approx(means)
@@ -35,7 +34,6 @@ def test_the_first_row_is_the_curve_and_layers_can_be_left_out() -> None:
 def test_an_interval_of_any_function_is_scipys() -> None:
     given = scores(3, articles=40)
     found = resampled(given, SETTINGS.model_copy(update={"resamples": 20_000}))
-    assert found is not None
     sums, numbers = cluster_sums(given.f1, given.article), np.bincount(given.article).astype(float)
     tail = norm.cdf(-np.sqrt(40 / 39) * t.ppf(0.975, 39))
     theirs = bootstrap(
@@ -54,8 +52,6 @@ def test_an_interval_of_any_function_is_scipys() -> None:
 
 def test_two_models_are_resampled_together() -> None:
     one, same = resampled(scores(0), SETTINGS), resampled(scores(0, gain=0.0), SETTINGS)
-    assert one is not None
-    assert same is not None
     assert np.ptp(one.values["f1"] - same.values["f1"]) == 0
     nothing = one.interval(np.zeros(501), "f1")
     assert nothing.low < 0 < nothing.high  # three unseen questions, not none
@@ -63,7 +59,6 @@ def test_two_models_are_resampled_together() -> None:
 
 def test_one_article_has_no_resample() -> None:
     alone = resampled(scores(0, articles=1), SETTINGS.model_copy(update={"unit": "article"}))
-    assert alone is not None
     assert len(alone.values["f1"]) == 1
     assert str(alone.interval(alone.values["f1"][:, 0], "f1")) == f"{alone.values['f1'][0, 0]:.1f}"
     assert str(Interval(1.25, 1.0, 1.5)) == "1.2 (1.0 to 1.5)"

@@ -13,15 +13,12 @@ import pandas as pd
 
 from stages.qa.errors import InputError
 from stages.qa.report.claims import Key
-from stages.qa.report.html import MISSING
 from stages.qa.report.results import last_layer, probes_of
-from stages.qa.scoring.curves import best_layer
 from stages.qa.scoring.resampling import Interval, Resampled
 from stages.qa.sections import Encoder, Finetuning
 
-BEST, LAST = "highest F1", "last layer"
 STEP_SCORES = ["f1", "HasAns_f1", "NoAns_f1", "forced_f1"]
-LADDER = ["model", "at", "step", *STEP_SCORES]
+LADDER = ["model", "step", *STEP_SCORES]
 TOTAL = "total"
 
 
@@ -67,10 +64,10 @@ def pretrained_bases(models: Sequence[str], finetuned: Mapping[str, str]) -> dic
 
 
 def ladder(curves: pd.DataFrame, protocols: Sequence[str]) -> pd.DataFrame:
-    """Rows under LADDER: by how many points each step changes the scores of the last layer and of the highest one.
+    """Rows under LADDER: by how many points each step changes the scores of the last layer.
 
-    A step is "ONE → NEXT" of `protocols`; the last row of each model and layer is TOTAL, the sum of its steps. The
-    highest layer is that of each protocol. No rows for fewer than two protocols. InputError if a model lacks one.
+    A step is "ONE → NEXT" of `protocols`; the last row of each model is TOTAL, the sum of its steps. No rows for fewer
+    than two protocols. InputError if a model lacks one.
     """
     rows: list[dict[str, object]] = []
     if len(protocols) > 1:
@@ -78,13 +75,10 @@ def ladder(curves: pd.DataFrame, protocols: Sequence[str]) -> pd.DataFrame:
             by_protocol = dict(list(points.groupby("protocol")))
             if missing := [name for name in protocols if name not in by_protocol]:
                 raise InputError(f"ladder: {model} has no scores under {missing[0]}; run the evaluate stage again")
-            for at, choose in ((LAST, last_layer), (BEST, best_layer)):
-                scores = {name: choose(by_protocol[name])[STEP_SCORES].astype(float) for name in protocols}
-                for one, following in pairwise(protocols):
-                    change = scores[following] - scores[one]
-                    rows.append({"model": model, "at": at, "step": f"{one} → {following}", **change})
-                total = scores[protocols[-1]] - scores[protocols[0]]
-                rows.append({"model": model, "at": at, "step": TOTAL, **total})
+            scores = {name: last_layer(by_protocol[name])[STEP_SCORES].astype(float) for name in protocols}
+            steps = {f"{one} → {following}": scores[following] - scores[one] for one, following in pairwise(protocols)}
+            steps[TOTAL] = scores[protocols[-1]] - scores[protocols[0]]
+            rows += [{"model": model, "step": step, **change} for step, change in steps.items()]
     return pd.DataFrame(rows, columns=LADDER)
 
 
@@ -103,7 +97,7 @@ def headline(curves: Mapping[Key, Resampled], protocol: str, family: Lineage, fl
     The scores are those with an answer forced where there are questions with answers, else those over all questions.
     Without a pair of models, the answer is about the first model alone. floor: what always "no answer" scores.
     """
-    of = {model: curve for (model, name), curve in curves.items() if name == protocol}
+    of = {model: curve for (model, name), curve in curves.items() if name == protocol and curve.layers}
     if not of:
         return Headline("No layer was probed.", [], "f1")
     metric = "forced_f1" if all("forced_f1" in curve.values for curve in of.values()) else "f1"
@@ -169,15 +163,10 @@ def steepest(curve: Resampled, rise: np.ndarray, metric: str) -> str:
     return "No stretch of layers surely holds most of it."
 
 
-def peaks(curves: Mapping[Key, Resampled], protocol: str) -> list[dict[str, str]]:
-    """For each model under `protocol`: forced F1 and F1 at their best, and where that is."""
-    rows = []
-    for (model, name), curve in curves.items():
-        if name == protocol:
-            row = {"model": model}
-            for metric in ("forced_f1", "f1"):
-                known = metric in curve.values
-                row[metric] = str(best_score(curve, metric)) if known else MISSING
-                row[f"{metric}_layers"] = best_place(curve, metric) if known else MISSING
-            rows.append(row)
-    return rows
+def peaks(curves: Mapping[Key, Resampled], protocol: str, metric: str) -> list[dict[str, str]]:
+    """For each probed model under `protocol`: the score at its best, and where that is."""
+    return [
+        {"model": model, "score": str(best_score(curve, metric)), "where": best_place(curve, metric)}
+        for (model, name), curve in curves.items()
+        if name == protocol and metric in curve.values
+    ]

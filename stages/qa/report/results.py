@@ -74,16 +74,8 @@ def read_results(folder: Path, models: Sequence[str], compared: Mapping[str, str
         description=read("examine/description", DESCRIPTION),
         similarity=joined([read("examine/similarity", SIMILARITY), read("compare/similarity", SIMILARITY, compared)]),
         l2=read_json(folder / "l2.json"),
-        records={key: read_record(folder / key / "evaluate/model.json") for key in models},
+        records={key: read_json(folder / key / "evaluate/model.json") for key in models},
     )
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    """Source, files and model_type of a model; InputError if the file is none of those."""
-    record = read_json(path)
-    if not isinstance(record, dict) or not {"source", "files", "model_type"} <= record.keys():
-        raise InputError(f"{path}: no source, files or model_type; run the evaluate stage again")
-    return record
 
 
 def joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:

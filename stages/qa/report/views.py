@@ -8,10 +8,10 @@ import pandas as pd
 from stages.qa.config import Params
 from stages.qa.report import findings, published
 from stages.qa.report.chart_data import chart_data
-from stages.qa.report.charts import Chart
+from stages.qa.report.charts import Chart, evidence_charts
 from stages.qa.report.claims import STATEMENTS, Claim, Key, claims
 from stages.qa.report.html import MISSING, Table, layer_text, percent, signed
-from stages.qa.report.probing_charts import similarity_caption
+from stages.qa.report.probing_charts import probing_charts, similarity_caption
 from stages.qa.report.results import Results, no_answer_score, probes_of, question_counts
 from stages.qa.scoring.curves import best_layer
 from stages.qa.scoring.resampling import Resampled
@@ -55,7 +55,7 @@ def study_view(
         "question_counts": question_counts(results.layers),
         "no_answer": percent(floor),
         "seeds": int(results.layers["seed"].nunique()),
-        "peaks": findings.peaks(resampled, protocols[0]),
+        "peaks": findings.peaks(resampled, protocols[0], summary.metric),
         "results": [result_table(curves, protocol) for protocol in protocols],
         "ladder": ladder_tables(steps),
         "claims": claim_groups(judged),
@@ -82,11 +82,15 @@ def l2_note(choice: Mapping[str, Any]) -> str:
     losses = choice["validation_loss"]
     if len(losses) < 2:
         return f"Probes at their optimum have l2 {choice['l2']:g}, fixed by the study."
-    note = (
-        f"Probes at their optimum have l2 {choice['l2']:g}, the best of {len(losses)} values on validation articles, "
-    )
+    note = f"Probes at their optimum have l2 {choice['l2']:g}, the best of {len(losses)} on validation articles, "
     note += "which neither fine-tuning nor probes have learned from; one value for all layers and models."
     return note + (" It is at the edge of what was tried: another may be better." if choice["at_edge"] else "")
+
+
+def page_charts(params: Params, results: Results, published_rows: pd.DataFrame) -> dict[str, Chart]:
+    """Name -> chart, of those that the page shows below its curves."""
+    comparison = published.compare(results.layers, published_rows, originals(params, results))
+    return evidence_charts(results, comparison, params.statistics.confidence) | probing_charts(results)
 
 
 def originals(params: Params, results: Results) -> str:
@@ -112,11 +116,11 @@ def result_table(curves: pd.DataFrame, protocol: str) -> Table:
 
 
 def ladder_tables(steps: pd.DataFrame) -> list[Table]:
-    """A table per model, a row per step and layer: by how many points the scores change."""
+    """A table per model, a row per step: by how many points the scores of the last layer change."""
     tables = []
     for model, part in steps.groupby("model", sort=False):
-        rows = [[row["step"], row["at"], *(signed(row[name]) for name in CHANGES)] for row in part.to_dict("records")]
-        tables.append(Table(["step", "at", *CHANGES.values()], rows, names=2, caption=str(model)))
+        rows = [[row["step"], *(signed(row[name]) for name in CHANGES)] for row in part.to_dict("records")]
+        tables.append(Table(["step", *CHANGES.values()], rows, caption=str(model)))
     return tables
 
 

@@ -13,9 +13,8 @@ from stages.qa.scoring.question_scores import POINT, QuestionScores, Scored, poi
 from stages.qa.sections import Statistics
 
 # *_nll: nats, of the gold start and end; all other figures: percent
-NLL = [f"{group}{side}_nll" for group in ("", "HasAns_", "NoAns_") for side in ("start", "end")]
-ANSWERABILITY = ["auprc", "auprc_chance", "auroc", "ece"]
-QUALITY = [*POINT, "questions", "articles", *NLL, *ANSWERABILITY, "crossfit_f1"]
+ANSWERABILITY = ["auprc", "auprc_chance", "ece"]
+QUALITY = [*POINT, "questions", "articles", "start_nll", "end_nll", *ANSWERABILITY, "crossfit_f1"]
 RELIABILITY = [*POINT, "null_probability", "no_answer_share", "questions"]
 
 
@@ -54,13 +53,9 @@ def folds_of(scores: QuestionScores, folds: int) -> np.ndarray:
 def _figures(scores: QuestionScores, row: int, folds: np.ndarray, bins: int) -> dict[str, float]:
     """The columns of numbers of one reading; NaN where no question counts."""
     has_answer, no_answer = scores.answerable, scores.null_probability[row]
-    figures: dict[str, float] = {}
-    for group, chosen in ("", np.ones_like(has_answer)), ("HasAns_", has_answer), ("NoAns_", ~has_answer):
-        figures[f"{group}start_nll"] = _known_mean(scores.start_nll[row, chosen])
-        figures[f"{group}end_nll"] = _known_mean(scores.end_nll[row, chosen])
+    figures = {name: _known_mean(getattr(scores, name)[row]) for name in ("start_nll", "end_nll")}
     figures["auprc"] = 100 * average_precision(has_answer, -no_answer)
     figures["auprc_chance"] = 100 * has_answer.mean()
-    figures["auroc"] = 100 * roc_area(has_answer, -no_answer)
     figures["ece"] = 100 * reliability(~has_answer, no_answer, bins=bins).error
     figures["crossfit_f1"] = np.nan
     if len(np.unique(folds)) > 1:
@@ -88,18 +83,6 @@ def average_precision(positive: np.ndarray, score: np.ndarray) -> float:
     positives = np.cumsum(positive[order])[last]
     precision = positives / (last + 1)
     return float(np.sum(np.diff(positives, prepend=0) * precision) / positive.sum())
-
-
-def roc_area(positive: np.ndarray, score: np.ndarray) -> float:
-    """Probability that a positive scores above a negative, ties half (Hanley and McNeil 1982), 0 to 1; 0.5 by chance.
-
-    Arguments as in `average_precision`. NaN if there are no positives or no negatives.
-    """
-    positives, negatives = int(positive.sum()), int((~positive).sum())
-    if not positives or not negatives:
-        return float("nan")
-    wins = pd.Series(score).rank()[positive].sum() - positives * (positives + 1) / 2
-    return float(wins / (positives * negatives))
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,17 @@ A function is taken of the real curves and of those of each resample. All models
 a function of two models is paired. `resampled` alone knows what is drawn: several runs are one more draw there.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
 
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
 from stages.qa.scoring.bootstrap import UNSEEN, tails
 from stages.qa.scoring.intervals import curves_of, drawn
-from stages.qa.scoring.question_scores import QuestionScores
+from stages.qa.scoring.question_scores import QuestionScores, load_question_scores
 from stages.qa.sections import Statistics
 
 
@@ -79,7 +81,7 @@ class Resampled:
     def best_layers(self, metric: str) -> list[int]:
         """The layers that cannot be told from the best one."""
         low, _ = self.pairs(self.values[metric], metric)
-        worse = np.any(low > 0, axis=0)
+        worse: np.ndarray = np.any(low > 0, axis=0)
         return [layer for place, layer in enumerate(self.layers) if not worse[place]]
 
     def _unseen(self, metric: str) -> float:
@@ -87,15 +89,21 @@ class Resampled:
         return float(100 * np.sqrt(UNSEEN) / self.questions[metric])
 
 
-def resampled(scores: QuestionScores, settings: Statistics) -> Resampled | None:
-    """The curves of the probes, without the metrics that have no questions; None without probes.
+def load_resampled(
+    folder: Path, models: Sequence[str], protocols: Sequence[str], settings: Statistics
+) -> dict[tuple[str, str], Resampled]:
+    """Model and protocol -> the curves of the scores in FOLDER/<model>/<protocol>."""
+    keys = product(models, protocols)
+    return {key: resampled(load_question_scores(folder.joinpath(*key)), settings) for key in keys}
+
+
+def resampled(scores: QuestionScores, settings: Statistics) -> Resampled:
+    """The curves of the probes, without the metrics that have no questions; no layers without probes.
 
     With one article and paragraph there is nothing to draw from, and no resample.
     """
     curves = [curve for curve in curves_of(scores, "probe", settings) if curve.sums and curve.questions.any()]
-    if not curves:
-        return None
-    clusters = len(curves[0].questions)
+    layers, clusters = (list(curves[0].sums), len(curves[0].questions)) if curves else ([], 1)
     counts = np.ones((1, clusters))
     if clusters > 1:
         counts = np.concatenate([counts, drawn(clusters, settings.resamples, settings.seed)])
@@ -105,4 +113,4 @@ def resampled(scores: QuestionScores, settings: Statistics) -> Resampled | None:
         sums = counts @ np.stack(list(curve.sums.values())).T
         values[curve.metric] = 100 * sums / np.where(numbers > 0, numbers, np.nan)[:, None]
     questions = {curve.metric: int(curve.questions.sum()) for curve in curves}
-    return Resampled(list(curves[0].sums), values, questions, clusters, settings.confidence)
+    return Resampled(layers, values, questions, clusters, settings.confidence)

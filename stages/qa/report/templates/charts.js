@@ -233,7 +233,7 @@ function drawLadder() {
   const host = $("#ladder-chart");
   if (!host) return null;
   const name = choices.split === "" ? "f1" : `${choices.split}f1`;
-  const rows = records(data.ladder).filter((row) => row.at === "last layer" && choices.models.includes(row.model))
+  const rows = records(data.ladder).filter((row) => choices.models.includes(row.model))
     .map((row) => ({ ...row, change: row[name], text: row[name] == null ? "–" : (row[name] >= 0 ? "+" : "") + row[name].toFixed(2), title: row.model }));
   if (!rows.length) return draw("ladder-chart", null);
   const steps = [...new Set(rows.map((row) => row.step))], models = [...new Set(rows.map((row) => row.model))];
