@@ -48,6 +48,7 @@ def test_case_67_families_that_are_refused(study: Study) -> None:
         says = [f"data/models/tiny/config.json: model type {kind} is refused"]
         for command in study.finetune(), study.probe_train(), study.predict(probes=False):
             study.refused(2, says, *command)
+        assert not list((study.root / "data/checkpoints").glob("*"))
 
 
 def test_case_68_a_base_with_three_labels(study: Study) -> None:
