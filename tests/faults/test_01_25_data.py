@@ -100,7 +100,7 @@ def test_case_08_missing_fields(study: Study) -> None:
 
 
 def test_case_09_bad_ids(study: Study) -> None:
-    """An id that is an integer, empty or blank."""
+    """An id that is a boolean, a fraction, empty or blank."""
     refused(study, 9)
 
 
@@ -110,7 +110,7 @@ def test_case_10_id_twice(study: Study) -> None:
 
 
 def test_case_11_version_1_1(study: Study, tell: Callable[[str], None]) -> None:
-    """Questions without is_impossible: refused with a hint unless the file's version is 1.1, which is scored."""
+    """Questions without is_impossible: refused with a hint under version 2.0; scored under 1.1."""
     refused(study, 11)
     document = relabelled(is_impossible=..., answers=[{"text": "i", "answer_start": 5}])
     document["data"][0]["paragraphs"][0]["context"] = document["data"][0]["paragraphs"][1]["context"]
@@ -123,8 +123,9 @@ def test_case_11_version_1_1(study: Study, tell: Callable[[str], None]) -> None:
 
 
 def test_case_12_other_versions(study: Study) -> None:
-    """Version v3.7, none, a number."""
+    """No version but v2.0: v3.7, none, a number are read by what their questions have; a file without data is named."""
     refused(study, 12)
+    accepted(study, 12)
 
 
 def test_case_13_hidden_labels(study: Study, tell: Callable[[str], None]) -> None:

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NotRequired, TypeVar, get_args
+from typing import Annotated, Any, Literal, NotRequired, TypeVar
 
-from pydantic import NonNegativeInt, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, NonNegativeInt, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic takes the one of typing from Python 3.12 on
 
 from stages.qa.data.strict_json import read_strict_json, shown
@@ -17,7 +17,6 @@ from stages.qa.errors import InputError
 from stages.qa.files import write_json
 
 Purpose = Literal["train", "score", "predict"]
-Version = Literal["v2.0", "2.0", "v1.1", "1.1"]
 Labels = Literal["required", "optional", "hidden"]
 T = TypeVar("T")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -51,7 +50,7 @@ class _Answer(TypedDict):
 
 
 class _Question(TypedDict):
-    id: str
+    id: Annotated[str, BeforeValidator(lambda id_: str(id_) if type(id_) is int else id_)]
     question: str
     answers: list[_Answer]
     is_impossible: NotRequired[bool]
@@ -68,7 +67,7 @@ class _Article(TypedDict):
 
 
 class _File(TypedDict):  # keys that are not named here are ignored
-    version: Version
+    version: NotRequired[Any]
     data: list[_Article]
 
 
@@ -78,10 +77,10 @@ _STRUCTURE = TypeAdapter(_File)
 def read_squad(path: Path, *, purpose: Purpose) -> list[Example]:
     """Read a SQuAD 2.0 or 1.1 file in its own order.
 
-    Only a file whose version is 1.1 may lack is_impossible: all its questions have answers. A file of which no question
-    has is_impossible or an answer hides its labels; only "predict" reads it. For "train" every answer must be the slice
-    of its context at answer_start. The metric needs no offsets, so for other purposes any number from 0 on will do, and
-    so will an empty answer. Articles of one title are one article; a title may be absent.
+    A file whose version is not 2.0 may lack is_impossible: then all its questions have answers. A file of which no
+    question has is_impossible or an answer hides its labels; only "predict" reads it. Every answer must be the slice of
+    its context at answer_start, but for "score": the metric needs no offsets. An empty answer is refused for "train"
+    alone. Articles of one title are one article; a title may be absent.
 
     InputError is one line with the first fault and the number of further ones. Faults of the structure come first.
     """
@@ -106,7 +105,7 @@ def read_squad(path: Path, *, purpose: Purpose) -> list[Example]:
                 first_place = place_of_id.setdefault(qa["id"], place)
                 if first_place != place:
                     faults.append(f"{place}.id{_id_of(qa)}: is also the id of {first_place}; ids must be unique")
-                slices_of = context if purpose == "train" and not context_fault else None
+                slices_of = None if purpose == "score" or context_fault else context
                 for key, what in _question_faults(qa, slices_of, purpose, labels):
                     faults.append(f"{place}.{key}{_id_of(qa)}: {what}")
                 example = Example(
@@ -165,7 +164,6 @@ def _structure_fault(kind: str, keys: Sequence[int | str], document: Any) -> str
         "dict_type": f"is {shown(value)}, not an object",
         "int_type": f"is {shown(value)}, not a whole number",
         "greater_than_equal": f"is {shown(value)}, before the start of the context",
-        "literal_error": f"is {shown(value)}, not one of {', '.join(get_args(Version))}",
     }
     what = words.get(kind, f"is {shown(value)}, which is not allowed here ({kind})")
     if place.endswith(".answers") and isinstance(value, dict):
@@ -175,12 +173,15 @@ def _structure_fault(kind: str, keys: Sequence[int | str], document: Any) -> str
 
 def _labels(file: _File) -> Labels:
     """What the file says about is_impossible: it hides it in all questions, may leave it out, or must have it."""
-    for article in file["data"]:
-        for paragraph in article["paragraphs"]:
-            for qa in paragraph["qas"]:
-                if "is_impossible" in qa or qa["answers"]:
-                    return "optional" if file["version"].endswith("1.1") else "required"
-    return "hidden"
+    paragraphs = [paragraph for article in file["data"] for paragraph in article["paragraphs"]]
+    questions = [qa for paragraph in paragraphs for qa in paragraph["qas"]]
+    has_labels = any("is_impossible" in qa for qa in questions)
+    if not has_labels and not any(qa["answers"] for qa in questions):
+        return "hidden"
+    version = str(file.get("version"))
+    if version.endswith("1.1"):
+        return "optional"
+    return "required" if has_labels or version.endswith("2.0") else "optional"
 
 
 def _question_faults(
@@ -194,7 +195,7 @@ def _question_faults(
         text, start = answer["text"], answer["answer_start"]
         if fault := _text_fault(text, may_be_blank=purpose != "train"):
             yield f"answers[{number}].text", fault
-        elif slices_of is not None and not slices_of.startswith(text, start):
+        elif slices_of is not None and text.strip() and not slices_of.startswith(text, start):
             yield f"answers[{number}].answer_start", _wrong_offset(text, start, slices_of)
     is_impossible, answers = qa.get("is_impossible", False), len(qa["answers"])
     if labels == "required" and "is_impossible" not in qa:
@@ -207,6 +208,8 @@ def _wrong_offset(text: str, start: int, context: str) -> str:
     """What stands where an answer should, and where the answer stands."""
     first = context.find(text)
     where = f"which is first at {first}" if first >= 0 else "which is not in the context"
+    if context.count(text) == 1:
+        where = f"which is only at {first}: the offset is off"
     found = context[start : start + len(text)]
     return f"is {start}, where the context has {shown(found)}, not the answer {shown(text)}, {where}"
 

@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,8 @@ def only_training(work: Path) -> Iterator[None]:
         file.write_text(str(os.getpid()))
         yield
     finally:
+        with suppress(OSError):  # it holds checkpoints
+            work.rmdir()
         file.unlink(missing_ok=True)  # while it is locked: filelock ignores a file that has lost its name
         lock.release()
 

@@ -69,10 +69,11 @@ def needed_files(names: Iterable[str]) -> list[str]:
 
 def check_shards(folder: Path) -> None:
     """IntegrityError if weights are in parts, and the index or a part that it names is missing."""
-    for part in sorted(folder.glob("*-*-of-*")):
-        index = folder / f"{part.name.partition('-')[0]}{part.suffix}.index.json"
+    parts = folder.glob("*-of-*")
+    due = {folder / f"{part.name.partition('-')[0]}{part.suffix}.index.json" for part in parts}
+    for index in sorted(due.union(folder.glob("*.index.json"))):
         if not index.exists():
-            raise IntegrityError(f"has {part.name} and no {index.name}, which says what is in which part")
+            raise IntegrityError(f"has parts of the weights and no {index.name}, which says what is in which part")
         try:
             names = set(json.loads(index.read_bytes())["weight_map"].values())
         except (ValueError, KeyError, TypeError, AttributeError) as error:
