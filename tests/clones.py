@@ -120,7 +120,8 @@ def make_clone(root: Path, jobs: Path) -> Clone:
     params |= {"probed": ["random", "plain", "tuned"], "compared": {"tuned": "plain"}}
     params |= {"protocols": {"paper": params["protocols"]["paper"]}, "headline": "paper"}
     params["effort"]["probe"] |= {"epochs": 1, "seeds": [0]}
-    params["effort"]["examine"] |= {"training_questions": 8, "dev_questions": 6, "epochs": 1, "cka_tokens": 200}
+    params["effort"]["parts"] = {"validation_share": 0.0}
+    params["effort"]["convex"]["l2"] = [0.1]
     write_yaml(root / "params.yaml", params)
     method = read_yaml(root / "method.yaml") | {"precision": "fp32", "optimizers": ["adamw"]}
     method["statistics"]["resamples"] = 100

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from stages.qa.config import load_params
-from stages.qa.probing.readouts import Probes, save_probes
+from stages.qa.files import write_json
+from stages.qa.probing.readouts import Probes, choose_l2, save_probes
 from tests.faults.launcher import ROOT, Launcher
-from tests.faults.study import Study, few, write_squad
+from tests.faults.study import L2, Study, few, write_squad
 from tests.tiny_models import make_tiny, read_yaml, write_yaml
 
 # What is told at the end
@@ -89,7 +90,9 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params["finetuned"] = {"tuned": params["finetuned"]["minilm-finetuned"] | changes}
     params |= {"probed": ["tiny"], "compared": {}, "protocols": PROTOCOLS, "headline": "standard"}
     params["effort"]["probe"] |= {"epochs": 1, "seeds": [0]}
-    params["effort"]["examine"] |= {"training_questions": 8, "dev_questions": 6, "epochs": 1, "cka_tokens": 200}
+    params["effort"]["examine"] |= {"training_questions": 8, "dev_questions": 6, "cka_tokens": 200}
+    params["effort"] |= {"parts": {"validation_share": 0.0}, "convex": {"l2": [0.1]}}
+    write_json(root / L2, choose_l2([]))
     write_yaml(root / "params.yaml", params)
     method = read_yaml(ROOT / "method.yaml") | {"precision": "fp32", "optimizers": ["adamw"]}
     method["finetuning"]["save_steps"] = 1

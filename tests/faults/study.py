@@ -10,6 +10,7 @@ from stages.qa.models.manifest import checksum
 from tests.faults.launcher import ROOT, Hook, Launcher, Outcome, Running
 from tests.tiny_models import read_yaml, write_yaml
 
+L2 = "metrics/demo/l2.json"
 LEFTOVER = re.compile(r"^\..*\.(partial\d*|lock|packed)$|\.incomplete$|^\.?tmp")
 
 
@@ -110,12 +111,12 @@ class Study:
 
     def evaluate(self, model: str = "tiny", probes: bool = True) -> list[str]:
         probes_dir = f"data/probes/{model if probes else 'none'}"
-        inputs = [f"data/models/{model}", probes_dir, "data/squad/sample", f"data/predictions/{model}"]
+        inputs = [f"data/models/{model}", probes_dir, "data/squad/sample", L2, f"data/predictions/{model}"]
         outs = [f"metrics/demo/{model}.json", f"metrics/demo/{model}/evaluate", f"data/scores/demo/{model}"]
         return ["evaluate", model, *inputs, *outs]
 
     def examine(self) -> list[str]:
-        inputs = ["data/models/tiny", "data/probes/tiny", "data/squad/sample"]
+        inputs = ["data/models/tiny", "data/squad/sample", L2]
         return ["examine", "tiny", *inputs, "metrics/demo/tiny/examine"]
 
     def report(self) -> list[str]:

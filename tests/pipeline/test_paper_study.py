@@ -13,8 +13,8 @@ import pytest
 from stages import download, evaluate, finetune, predict, probe_train
 from stages.qa.config import load_params
 from stages.qa.errors import InputError
-from stages.qa.files import read_json
-from stages.qa.probing.readouts import Probes, save_probes
+from stages.qa.files import read_json, write_json
+from stages.qa.probing.readouts import Probes, choose_l2, save_probes
 from tests import hub_lookalike
 from tests.conftest import TinyModel
 from tests.tiny_models import read_yaml, write_yaml
@@ -60,7 +60,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hub: hub_lookalike.
         run["num_train_epochs"] = 1
     write_yaml(tmp_path / "params.yaml", params)
     method = read_yaml(ROOT / "method.yaml")
-    method["convex"]["held_out"] = 0.4
     write_yaml(tmp_path / "method.yaml", method)
     squad_file(tmp_path / "squad/train.json")
     squad_file(tmp_path / "squad/dev.json")
@@ -80,7 +79,9 @@ def scored(project: Path, key: str, model: Path) -> dict[str, float]:
     summary = project / f"metrics/{key}.json"
     probe_train.main(model, squad, probes)
     predict.main(model, squad, probes, answers)
-    evaluate.main(key, model, probes, squad, answers, summary, project / "tables" / key, project / "scores" / key)
+    l2 = project / "l2.json"
+    write_json(l2, choose_l2([probes]))
+    evaluate.main(key, model, probes, squad, l2, answers, summary, project / "tables" / key, project / "scores" / key)
     return read_json(summary)
 
 
@@ -110,7 +111,7 @@ def test_the_unlabelled_split_is_predicted_and_not_scored(project: Path) -> None
     assert read_json(answers / "paper/head.json").keys()
     outs = project / "metrics/again.json", project / "tables/again", project / "scores/again"
     with pytest.raises(InputError, match="labels are hidden: every empty answer would count as right"):
-        evaluate.main(key, project / "models" / key, probes, project / "squad", answers, *outs)
+        evaluate.main(key, project / "models" / key, probes, project / "squad", project / "l2.json", answers, *outs)
     assert not any(path.exists() for path in outs)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages import compare, download, evaluate, examine, finetune, predict, probe_train, report
+from stages import choose, compare, download, evaluate, examine, finetune, predict, probe_train, report
 from stages.qa.files import read_json, read_tensors
 from tests.tiny_models import ROOT, read_yaml, tiny_study, write_yaml
 
@@ -27,10 +27,11 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params["probed"] = ["tuned", "tiny", "random"]
     params["compared"] = {"tuned": "tiny"}
     params["effort"]["probe"] |= {"epochs": 2, "learning_rates": [0.01, 0.001]}
-    params["effort"]["examine"] |= {"training_questions": 20, "dev_questions": 15, "epochs": 2, "cka_tokens": 300}
+    params["effort"]["examine"] |= {"training_questions": 20, "dev_questions": 15, "cka_tokens": 300}
+    params["effort"] |= {"parts": {"validation_share": 0.25}, "convex": {"l2": [0.1, 1.0]}}
     write_yaml(root / "params.yaml", params)
     method = read_yaml(root / "method.yaml")
-    method["probe"]["split"] = "disjoint"
+    method["parts"]["split"] = "disjoint"
     write_yaml(root / "method.yaml", method)
     before = Path.cwd()
     os.chdir(root)
@@ -50,12 +51,14 @@ def run_all_stages(params: dict[str, Any]) -> None:
         download.encoder(key, models / key)
     finetune.main("tuned", models / "tiny", squad, models / "tuned")
     for key in params["probed"]:
-        answers, tables = Path("data/predictions") / key, metrics / key
         probe_train.main(models / key, squad, probes / key)
+    choose.main(probes, metrics / "l2.json")
+    for key in params["probed"]:
+        answers, tables = Path("data/predictions") / key, metrics / key
         predict.main(models / key, squad, probes / key, answers)
-        inputs = models / key, probes / key, squad, answers
+        inputs = models / key, probes / key, squad, metrics / "l2.json", answers
         evaluate.main(key, *inputs, metrics / f"{key}.json", tables / "evaluate", scores / key)
-        examine.main(key, models / key, squad, tables / "examine")
+        examine.main(key, models / key, squad, metrics / "l2.json", tables / "examine")
     pair = models / "tuned", models / "tiny", scores / "tuned", scores / "tiny"
     compare.main("tuned", "tiny", *pair, squad, metrics / "tuned/compare")
     published, requirements = ROOT / "studies/published", ROOT / "requirements.txt"
@@ -68,17 +71,18 @@ def points(study: Path, key: str) -> list[dict[str, str]]:
 
 
 def test_every_epoch_layer_rate_and_seed_is_a_point(study: Path) -> None:
-    names = ("protocol", "epoch", "layer", "learning_rate", "seed")
+    names = ("protocol", "epoch", "layer", "learning_rate", "seed", "l2")
     rows = [tuple(row[name] for name in names) for row in points(study, "tiny") if row["reading"] == "probe"]
     config = read_json(study / "data/models/tiny/config.json")
     layers = config["num_hidden_layers"] + 1
-    assert len(set(rows)) == len(rows) == layers * (2 * 2 * 2 + 1)  # epochs, rates, seeds; the convex optimum
+    assert len(set(rows)) == len(rows) == layers * (2 * 2 * 2 + 2)  # epochs, rates, seeds; the optimum under each l2
     assert [row["reading"] for row in points(study, "tuned")].count("head") == 2  # one a protocol
 
 
 def test_one_row_of_each_curve_point_is_final_and_one_protocol_is_the_headline(study: Path) -> None:
+    chosen = str(read_json(study / "metrics/smoke/l2.json")["l2"])
     for row in points(study, "tiny"):
-        last = row["epoch"] in ("", "2") and row["learning_rate"] in ("", "0.01")
+        last = row["epoch"] in ("", "2") and row["learning_rate"] in ("", "0.01") and row["l2"] in ("", chosen)
         assert row["final"] == str(last)
         assert row["headline"] == str(row["protocol"] == "corrected")
 

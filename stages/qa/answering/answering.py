@@ -12,10 +12,11 @@ from transformers import PreTrainedTokenizerFast
 
 from stages.qa import processes
 from stages.qa.answering.answers import Answers, Spans, Texts
+from stages.qa.answering.ceiling import TextOf, best_gold_spans
 from stages.qa.answering.likelihood import GoldLikelihood
-from stages.qa.answering.spans import SpanReader, sliced
+from stages.qa.answering.spans import SpanReader, stripped
 from stages.qa.data.squad import Example
-from stages.qa.data.windows import IGNORED, Windows
+from stages.qa.data.windows import Windows
 from stages.qa.encoding.encoder import Chunk, Encoder, encode, pieces
 from stages.qa.errors import NumericsError
 from stages.qa.probing.readouts import Probes
@@ -23,6 +24,7 @@ from stages.qa.progress import Progress
 from stages.qa.readings import Reading
 from stages.qa.sections import Protocol
 
+SURE = 100.0  # logits between the gold span and no answer
 CHUNK_GIB = {"cpu": 1 / 16, "cuda": 1}  # hidden states in memory at once
 
 
@@ -38,8 +40,7 @@ def answer(
     Raises NumericsError if a logit is not finite, naming model and question.
     """
     labelled = all(example.is_impossible is not None for example in examples)
-    readings = _readings(encoder, probes, gold=labelled)
-    gold_targets = _gold_targets(windows, examples)
+    readings = _readings(encoder, probes)
     likelihood = GoldLikelihood(windows, examples, len(readings))
     rows_of: dict[str, list[int]] = {}  # the readings of each protocol
     readers: dict[str, SpanReader] = {}
@@ -54,8 +55,6 @@ def answer(
             chunk = encode(encoder, windows, rows)
             logits = _logits(chunk, probes)
             _refuse_infinite(logits, chunk, encoder.name, [examples[question] for question in windows.examples[rows]])
-            if labelled:
-                logits = torch.cat([logits, _gold_logits(chunk, gold_targets[rows]).to(logits.device)])
             likelihood.read(rows, logits)
             for name, reader in readers.items():
                 reader.read(rows, logits[rows_of[name]])
@@ -64,38 +63,38 @@ def answer(
     for array in (likelihood.nll, *(array for reader in readers.values() for array in reader.arrays)):
         processes.complete(array, read)
     nll = likelihood.of_questions()
-    nll[[reading.kind == "gold" for reading in readings]] = np.nan  # a gold span has no likelihood
     contexts = [example.context for example in examples]
     for name, protocol in protocols.items():
         spans = readers.pop(name).spans(contexts)
-        if protocol.answer_text == "slice":
-            texts = sliced_texts(contexts, spans)
-        else:
-            texts = joined_wordpieces(encoder.tokenizer, windows, spans)
+        text_of = decoder(protocol, encoder.tokenizer, windows, contexts)
+        read_here, nll_here = [readings[row] for row in rows_of[name]], nll[rows_of[name]]
+        if labelled:
+            gold = best_gold_spans(examples, windows, text_of, max_answer_tokens=protocol.max_answer_tokens)
+            read_here.append(Reading("gold", encoder.layers - 1, None))
+            spans = _with_gold(spans, gold, windows, contexts)
+            nll_here = np.concatenate([nll_here, np.full_like(nll, np.nan, shape=(1, *nll.shape[1:]))])
         answers = Answers(
-            readings=[readings[row] for row in rows_of[name]],
+            readings=read_here,
             ids=[example.id for example in examples],
-            texts=Texts.of(texts, spans.score.shape),
+            texts=Texts.of(_texts(spans, text_of), spans.score.shape),
             spans=spans,
             null_threshold=protocol.null_threshold,
-            nll=nll[rows_of[name]],
+            nll=nll_here,
             windows=likelihood.counts(),
         )
         yield name, answers
 
 
-def _readings(encoder: Encoder, probes: Probes, *, gold: bool) -> list[Reading]:
-    """All that is read, in the order of the logits: each layer of each readout, the own head, the gold spans."""
+def _readings(encoder: Encoder, probes: Probes) -> list[Reading]:
+    """All that is read, in the order of the logits: each layer of each readout, then the own head."""
     readings = [Reading("probe", layer, readout) for readout in probes.readouts for layer in range(encoder.layers)]
     if encoder.head:
         readings.append(Reading("head", encoder.layers - 1, None))
-    if gold:
-        readings.append(Reading("gold", encoder.layers - 1, None))
     return readings
 
 
 def _belongs(reading: Reading, protocol: Protocol) -> bool:
-    """Whether the protocol reads it: the probes of its optimizer, the own head, the gold spans."""
+    """Whether the protocol reads it: the probes of its optimizer, and the own head."""
     return reading.readout is None or reading.readout.optimizer == protocol.optimizer
 
 
@@ -110,7 +109,7 @@ def _own_pieces(encoder: Encoder, windows: Windows) -> list[np.ndarray]:
 
 
 def _logits(chunk: Chunk, probes: Probes) -> Tensor:
-    """Start and end logits (readings, tokens, 2) of all readings but the gold spans."""
+    """Start and end logits (readings, tokens, 2) of all readings."""
     readouts, layers, hidden, _ = probes.weights.shape
     vectors = torch.from_numpy(probes.weights).to(chunk.states.device).permute(1, 0, 3, 2)
     scores = torch.bmm(vectors.reshape(layers, readouts * 2, hidden), chunk.states.float().transpose(1, 2))
@@ -127,44 +126,47 @@ def _refuse_infinite(logits: Tensor, chunk: Chunk, model: str, examples: Sequenc
     raise NumericsError(f"model {model}: logits are not finite at question {examples[window].id!r}")
 
 
-def _gold_targets(windows: Windows, examples: Sequence[Example]) -> np.ndarray:
-    """The targets of training, (windows, 2); IGNORED for a window without the answer of a question that has one."""
-    answerable = np.array([bool(example.answers) for example in examples])[windows.examples]
-    holds_answer = windows.targets[:, 0] != windows.null
-    return np.where((answerable == holds_answer)[:, None], windows.targets, IGNORED)
+def _with_gold(spans: Spans, gold: np.ndarray, windows: Windows, contexts: list[str]) -> Spans:
+    """`spans` and one reading more: `gold` (questions, 2) as `best_gold_spans` gives it, "no answer" where it is -1."""
+    there = gold[:, 0] >= 0
+    tokens = np.where(there[:, None], gold, 0)
+    chars = [
+        stripped(context, int(windows.offsets[first, 0]), int(windows.offsets[last, 1])) if known else (-1, -1)
+        for context, (first, last), known in zip(contexts, tokens, there, strict=True)
+    ]
+    return Spans(
+        chars=np.concatenate([spans.chars, np.array([chars], np.int32)]),
+        tokens=np.concatenate([spans.tokens, tokens[None]]),
+        score=np.concatenate([spans.score, np.where(there, SURE, -SURE)[None].astype(np.float32)]),
+        null_score=np.concatenate([spans.null_score, np.zeros((1, len(gold)), np.float32)]),
+    )
 
 
-def _gold_logits(chunk: Chunk, targets: np.ndarray) -> Tensor:
-    """Logits (1, tokens, 2): 1 at the targets (windows, 2) of the chunk's windows, 0 elsewhere."""
-    logits = torch.zeros(1, int(chunk.starts[-1]), 2)
-    for (first, last), start in zip(targets.tolist(), chunk.starts[:-1].tolist(), strict=True):
-        if first != IGNORED:
-            logits[0, start + first, 0] = 1
-            logits[0, start + last, 1] = 1
-    return logits
+def _texts(spans: Spans, text_of: TextOf) -> Iterator[list[str]]:
+    """For each question, the texts of all readings; "" where there is no span."""
+    for question in range(spans.score.shape[1]):
+        tokens = spans.tokens[:, question].tolist()
+        there = spans.chars[:, question, 0] >= 0
+        yield [text_of(question, *span) if known else "" for span, known in zip(tokens, there, strict=True)]
 
 
-def sliced_texts(contexts: list[str], spans: Spans) -> Iterator[list[str]]:
-    """Answers as slices of the contexts; for each question, those of all readings."""
-    for question, context in enumerate(contexts):
-        yield sliced(context, spans.chars[:, question])
-
-
-def joined_wordpieces(tokenizer: PreTrainedTokenizerFast, windows: Windows, spans: Spans) -> Iterator[list[str]]:
-    """Answers as the original study wrote them, the span's tokens joined; for each question, those of all readings.
+def decoder(protocol: Protocol, tokenizer: PreTrainedTokenizerFast, windows: Windows, contexts: list[str]) -> TextOf:
+    """From tokens to text: a slice of the context, or the tokens joined as the original study wrote them.
 
     For WordPiece that is the slow tokenizer of its day: spaces between all words and signs ("3 . 5"), no accents, lower
     case. The clean-up that today's decoders add is left out on purpose. Other tokenizers restore their text.
     """
     wordpiece = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["type"] == "WordPiece"
 
-    @lru_cache(maxsize=1000)  # the readings of a question agree on most spans
-    def text(first: int, last: int) -> str:
-        tokens = cast(list[str], tokenizer.convert_ids_to_tokens(windows.input_ids[first : last + 1].tolist()))
-        joined = " ".join(tokens).replace(" ##", "") if wordpiece else tokenizer.convert_tokens_to_string(tokens)
-        return joined.strip()
+    def sliced(question: int, first: int, last: int) -> str:
+        context = contexts[question]
+        start, end = stripped(context, int(windows.offsets[first, 0]), int(windows.offsets[last, 1]))
+        return context[start:end]
 
-    for question in range(spans.score.shape[1]):
-        tokens = spans.tokens[:, question].tolist()
-        there = spans.chars[:, question, 0] >= 0
-        yield [text(first, last) if somewhere else "" for (first, last), somewhere in zip(tokens, there, strict=True)]
+    @lru_cache(maxsize=1000)  # the readings of a question agree on most spans
+    def joined(question: int, first: int, last: int) -> str:
+        tokens = cast(list[str], tokenizer.convert_ids_to_tokens(windows.input_ids[first : last + 1].tolist()))
+        text = " ".join(tokens).replace(" ##", "") if wordpiece else tokenizer.convert_tokens_to_string(tokens)
+        return text.strip()
+
+    return sliced if protocol.answer_text == "slice" else joined

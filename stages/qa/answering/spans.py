@@ -93,24 +93,20 @@ class SpanReader:
             score = self.score[readings, window]
             there = score[:, None] > -np.inf  # false where the context has no token
             tokens = starts[window][:, None] + np.where(there, self.tokens[readings, window], 0)
-            chars = _stripped(contexts[question], offsets[tokens[:, 0], 0], offsets[tokens[:, 1], 1])
+            edges = zip(offsets[tokens[:, 0], 0].tolist(), offsets[tokens[:, 1], 1].tolist(), strict=True)
+            chars = [stripped(contexts[question], first, end) for first, end in edges]
             result.score[:, question] = score
             result.null_score[:, question] = lowest if official else self.null_score[readings, window]
             result.tokens[:, question] = tokens
-            result.chars[:, question] = np.where(there, chars, -1)
+            result.chars[:, question] = np.where(there, np.reshape(chars, (-1, 2)), -1)
         return result
 
 
-def _stripped(context: str, firsts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Spans (readings, 2) of `context` without spaces at their edges, which some tokens hold."""
-    chars = []
-    for first, end in zip(firsts.tolist(), ends.tolist(), strict=True):
-        while first < end and context[first].isspace():
-            first += 1
-        while first < end and context[end - 1].isspace():
-            end -= 1
-        chars.append((first, end))
-    return np.array(chars, np.int32)
+def stripped(context: str, first: int, end: int) -> tuple[int, int]:
+    """The characters `first` to `end` of `context` without spaces at their edges, which some tokens hold."""
+    text = context[first:end]
+    first += len(text) - len(text.lstrip())
+    return first, first + len(text.strip())
 
 
 def sliced(context: str, chars: np.ndarray) -> list[str]:
