@@ -294,7 +294,7 @@ def test_the_command_names_the_file_at_fault_in_one_line(
         (b"[]", [data, str(bad)], f"{bad}: the top level is a list"),
         (b"{}", [data, str(bad)], f"{bad}: no text for 25 of 25 questions: '{first}'"),  # case 36
         (b"{}", [data, predictions, "-n", str(bad)], f"{bad}: no number for 25 of 25 questions: '{first}'"),  # case 39
-        (b"{}", [str(bad), predictions], f"{bad}: version: is missing"),
+        (b"{}", [str(bad), predictions], f"{bad}: data: is missing"),
         (b"{}", [data, str(tmp_path / "absent")], f"{tmp_path / 'absent'}: cannot be read"),
         (b"", [data, predictions, "-p", str(tmp_path)], "--out-image-dir: this command draws no"),
     ]

@@ -185,6 +185,7 @@ def test_case_20_no_questions(study: Study) -> None:
 def test_case_21_one_kind_only(done: Study, tell: Callable[[str], None]) -> None:
     """Only answerable or only impossible questions, through predict, evaluate and report: the absent group is empty."""
     empty = {}
+    done.set(guard=0.0)  # the answers are parts of words
     for kind, fields in {
         "HasAns": {"answers": [], "is_impossible": True},
         "NoAns": {"answers": [{"text": "i", "answer_start": 5}], "is_impossible": False},
