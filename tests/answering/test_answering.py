@@ -68,7 +68,9 @@ def test_gold_spans_are_the_ceiling(encoder: Encoder) -> None:
 @pytest.mark.parametrize("most", [1, 2, 4, 30])
 def test_no_span_beats_the_ceiling(encoder: Encoder, protocol: Protocol, most: int) -> None:
     """Against all spans of all windows. A tie between parts of a long answer decides nothing; every gold counts."""
-    long = replace(EXAMPLES[2], id="l", answers=(Answer("lived in a house. Person 27", LONG.index("lived")),))
+    long = replace(
+        EXAMPLES[2], id="l", answers=(Answer("lived in a house. Person 27", LONG.index("lived in a house. Person 27")),)
+    )
     many = replace(EXAMPLES[0], id="m", answers=(*EXAMPLES[0].answers, Answer("Zoe met Al", 13)))
     examples = [*EXAMPLES, long, many]
     windows = windowed(encoder, examples)
@@ -85,8 +87,6 @@ def test_no_span_beats_the_ceiling(encoder: Encoder, protocol: Protocol, most: i
                     text = text_of(number, first, last)
                     best = max(best, float(question_scores([example], {example.id: text}).f1[0]))
         assert ceiling[number] == pytest.approx(best), example.id
-    if most == 2:
-        assert ceiling[5] > 0.4  # two of five words: the last token alone would give a third
 
 
 def test_a_planted_probe_answers_and_files_come_back(encoder: Encoder, tmp_path: Path) -> None:

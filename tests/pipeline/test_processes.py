@@ -30,7 +30,7 @@ def study(tmp_path_factory: pytest.TempPathFactory, launcher: Launcher) -> Path:
     params["finetuned"] = {"tuned": params["finetuned"]["minilm-finetuned"] | tuned}
     params["probed"], params["compared"] = ["tuned", "tiny"], {}
     params["effort"]["probe"] |= {"epochs": 2, "learning_rates": [0.01, 0.001], "seeds": [0]}
-    params["effort"]["convex"]["l2"] = [0.1]
+    params["effort"] |= {"parts": {"validation_share": 0.0}, "convex": {"l2": [0.1]}}
     write_yaml(root / "params.yaml", params)
     one = partial(run, launcher, root, 1)
     one("download", "dataset", "sample", DATA)

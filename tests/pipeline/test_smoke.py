@@ -127,7 +127,7 @@ def test_points_equal_the_official_command_on_the_written_answers(study: Path) -
 def test_answers_are_slices_of_their_contexts(study: Path) -> None:
     dev = json.loads((study / "data/squad/sample/dev.json").read_text())
     contexts = {qa["id"]: p["context"] for article in dev["data"] for p in article["paragraphs"] for qa in p["qas"]}
-    files = sorted((study / "data/predictions/tuned/corrected").glob("optimum/layer_0?.json"))
+    files = sorted((study / "data/predictions/tuned/corrected").glob("l2_*/layer_0?.json"))
     assert files
     for file in files:
         answers = read_json(file)
@@ -168,7 +168,7 @@ def test_random_weights_are_not_the_pretrained_ones(study: Path) -> None:
 
 def test_controls_have_every_layer_and_name_what_they_are_measured_on(study: Path) -> None:
     rows = pd.read_csv(study / "metrics/smoke/tiny/examine/controls.csv")
-    names = ["task", "position_only", "shuffled_question", "no_question"]
+    names = ["task", "words", "position_only", "shuffled_question", "no_question"]
     assert list(rows["control"].unique()) == names
     layers = read_json(study / "data/models/tiny/config.json")["num_hidden_layers"] + 1
     assert len(rows) == layers * len(names)
