@@ -67,6 +67,8 @@ class Features:
         most = max(1, BLOCK_BYTES[self.encoder.device.type] // token_bytes)  # tokens
         for _, chunk in self._chunks(self.by_length, 1):
             lengths = self.windows.lengths[chunk.rows]
+            if not len(lengths):  # a piece without a window of this process
+                continue
             changes = np.flatnonzero(np.diff(lengths)) + 1
             for first, end in pairwise([0, *changes.tolist(), len(lengths)]):
                 step = max(1, most // int(lengths[first]))  # windows of a block
