@@ -41,7 +41,8 @@ def main(
     write_table(out_dir / "reliability.csv", reliability_rows(key, scored, headline, settings))
     write_table(out_dir / "breakdown.csv", breakdown_rows(key, examples, scored, headline))
     write_table(out_dir / "loss.csv", loss_rows(key, losses))
-    write_json(out_dir / "model.json", describe_model(model_dir))
+    gold = read_json(predictions_dir / "guard.json")
+    write_json(out_dir / "model.json", describe_model(model_dir) | {"gold": gold})
     write_json(summary_file, summary(layers))
     for name, scores in scored.items():
         save_question_scores(scores_dir / name, scores)

@@ -26,7 +26,7 @@ def main(key: str, model_dir: Path, data_dir: Path, l2_file: Path, out_dir: Path
         examples = read_squad(data_dir / "train.json", purpose="train")
         parts = params.parts.model_dump()
         train = sampled(training_part(examples, "probing", **parts), settings.training_questions)
-        validation = training_part(examples, "validation", **parts) if params.parts.validation_share else []
+        validation = training_part(examples, "validation", **parts) if len(convex.l2) > 1 else []
         dev = sampled(read_squad(data_dir / "dev.json", purpose="score"), settings.dev_questions)
         sample = Sample(train, validation, dev, params.windows.model_dump())
         encoder = in_precision(encoder, sample.windows(encoder, dev), params.precision)

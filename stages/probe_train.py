@@ -36,17 +36,16 @@ def main(model_dir: Path, data_dir: Path, out_dir: Path) -> None:
         check_gold(questions, windows, encoder.tokenizer, file=file, least=params.guard, doc_stride=stride)
         return windows
 
-    windows = windows_of("probing")
+    several = "convex" in optimizers and len(params.convex.l2) > 1  # validation articles choose one of them
+    windows, validation = windows_of("probing"), windows_of("validation") if several else None
     encoder = in_precision(encoder, windows, params.precision)
     features = Features(encoder, windows, gib=memory)
     probes = Probes.empty(encoder.layers, encoder.hidden)
     if "adamw" in optimizers:
         probes += train_probes(features, params.probe)
     if "convex" in optimizers:
-        validation = None
-        if params.parts.validation_share:
-            validation = Features(encoder, windows_of("validation"), gib=memory)
-        probes += fit_optimum(features, validation, params.convex)
+        judge = None if validation is None else Features(encoder, validation, gib=memory)
+        probes += fit_optimum(features, judge, params.convex)
     save_probes(out_dir, probes)
 
 

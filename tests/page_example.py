@@ -124,6 +124,7 @@ def write_study(folder: Path) -> None:
         write(folder, key, "evaluate/breakdown", groups, BREAKDOWN)
         files = {"model.safetensors": {"bytes": 9, "sha256": "0" * 64}}
         record = {"source": f"path:{HOSTILE}", "files": files, "model_type": "bert"}
+        record["gold"] = {"questions": 8, "came_back": 7}
         write_json(folder / key / "evaluate/model.json", record)
         write_examination(folder, key)
     losses = [{"l2": l2, "loss": 3.0} for l2 in (0.1, 1.0)]

@@ -229,3 +229,7 @@ def test_the_template_of_dvc_has_its_places_and_the_library() -> None:
     assert text.count("{plot_divs}") == text.count("{refresh_tag}") == 1
     assert "vegaEmbed" in text
     assert not re.search(r"<script[^>]+src=", text)
+
+
+def test_the_page_tells_how_many_gold_answers_come_back(html: Path) -> None:
+    assert html.read_text(encoding="utf-8").count("7 of 8") == len(MODELS)

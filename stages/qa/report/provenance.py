@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.qa.config import Params
+from stages.qa.errors import InputError
 from stages.qa.models.manifest import checksum
 from stages.qa.report.findings import lineage
 from stages.qa.report.html import Table
@@ -19,7 +20,9 @@ def sources(
 ) -> dict[str, Any]:
     """Tables of the files of `data_dir` and of the models, and the versions that `requirements` pins.
 
-    records: model -> source, files and model_type, as `Results` has them.
+    records: what the evaluate stage writes to model.json, for each model.
+
+    InputError if a file of questions is missing.
     """
     pins = dict(re.findall(r"^([\w-]+)==([\w.]+)", requirements.read_text(encoding="utf-8"), re.MULTILINE))
     return {
@@ -34,6 +37,8 @@ def file_table(folder: Path, dataset: Dataset) -> Table:
     """The files of questions in `folder`: where they are from, which articles they hold, and their checksums."""
     rows = []
     for name, file in (("train.json", dataset.train), ("dev.json", dataset.dev)):
+        if not (folder / name).is_file():
+            raise InputError(f"{folder / name}: is missing; run the dataset stage again")
         articles = "all" if file.articles is None else f"first {file.articles}"
         rows.append([name, file.source, articles, checksum(folder / name)])
     return Table(["file", "source", "articles", "sha256"], rows, names=4)
@@ -53,8 +58,11 @@ def model_table(records: Mapping[str, Mapping[str, Any]], params: Params) -> Tab
             )
         elif key in family.seeds:
             settings = f"weights drawn with seed {family.seeds[key]}"
-        rows.append([key, family.kinds[key], record["model_type"], record["source"], settings])
-    return Table(["model", "kind", "architecture", "source", "settings"], rows, names=5)
+        gold = record["gold"]
+        back = f"{gold['came_back']:,} of {gold['questions']:,}"
+        rows.append([key, family.kinds[key], record["model_type"], record["source"], settings, back])
+    head = ["model", "kind", "architecture", "source", "settings", "gold answers that its tokens give back"]
+    return Table(head, rows, names=5)
 
 
 def weights_table(records: Mapping[str, Mapping[str, Any]]) -> Table:

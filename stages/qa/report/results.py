@@ -36,7 +36,7 @@ class Results:
     description: pd.DataFrame  # DESCRIPTION
     similarity: pd.DataFrame  # SIMILARITY: of a model with itself, and with the model it is compared with
     l2: dict[str, Any]  # of `choose_l2`
-    records: dict[str, dict[str, Any]]  # model -> source, files and model_type of its manifest
+    records: dict[str, dict[str, Any]]  # model -> its model.json
 
     @property
     def protocols(self) -> list[str]:

@@ -1,6 +1,7 @@
-"""Cases 65 to 69: checkpoints and texts that do not fit together, found before anything is trained or answered."""
+"""Cases 65 to 71: checkpoints and texts that do not fit together, found before anything is trained or answered."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -72,3 +73,19 @@ def test_case_69_questions_of_spaces(question: str, done: Study) -> None:
     plain["data"][0]["paragraphs"][0]["qas"][0]["question"] = question
     done.squad(plain)
     done.refused(2, ["question 'q0': none of its first", "is a visible character"], *done.predict("headed", False))
+
+
+def test_case_70_one_training_article(study: Study, tell: Callable[[str], None]) -> None:
+    """One training article: enough for a single l2, and named where several are to be chosen from."""
+    study.set(optimizers=["adamw", "convex"])
+    study.well(*study.probe_train())
+    study.set(effort__convex__l2=[0.1, 1.0], effort__parts__validation_share=0.5)
+    study.refused(2, ["none of the 1 training articles is for validation"], *study.probe_train("headed"))
+    tell("a single l2 needs no other article")
+
+
+def test_case_71_a_report_without_the_questions(done: Study) -> None:
+    """The training questions are gone when the report is written."""
+    done.well(*done.report())
+    (done.data / "train.json").unlink()
+    done.refused(2, ["data/squad/sample/train.json: is missing; run the dataset stage again"], *done.report())
