@@ -12,9 +12,13 @@ from stages.qa.config import load_params
 
 
 def _stages_of(keys: str) -> list[str]:
-    """The stages that dvc.yaml has once for each of `keys`, a section of params.yaml; in its order."""
+    """The stages that dvc.yaml has once for each of `keys`, a section of params.yaml, in its order.
+
+    Without those that read a result of the whole study, such as the choice of l2.
+    """
     stages = YAML(typ="safe").load(Path("dvc.yaml"))["stages"]
-    return [name for name, stage in stages.items() if stage["foreach"] == f"${{{keys}}}"]
+    of_keys = {name: stage["do"]["deps"] for name, stage in stages.items() if stage["foreach"] == f"${{{keys}}}"}
+    return [name for name, deps in of_keys.items() if not any(dep.startswith("metrics/") for dep in deps)]
 
 
 def check() -> None:
@@ -31,7 +35,7 @@ def shared() -> None:
 
 
 def models() -> None:
-    """A line for each model: its own stages, in their order."""
+    """A line for each model: its own stages up to the answers, in their order."""
     params = load_params()
     for key in params.probed:
         trained = _stages_of("finetuned") if key in params.finetuned else []

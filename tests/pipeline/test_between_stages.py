@@ -20,7 +20,7 @@ from tests.pipeline.test_pipeline import ROOT, definition
 from tests.tiny_models import read_yaml, write_yaml
 
 MODELS = ["random", "plain", "tuned"]
-OWN = ["probe_train", "predict", "evaluate"]
+OWN = ["probe_train", "predict"]
 PARTS = ["squad", "models", "probes", "predictions", "scores"]  # of data/
 SBATCH = """#!{python} -SE
 # runs a job at once, its tasks side by side, if those it depends on went well; notes what it was told
@@ -100,7 +100,8 @@ def test_a_models_stages_need_only_shared_ones_and_each_other(
                 assert {before.addressing for before in repo.index.graph.successors(stage)} <= done, name
                 done.add(name)
         rest = {stage.name for stage in repo.index.stages} - shared - {name for line in lines for name in line}
-        assert rest == {"compare@minilm-finetuned", "report@demo"}
+        scored = {f"{name}@{key}" for name in ("evaluate", "examine") for key in params["probed"]}
+        assert rest == scored | {"choose@demo", "compare@minilm-finetuned", "report@demo"}
 
 
 def reproduced(repo: Repo, targets: list[str]) -> set[str]:
