@@ -123,6 +123,8 @@ def headline(curves: Mapping[Key, Resampled], protocol: str, family: Lineage, fl
     notes[0] += "."
     notes.append(steepest(curve, rise, metric))
     notes.append(f'{over_all}; always answering "no answer" scores {floor:.1f}.')
+    if base is not None:
+        notes.append("One training run: another would differ by an unknown amount, which is in no interval.")
     if len(pairs) > 1:
         notes.append(f"{len(pairs)} pairs of a fine-tuned and a pretrained model were run; this is the first.")
     return Headline(answer, notes, metric)
