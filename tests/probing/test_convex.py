@@ -140,3 +140,14 @@ def test_the_sampled_hessian_is_that_of_the_objective(monkeypatch: pytest.Monkey
         up, down = (solver._objective(solver.z + sign * step)[1] for sign in (1, -1))
         difference = ((up - down) / 2e-2).transpose(1, 2)  # (layers, 2, hidden)
         np.testing.assert_allclose(hessian[..., feature], difference, rtol=0, atol=2e-4)
+
+
+def test_a_weak_penalty_alone_is_reached_from_stronger_ones() -> None:
+    given = given_windows()
+    alone = Solver(given, SETTINGS)
+    fit = alone.fit(1e-3)
+    assert len(alone.steps) > fit.passes  # those of stronger penalties are remembered
+    after = Solver(given, SETTINGS)
+    for l2 in (10.0, 1.0, 1e-1, 1e-2):
+        after.fit(l2)
+    assert after.fit(1e-3).objective.numpy() == pytest.approx(fit.objective.numpy(), abs=2 * SETTINGS.gap)

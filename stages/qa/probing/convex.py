@@ -10,10 +10,9 @@ In the coordinates z = scale * w the objective is l2-strongly convex, so that wi
     objective - optimum <= |g|^2 / (2 * l2)
 
 (Nesterov, Introductory Lectures on Convex Optimization, 2004, theorem 2.1.10). This bound is the certificate: it needs
-no trust in the solver: L-BFGS (Liu and Nocedal, 1989) for all layers and sides at once, each with its own history, step
-length and end. Its first guess of the Hessian is the exact one over a sample of the windows (Byrd, Chin, Neveitt and
-Nocedal, 2011). The strengths l2 follow one another from the strongest to the weakest: each fit starts from the optimum
-before it, and its memory takes over the steps made so far.
+no trust in the solver: L-BFGS (Liu and Nocedal, 1989) for all layers and sides at once, each with its own history and
+end. Its first guess of the Hessian is the exact one over a sample of the windows (Byrd, Chin, Neveitt and Nocedal, 2011).
+Each fit starts from the optimum under a stronger penalty, and its memory takes over the steps made so far.
 """
 
 from collections import deque
@@ -34,6 +33,7 @@ from stages.qa.sections import Convex
 
 HISTORY = 40  # steps that L-BFGS remembers
 SAMPLE = 512  # windows of the sampled Hessian
+START, STEP = 10.0, 3.0  # the penalty of the first fit, and how much weaker the next one is
 ARMIJO = 1e-4  # share of the promised decrease that a step must bring
 ROUNDING = 1e-6  # nats: what float32 states leave uncertain in the objective
 SHORTER, SHORTEST = 0.5, 0.1  # after a step that led up, the next length is between these shares of it
@@ -64,7 +64,7 @@ class _Step:
 
 
 class Solver:
-    """Fits probes on all windows of `features`; weaker penalties start from what was found under stronger ones."""
+    """Fits probes on all windows of `features`."""
 
     def __init__(self, features: Features, settings: Convex) -> None:
         self.features, self.settings = features, settings
@@ -77,8 +77,17 @@ class Solver:
     def fit(self, l2: float) -> Fit:
         """Minimise the objective until every layer and side is within the settings' gap.
 
-        NumericsError if that takes more than max_passes, unless the settings allow it.
+        The first fit comes down from the penalty START. NumericsError if a fit takes more than max_passes, unless the
+        settings allow it.
         """
+        if not self.steps:
+            stronger = START
+            while stronger > STEP / 2 * l2:
+                self._fit(stronger)
+                stronger /= STEP
+        return self._fit(l2)
+
+    def _fit(self, l2: float) -> Fit:
         gap, max_passes = self.settings.gap, self.settings.max_passes
         # a penalty's share of the change of the gradient is l2 times the step
         changed = l2 - self.l2
