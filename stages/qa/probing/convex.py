@@ -225,8 +225,7 @@ def _direction(gradient: Tensor, steps: deque[_Step], curvature: Tensor) -> Tens
 def fit_optimum(features: Features, validation: Features | None, settings: Convex) -> Probes:
     """Probes at the optimum for each l2 of the settings, from the strongest to the weakest.
 
-    The certificates give each layer's loss on the windows of `validation` too, in nats; None: not known. Raises
-    NumericsError if a fit misses its gap, unless the settings allow it.
+    The certificates give each layer's loss on the windows of `validation` too, in nats; None: not known.
     """
     solver = Solver(features, settings)
     readouts: list[Readout] = []
