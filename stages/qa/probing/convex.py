@@ -10,8 +10,8 @@ In the coordinates z = scale * w the objective is l2-strongly convex, so that wi
     objective - optimum <= |g|^2 / (2 * l2)
 
 (Nesterov, Introductory Lectures on Convex Optimization, 2004, theorem 2.1.10). This bound is the certificate: it needs
-no trust in the solver: L-BFGS (Liu and Nocedal, 1989) for all layers and sides at once, each with its own history and
-end. Its first guess of the Hessian is the exact one over a sample of the windows (Byrd, Chin, Neveitt and Nocedal, 2011).
+no trust in the solver: L-BFGS (Liu and Nocedal, 1989) for all layers and sides at once, each with its own history. Its
+first guess of the Hessian is the exact one over a sample of the windows (Byrd, Chin, Neveitt and Nocedal, 2011).
 Each fit starts from the optimum under a stronger penalty, and its memory takes over the steps made so far.
 """
 
