@@ -177,7 +177,7 @@ def test_all_texts_lie_inside(long: bool) -> None:
     results = example([6, 6, 6], protocols=("corrected", "paper"), epochs=3, heads=1, bands=True)
     results = with_long_names(results) if long else results
     for name, described in charts_of(results).items():
-        if name == "published":  # no rows here
+        if not described.panel_names():  # no rows here
             continue
         figure = lines_figure(described)
         assert_fits(figure, name)

@@ -160,7 +160,7 @@ def test_every_panel_and_map_is_drawn(opened: Opened) -> None:
         ("reliability", 3, 12, 0),
         ("controls", 3, 12, 0),
         ("learning", 3, 12, 0),
-        ("description", 1, 4, 0),
+        ("description", 1, 3, 0),
         ("by_question_word", 3, 6, 0),
         ("published", 6, 6, 0),
         ("loss_curves", 3, 12, 0),
