@@ -255,6 +255,7 @@ def test_theme_saving_and_other_links(opened: Opened) -> None:
         opened.tick()
         colours.append(page.evaluate("getComputedStyle(document.body).backgroundColor"))
     assert colours[0] == colours[2] != colours[1]
+    page.wait_for_timeout(2000)  # all charts are drawn again
     for button in page.locator("[data-save]").all():
         with page.expect_download() as download:
             button.click()
