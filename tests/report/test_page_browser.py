@@ -255,8 +255,8 @@ def test_theme_saving_and_other_links(opened: Opened) -> None:
         opened.tick()
         colours.append(page.evaluate("getComputedStyle(document.body).backgroundColor"))
     assert colours[0] == colours[2] != colours[1]
-    page.wait_for_timeout(2000)  # all charts are drawn again
     for button in page.locator("[data-save]").all():
+        page.wait_for_timeout(300)  # Chromium holds back downloads that follow one another at once
         with page.expect_download() as download:
             button.click()
         assert Path(download.value.path()).read_text().startswith("<svg")
