@@ -87,12 +87,14 @@ def test_case_64_text_is_inert(done: Study, tell: Callable[[str], None]) -> None
         qa = {"id": f"q{number}", "question": f"What? {text}", "answers": answers, "is_impossible": not answers}
         questions.append({"context": context, "qas": [qa]})
     done.squad({"version": "v2.0", "data": [{"title": "t", "paragraphs": questions}]})
+    done.set(guard=0.0)  # some of these texts are no words to a tokenizer
     done.well(*done.predict())
     folder = done.root / "data/predictions/tiny/standard"
     header = json.loads((folder / "answers.json").read_text())
     row = [reading["kind"] for reading in header["readings"]].index("probe")
     for number, text in enumerate(HOSTILE):  # as if a probe had said it
-        assert json.loads((folder / "gold.json").read_text())[f"q{number}"].strip() in text or not text
+        gold = json.loads((folder / "gold.json").read_text())[f"q{number}"].strip()
+        assert gold in text or text in gold or not text
         header["texts"].append(text)
         plant(folder, row, number, len(header["texts"]) - 1)
     (folder / "answers.json").write_text(json.dumps(header))
