@@ -19,7 +19,7 @@ from stages.qa.ranks import rank
 T = TypeVar("T")
 TEXT = (  # the columns of tables that hold text
     *("model", "less", "other", "protocol", "reading", "metric", "unit", "comparison", "breakdown", "group"),
-    *("control", "probes_of"),
+    "control",
 )
 YES_OR_NO = ("final", "headline")
 AGAIN = "run the stage that writes it again"

@@ -82,17 +82,16 @@ def test_an_absent_group_is_missing_never_0() -> None:
 
 def test_to_disk_and_back(tmp_path: Path) -> None:
     write_table(tmp_path / "layers.csv", layers())
-    assert (tmp_path / "layers.csv").read_text().splitlines()[1].startswith("m,p,True,probe,1,0,0.1,0,True,4,25.0,")
+    assert (tmp_path / "layers.csv").read_text().splitlines()[1].startswith("m,p,True,probe,1,0,0.1,0,,True,4,25.0,")
     pd.testing.assert_frame_equal(read_table(tmp_path / "layers.csv", LAYERS), layers(), check_dtype=False)
 
 
 def test_summary() -> None:
     result = summary(layers())
-    names = ["best_layer", "best_exact", "last_exact", "head_exact"]
-    assert [result[name] for name in names] == [1, 75, 75, 50]
-    assert result["best_f1"] == 75
+    names = ["best_layer", "best_f1", "last_f1", "last_forced_f1", "head_f1", "l2"]
+    assert [result[name] for name in names] == [1, 75, 75, 100, 50, None]
     only_heads = layers().query("reading == 'head'")
-    assert list(summary(only_heads)) == ["head_exact", "head_f1", "head_hasans_f1", "head_noans_f1", "head_forced_f1"]
+    assert list(summary(only_heads)) == ["head_f1", "head_forced_f1"]
 
 
 def test_the_best_layer_is_the_shallowest_of_equals() -> None:

@@ -3,9 +3,9 @@
 In a window, the softmax of the start logits over all its tokens gives each of them a probability, and likewise for the
 end: so are the probes and the fine-tuned encoders trained. The gold tokens of a window are the first (last) tokens of
 all gold answers that lie in it whole, or [CLS] if there is none. These are the targets of training, but for the answers
-of all annotators and not of the first alone. Their probabilities are added, since a start that any
-annotator chose is right (the marginal likelihood of Clark and Gardner 2018); minus the logarithm is the window's
-figure. A question's figure is the mean over its windows, because each window is a case of its own in training as well.
+of all annotators and not of the first alone. Their probabilities are added, since a start that any annotator chose is
+right (the marginal likelihood of Clark and Gardner 2018); minus the logarithm is the window's figure. A question's
+figure is the mean over its windows, because each window is a case of its own in training as well.
 """
 
 from collections.abc import Sequence

@@ -10,6 +10,7 @@ from torch.nn.functional import max_pool1d, pad
 
 from stages.qa.answering.answers import Spans
 from stages.qa.data.windows import Windows
+from stages.qa.probing.probes import padded_windows
 
 Merge = Literal["official", "highest"]
 
@@ -62,10 +63,8 @@ class SpanReader:
         device = logits.device
         lengths = torch.from_numpy(self.windows.lengths[rows]).to(device)
         first_of_context, end_of_context = torch.from_numpy(self.windows.context[rows]).to(device)[..., None].unbind(1)
-        position = torch.arange(int(lengths.max()), device=device)
-        real = position < lengths[:, None]  # (windows, positions)
-        padded = logits.new_full((len(logits), *real.shape, 2), -torch.inf)
-        padded[:, real] = logits
+        padded = padded_windows(logits, lengths)  # (readings, windows, positions, 2)
+        position = torch.arange(padded.shape[2], device=device)
         null = torch.from_numpy(self.windows.null[rows]).to(device)
         null_score = padded[:, torch.arange(len(rows), device=device), null].sum(-1)
         in_context = (position >= first_of_context) & (position < end_of_context)

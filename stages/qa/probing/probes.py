@@ -36,6 +36,17 @@ def token_scores(states: Tensor, vectors: Tensor) -> Tensor:
     return torch.bmm(vectors.transpose(1, 2).contiguous(), states.transpose(1, 2)).transpose(1, 2)
 
 
+def padded_windows(logits: Tensor, lengths: Tensor) -> Tensor:
+    """Packed logits (readings, tokens, columns) window by window, (readings, windows, longest, columns); -inf beyond.
+
+    lengths (windows,): tokens of each window.
+    """
+    real = torch.arange(int(lengths.max()), device=logits.device) < lengths[:, None]  # (windows, longest)
+    padded = logits.new_full((len(logits), *real.shape, logits.shape[-1]), -torch.inf)
+    padded[:, real] = logits
+    return padded
+
+
 def target_log_probabilities(logits: Tensor, lengths: Tensor, targets: Tensor) -> Tensor:
     """Log-probability of the target tokens of each window, (readings, windows, 2); -inf for a window without a target.
 
@@ -43,12 +54,9 @@ def target_log_probabilities(logits: Tensor, lengths: Tensor, targets: Tensor) -
     (windows, targets, 2) are positions in the window, or IGNORED where a window has fewer. The probabilities of several
     targets are added.
     """
-    windows = torch.arange(len(lengths), device=logits.device)
-    real = torch.arange(int(lengths.max()), device=logits.device) < lengths[:, None]  # (windows, longest)
-    padded = logits.new_full((len(logits), *real.shape, 2), -torch.inf)
-    padded[:, real] = logits
-    places = windows[:, None, None], targets.clamp(min=0), torch.arange(2, device=logits.device)
-    of_targets = padded.log_softmax(2)[:, places[0], places[1], places[2]]
+    windows, sides = (torch.arange(size, device=logits.device) for size in (len(lengths), 2))
+    log_probabilities = padded_windows(logits, lengths).log_softmax(2)
+    of_targets = log_probabilities[:, windows[:, None, None], targets.clamp(min=0), sides]
     return of_targets.masked_fill(targets == IGNORED, -torch.inf).logsumexp(2)
 
 

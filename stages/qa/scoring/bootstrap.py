@@ -75,12 +75,17 @@ def bounds(counts: np.ndarray, sums: np.ndarray, numbers: np.ndarray, *, confide
     counts = counts[counts @ numbers > 0]
     resampled = ratios(counts, sums, numbers)
     low, high = np.quantile(resampled, tails(clusters, confidence), axis=0)
-    least = stdtrit(clusters - 1, (1 + confidence) / 2) * sqrt(UNSEEN) / numbers.sum()
+    least = unseen_reach(clusters, numbers.sum(), confidence)
     low, high = np.minimum(low, estimate - least), np.maximum(high, estimate + least)
     error = standard_errors(np.ones((1, clusters)), sums, numbers)[0]
     t_sizes = np.abs(resampled - estimate) / standard_errors(counts, sums, numbers)
     reach = np.quantile(t_sizes.max(axis=1), confidence) * error
     return Bounds(estimate, low, high, np.minimum(estimate - reach, low), np.maximum(estimate + reach, high))
+
+
+def unseen_reach(clusters: int, questions: float, confidence: float) -> float:
+    """The least distance of a bound from a ratio of so many questions: that of a count of UNSEEN questions."""
+    return float(stdtrit(clusters - 1, (1 + confidence) / 2)) * sqrt(UNSEEN) / questions
 
 
 def tails(clusters: int, confidence: float) -> tuple[float, float]:

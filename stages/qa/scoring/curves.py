@@ -45,7 +45,7 @@ def layer_rows(
                 rows.append(names | reading_columns(reading) | reading_scores(examples, given, row))
                 progress.advance()
     whole_numbers = ["epoch", "seed", "total", "HasAns_total", "NoAns_total"]
-    return pd.DataFrame(rows, columns=LAYERS).astype(dict.fromkeys(whole_numbers, "Int64"))  # whole, or missing
+    return pd.DataFrame(rows, columns=LAYERS).astype({**dict.fromkeys(whole_numbers, "Int64"), "l2": "float64"})
 
 
 def reading_scores(examples: Sequence[Example], answers: Answers, row: int) -> dict[str, float]:

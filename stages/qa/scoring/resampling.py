@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
-from stages.qa.scoring.bootstrap import UNSEEN, tails
+from stages.qa.scoring.bootstrap import UNSEEN, tails, unseen_reach
 from stages.qa.scoring.intervals import curves_of, drawn
 from stages.qa.scoring.question_scores import QuestionScores, load_question_scores
 from stages.qa.sections import Statistics
@@ -57,7 +57,7 @@ class Resampled:
         if len(values) == 1:
             return Interval(estimate, estimate, estimate)
         low, high = np.nanquantile(values[1:], tails(self.clusters, self.confidence))
-        least = stdtrit(self.clusters - 1, (1 + self.confidence) / 2) * self._unseen(metric)
+        least = 100 * unseen_reach(self.clusters, self.questions[metric], self.confidence)
         return Interval(estimate, max(min(low, estimate - least), lowest), min(max(high, estimate + least), 100.0))
 
     def pairs(self, values: np.ndarray, metric: str) -> tuple[np.ndarray, np.ndarray]:
