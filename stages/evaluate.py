@@ -9,14 +9,13 @@ from stages.qa.data.squad import read_squad
 from stages.qa.files import read_json, read_table, write_json, write_table
 from stages.qa.scoring.answerability import quality_rows, reliability_rows
 from stages.qa.scoring.breakdown import breakdown_rows
-from stages.qa.scoring.curves import describe_model, layer_rows, loss_rows, summary
+from stages.qa.scoring.curves import PROBE_LOSS, layer_rows, loss_rows, summary
 from stages.qa.scoring.intervals import interval_rows, step_rows
 from stages.qa.scoring.question_scores import save_question_scores, score_questions
 
 
 def main(
     key: str,
-    model_dir: Path,
     probes_dir: Path,
     data_dir: Path,
     l2_file: Path,
@@ -28,12 +27,16 @@ def main(
     """Score PREDICTIONS_DIR on DATA_DIR/dev.json under the l2 of L2_FILE, into SUMMARY_FILE, OUT_DIR and SCORES_DIR."""
     params = load_params()
     headline, settings = params.headline, params.statistics
+    runs = sorted(path.name for path in predictions_dir.iterdir() if path.is_dir())
     examples = read_squad(data_dir / "dev.json", purpose="score")
-    answers = {name: load_answers(predictions_dir / name) for name in headline_first(params.protocols, headline)}
+    answers = {
+        protocol: {run: load_answers(predictions_dir / run / protocol) for run in runs}
+        for protocol in headline_first(params.protocols, headline)
+    }
     l2 = read_json(l2_file)["l2"]
     layers = layer_rows(key, examples, answers, headline, l2)
-    scored = {name: score_questions(examples, given, l2) for name, given in answers.items()}
-    losses = read_table(probes_dir / "loss.csv", ["layer", "learning_rate", "epoch", "loss"])
+    scored = {protocol: score_questions(examples, of_runs, l2) for protocol, of_runs in answers.items()}
+    losses = [read_table(probes_dir / run / "loss.csv", PROBE_LOSS) for run in runs]
     write_table(out_dir / "layers.csv", layers)
     write_table(out_dir / "intervals.csv", interval_rows(key, scored, headline, settings))
     write_table(out_dir / "steps.csv", step_rows(key, scored, headline, settings))
@@ -41,11 +44,10 @@ def main(
     write_table(out_dir / "reliability.csv", reliability_rows(key, scored, headline, settings))
     write_table(out_dir / "breakdown.csv", breakdown_rows(key, examples, scored, headline))
     write_table(out_dir / "loss.csv", loss_rows(key, losses))
-    gold = read_json(predictions_dir / "guard.json")
-    write_json(out_dir / "model.json", describe_model(model_dir) | {"gold": gold})
+    write_json(out_dir / "runs.json", {run: read_json(predictions_dir / run / "model.json") for run in runs})
     write_json(summary_file, summary(layers))
-    for name, scores in scored.items():
-        save_question_scores(scores_dir / name, scores)
+    for protocol, scores in scored.items():
+        save_question_scores(scores_dir / protocol, scores)
 
 
 if __name__ == "__main__":

@@ -35,11 +35,11 @@ def shared() -> None:
 
 
 def models() -> None:
-    """A line for each model: its own stages up to the answers, in their order."""
+    """A line for each run of a model: its own stages up to the answers, in their order."""
     params = load_params()
-    for key in params.probed:
+    for key in params.runs:
         trained = _stages_of("finetuned") if key in params.finetuned else []
-        print(*(f"{name}@{key}" for name in [*trained, *_stages_of("probed")]))
+        print(*(f"{name}@{key}" for name in [*trained, *_stages_of("runs")]))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Answer the dev questions with the probes of every layer and epoch, and with the model's own head.
 
-data/models/<key>, data/squad/<data set>, data/probes/<key> -> data/predictions/<key>/<protocol>
+data/models/<run>, data/squad/<data set>, data/probes/<curve>/<run> -> data/predictions/<curve>/<run>/<protocol>
 """
 
 from pathlib import Path
@@ -14,8 +14,9 @@ from stages.qa.data.squad import read_squad
 from stages.qa.data.windows import make_windows
 from stages.qa.encoding.encoder import in_precision, load_encoder
 from stages.qa.errors import InputError
-from stages.qa.files import write_json
+from stages.qa.files import read_json, write_json
 from stages.qa.models.checkpoints import pick_device
+from stages.qa.models.manifest import MANIFEST
 from stages.qa.probing.readouts import load_probes
 
 
@@ -33,7 +34,9 @@ def main(model_dir: Path, data_dir: Path, probes_dir: Path, out_dir: Path) -> No
         raise InputError(f"{model_dir}: has no question answering head, and no probe was trained on it")
     for name, answers in answer(encoder, questions, windows, probes, params.protocols):
         save_answers(out_dir / name, answers)
-    write_json(out_dir / "guard.json", gold)
+    manifest = read_json(model_dir / MANIFEST)
+    record = {"source": manifest["source"], "files": manifest["files"], "model_type": encoder.model.config.model_type}
+    write_json(out_dir / "model.json", record | {"gold": gold})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Train a start and an end vector on every layer of one frozen encoder.
 
-data/models/<key>, data/squad/<data set> -> data/probes/<key>
+data/models/<run>, data/squad/<data set> -> data/probes/<curve>/<run>
 """
 
 from pathlib import Path

@@ -35,7 +35,7 @@ def main(
 ) -> None:
     """Write the report of the study in params.yaml to OUT_DIR, with its figures in --format."""
     params = load_params()
-    results = read_results(metrics_dir, params.probed, params.compared)
+    results = read_results(metrics_dir, {curve: params.runs_of(curve) for curve in params.probed}, params.compared)
     published = read_published(published_dir)
     charts = page_charts(params, results, published)
     by_layer = curve_charts(results, params.ladder, params.statistics.confidence)
@@ -45,7 +45,7 @@ def main(
     examples = read_squad(data_dir / "dev.json", purpose="score")
     resamples = load_resampled(scores_dir, results.models, results.protocols, params.statistics)
     view = study_view(params, results, resamples, published, charts)
-    view["provenance"] = sources(params, results.records, data_dir, requirements)
+    view["provenance"] = sources(params, results.runs, data_dir, requirements)
     view["explorer"] = pack(examples, scores_dir, results.models, results.protocols)
     write_text(out_dir / "report.html", page(view))
     for name in ("report.md", "CARD.md"):

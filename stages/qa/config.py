@@ -39,7 +39,8 @@ class Params(Section):
     datasets: dict[Key, Dataset]
     encoders: dict[Key, Encoder]
     finetuned: dict[Key, Finetuning]
-    probed: Annotated[Once[Key], Field(min_length=1)]
+    probed: Annotated[Once[Key], Field(min_length=1)]  # the curves, each named for its first run
+    runs: dict[Key, Key]  # run: a key of encoders or finetuned -> the curve that it is part of
     compared: dict[Key, Key]  # a probed model -> another that it is compared with, its base as a rule
     protocols: Annotated[dict[Key, Protocol], Field(min_length=1)]
     headline: Key  # of protocols: the one that is shown first; DVC does not see the order of a mapping
@@ -58,7 +59,8 @@ class Params(Section):
     def _keys_refer_to_something(self) -> "Params":
         models = self.encoders.keys() | self.finetuned.keys()
         _among([self.dataset], self.datasets, "dataset: {} is no key of datasets")
-        _among(self.probed, models, "probed: {} is no key of encoders or finetuned")
+        _among([*self.probed, *self.runs], models, "probed or runs: {} is no key of encoders or finetuned")
+        _among(self.runs.values(), self.probed, "runs: {} is not among probed")
         _among([self.headline, *self.ladder], self.protocols, "headline or ladder: {} is no key of protocols")
         _among([key for pair in self.compared.items() for key in pair], self.probed, "compared: {} is not among probed")
         _among([p.optimizer for p in self.protocols.values()], self.optimizers, "protocols: {} is not among optimizers")
@@ -69,6 +71,20 @@ class Params(Section):
         for key, base in self.compared.items():
             if key == base:
                 raise ValueError(f"compared: {key!r} with itself")
+        return self
+
+    @model_validator(mode="after")
+    def _runs_of_a_curve_differ_in_their_seed(self) -> "Params":
+        models = {**self.encoders, **self.finetuned}
+        for curve in self.probed:
+            if self.runs.get(curve) != curve:
+                raise ValueError(f"runs: {curve} is in probed, so it is a run and a curve: write {curve}: {curve}")
+            first, *others = (models[run].model_dump() for run in self.runs_of(curve))
+            if first["seed"] is None and others:
+                raise ValueError(f"runs: {curve} is fetched, so that it has one run")
+            for other in others:
+                if {**other, "seed": first["seed"]} != first:
+                    raise ValueError(f"runs: the runs of {curve} differ in more than their seed")
         return self
 
     @model_validator(mode="after")
@@ -104,6 +120,10 @@ class Params(Section):
                 what = ", ".join(changed) or "nothing"
                 raise ValueError(f"ladder: from {one} to {other} changes {what}, not one switch")
         return self
+
+    def runs_of(self, curve: str) -> list[str]:
+        """The runs of a curve, in order."""
+        return [run for run, its_curve in self.runs.items() if its_curve == curve]
 
 
 def _among(keys: Iterable[str], allowed: Container[str], message: str) -> None:

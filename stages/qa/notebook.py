@@ -58,7 +58,8 @@ def _curve(encoder: Encoder, train: list[Example], dev: list[Example], params: P
     features = Features(encoder, windows, gib=params.probe.feature_memory_gib)
     probes = fit_optimum(features, None, params.convex.model_copy(update={"l2": [l2]}))
     windows = make_windows(dev, encoder.tokenizer, **params.windows.model_dump())
-    answers = dict(answer(encoder, dev, windows, probes, {"corrected": params.protocols["corrected"]}))
+    given = answer(encoder, dev, windows, probes, {"corrected": params.protocols["corrected"]})
+    answers = {protocol: {encoder.name: answers} for protocol, answers in given}
     rows = layer_rows(encoder.name, dev, answers, "corrected", l2)
     scored = {name: score_questions(dev, given, l2) for name, given in answers.items()}
     intervals = interval_rows(encoder.name, scored, "corrected", params.statistics)

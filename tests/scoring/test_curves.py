@@ -1,4 +1,4 @@
-"""Points of a curve by hand: scores, forced answers, the best threshold; the summary, losses, a model's description."""
+"""Points of a curve by hand: scores, forced answers, the best threshold; the summary and losses."""
 
 from pathlib import Path
 
@@ -8,10 +8,10 @@ import pytest
 
 from stages.qa.answering.answers import Answers, Spans, Texts
 from stages.qa.data.squad import Answer, Example
-from stages.qa.errors import InputError, IntegrityError
-from stages.qa.files import read_table, write_json, write_table
+from stages.qa.errors import InputError
+from stages.qa.files import read_table, write_table
 from stages.qa.readings import Reading, Readout
-from stages.qa.scoring.curves import LAYERS, best_layer, describe_model, layer_rows, loss_rows, summary
+from stages.qa.scoring.curves import LAYERS, best_layer, layer_rows, loss_rows, summary
 
 READOUT = Readout("adamw", 1, 0.1, 0)
 
@@ -42,7 +42,7 @@ GIVEN = answers(
 
 
 def layers(examples: list[Example] = EXAMPLES) -> pd.DataFrame:
-    return layer_rows("m", examples, {"p": GIVEN, "other": GIVEN}, headline="p")
+    return layer_rows("m", examples, {"p": {"run": GIVEN}, "other": {"run": GIVEN}}, headline="p")
 
 
 def test_points() -> None:
@@ -82,7 +82,7 @@ def test_an_absent_group_is_missing_never_0() -> None:
 
 def test_to_disk_and_back(tmp_path: Path) -> None:
     write_table(tmp_path / "layers.csv", layers())
-    assert (tmp_path / "layers.csv").read_text().splitlines()[1].startswith("m,p,True,probe,1,0,0.1,0,,True,4,25.0,")
+    assert (tmp_path / "layers.csv").read_text().splitlines()[1].startswith("m,p,True,run,probe,1,0,0.1,0,,True,4,25.0,")
     pd.testing.assert_frame_equal(read_table(tmp_path / "layers.csv", LAYERS), layers(), check_dtype=False)
 
 
@@ -103,16 +103,6 @@ def test_the_best_layer_is_the_shallowest_of_equals() -> None:
 def test_losses_are_means_over_the_seeds_at_the_first_learning_rate() -> None:
     rows = [(0, 0.1, 0, 1.0), (0, 0.1, 1, 2.0), (1, 0.1, 0, 4.0), (0, 0.2, 0, 9.0)]
     losses = pd.DataFrame(rows, columns=["layer", "learning_rate", "seed", "loss"]).assign(epoch=0.5)
-    assert loss_rows("m", losses).to_numpy().tolist() == [["m", 0, 0.5, 1.5], ["m", 1, 0.5, 4.0]]
-    assert list(loss_rows("m", losses.head(0)).columns) == ["model", "layer", "epoch", "loss"]
-    assert loss_rows("m", losses.head(0)).empty
-
-
-def test_description_of_a_model(tmp_path: Path) -> None:
-    files = {"config.json": {"bytes": 20, "sha256": "0" * 64}}
-    write_json(tmp_path / "config.json", {"model_type": "bert"})
-    write_json(tmp_path / "manifest.json", {"source": "path:x", "files": files})
-    assert describe_model(tmp_path) == {"source": "path:x", "files": files, "model_type": "bert"}
-    write_json(tmp_path / "manifest.json", {"files": files})
-    with pytest.raises(IntegrityError, match="damaged"):
-        describe_model(tmp_path)
+    assert loss_rows("m", [losses]).to_numpy().tolist() == [["m", 0, 0.5, 1.5], ["m", 1, 0.5, 4.0]]
+    assert list(loss_rows("m", [losses.head(0)]).columns) == ["model", "layer", "epoch", "loss"]
+    assert loss_rows("m", [losses.head(0)]).empty

@@ -11,13 +11,13 @@ from stages.qa.scoring.intervals import (
     DIFFERENCES,
     FINETUNING,
     INTERVALS,
-    METRICS,
     STEP,
     difference_rows,
     interval_rows,
     step_rows,
 )
 from stages.qa.scoring.question_scores import QuestionScores, score_questions
+from stages.qa.scoring.resampling import METRICS
 from stages.qa.sections import Statistics
 from tests.scoring.test_curves import EXAMPLES, GIVEN
 
@@ -25,7 +25,14 @@ SETTINGS = Statistics(unit="auto", resamples=500, confidence=0.95, seed=0, folds
 
 
 def scores(
-    seed: int, *, layers: int = 3, seeds: int = 1, articles: int = 12, gain: float = 0.0, head: bool = False
+    seed: int,
+    *,
+    layers: int = 3,
+    seeds: int = 1,
+    runs: int = 1,
+    articles: int = 12,
+    gain: float = 0.0,
+    head: bool = False,
 ) -> QuestionScores:
     """Random scores; the questions of one `articles` are the same whatever the rest. Layer l is right in 30+10 l %."""
     rng = np.random.default_rng(articles)
@@ -35,6 +42,8 @@ def scores(
     rng = np.random.default_rng(seed)
     readings = [Reading("probe", la, Readout("adamw", 3, 0.1, se)) for se in range(seeds) for la in range(layers)]
     readings += [Reading("head", layers - 1, None)] * head
+    of_runs = [f"run {run}" for run in range(runs) for _ in readings]
+    readings = readings * runs
     level = np.array([0.3 + 0.1 * reading.layer + gain for reading in readings])
     f1 = (rng.random((len(readings), len(article))) < level[:, None] + hard).astype(float)
     nothing = np.zeros((*f1.shape, 2), dtype=np.int32)
@@ -43,7 +52,7 @@ def scores(
     ids = [f"q{i}" for i in range(len(article))]
     null = np.clip(0.3 * (1 - answerable) + 0.7 * rng.random(f1.shape), 0, 1)
     return QuestionScores(
-        readings, ids, [ids] * len(f1), nothing, f1 > 0, null, f1, f1, forced, forced, nll, nll + 1,
+        readings, of_runs, ids, [ids] * len(f1), nothing, f1 > 0, null, f1, f1, forced, forced, nll, nll + 1,
         answerable, article, paragraph,
     )  # fmt: skip
 
@@ -53,7 +62,7 @@ def of_f1(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def test_estimates_are_the_points_of_the_curve() -> None:
-    rows = interval_rows("m", {"p": score_questions(EXAMPLES, GIVEN)}, "p", SETTINGS)
+    rows = interval_rows("m", {"p": score_questions(EXAMPLES, {"run": GIVEN})}, "p", SETTINGS)
     assert list(rows.columns) == INTERVALS
     assert rows["headline"].all()
     assert set(rows["unit"]) == {"paragraph"}
@@ -61,7 +70,7 @@ def test_estimates_are_the_points_of_the_curve() -> None:
     assert rows[["low", "high", "band_low", "band_high"]].isna().all(axis=None)  # one paragraph: no interval
     estimates = rows.set_index(["reading", "layer", "metric"])["estimate"]
     assert len(estimates) == 3 * len(METRICS)
-    for _, point in layer_rows("m", EXAMPLES, {"p": GIVEN}, "p").iterrows():
+    for _, point in layer_rows("m", EXAMPLES, {"p": {"run": GIVEN}}, "p").iterrows():
         for metric in METRICS:
             assert estimates[point["reading"], point["layer"], metric] == pytest.approx(point[metric], abs=1e-4)
 
@@ -104,6 +113,20 @@ def test_several_seeds_are_averaged() -> None:
     assert rows["estimate"].tolist() == pytest.approx(expected, abs=1e-4)
 
 
+def test_runs_are_averaged_and_counted_as_a_source_of_error() -> None:
+    one, three = scores(0, seeds=2), scores(0, seeds=2, runs=3)
+    rows = of_f1(interval_rows("m", {"p": three}, "p", SETTINGS))
+    expected = [100 * three.f1[layer::3].mean() for layer in range(3)]
+    assert rows["estimate"].tolist() == pytest.approx(expected, abs=1e-4)
+    assert set(rows["runs"]) == {3}
+    for row, reading in enumerate(three.readings):
+        three.f1[row] = one.f1[reading.layer]  # three runs that are one: nothing is added
+    same = of_f1(interval_rows("m", {"p": three}, "p", SETTINGS))
+    three.f1[:2 * 3] = 0  # one of them fails
+    apart = of_f1(interval_rows("m", {"p": three}, "p", SETTINGS))
+    assert ((apart["high"] - apart["low"]) > 3 * (same["high"] - same["low"])).all()
+
+
 def test_a_metric_without_questions_has_no_rows() -> None:
     given = scores(0)
     given.answerable[:] = True
@@ -126,8 +149,8 @@ def test_steps_and_differences_are_paired() -> None:
     assert (gains["band_low"] > 0).all()
     nothing = difference_rows("tuned", base, "base", base, "p", SETTINGS)
     assert (nothing["estimate"] == 0).all()
-    assert (nothing["band_low"] == -nothing["band_high"]).all()
-    assert nothing["band_high"].between(0.1, 3).all()  # three unseen questions, not none
+    assert (nothing["band_low"] < 0).all()
+    assert nothing["band_high"].between(0.1, 4).all()  # unseen questions, not none
 
 
 def test_a_base_with_fewer_layers_or_other_questions() -> None:

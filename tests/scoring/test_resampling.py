@@ -4,25 +4,22 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap, norm, t
 
-from stages.qa.scoring.intervals import METRICS
-from stages.qa.scoring.resampling import Interval, Resampled, resampled
+from stages.qa.scoring.bootstrap import resample
+from stages.qa.scoring.resampling import METRICS, Interval, Resampled, resampled
 from tests.scoring.test_intervals import SETTINGS, scores
 from tests.scoring.test_statistics import cluster_sums
 
 
-def curves_of(values: np.ndarray, article: np.ndarray, seed: int = 0) -> Resampled:
-    """Resampled curves of values (layers, questions), without the project's own draws."""
-    clusters = article.max() + 1
-    sums, numbers = cluster_sums(values, article), np.bincount(article).astype(float)
-    counts = np.random.default_rng(seed).multinomial(clusters, np.full(clusters, 1 / clusters), 600)
-    counts = np.concatenate([np.ones((1, clusters)), counts])
-    curve = 100 * (counts @ sums.T) / (counts @ numbers)[:, None]
-    return Resampled(list(range(len(values))), {"f1": curve}, {"f1": len(article)}, int(clusters), 0.95)
+def curves_of(values: np.ndarray, article: np.ndarray) -> Resampled:
+    """Resampled curves of values (layers, questions)."""
+    sums, numbers = cluster_sums(values, article), np.bincount(article)
+    curve = 100 * resample(sums[None], numbers, 600, seed=0, key="m")
+    return Resampled(list(range(len(values))), {"f1": curve}, 0.95, {"f1": len(article)}, len(numbers), "article", 1)
 
 
 def test_the_first_row_is_the_curve_and_layers_can_be_left_out() -> None:
     given = scores(0, seeds=2)
-    found = resampled(given, SETTINGS)
+    found = resampled("m", given, "probe", SETTINGS)
     assert set(found.values) == set(METRICS)
     means = 100 * given.f1.reshape(2, 3, -1).mean(axis=(0, 2))
     assert found.values["f1"][0] == pytest.approx(means)
@@ -33,9 +30,9 @@ def test_the_first_row_is_the_curve_and_layers_can_be_left_out() -> None:
 
 def test_an_interval_of_any_function_is_scipys() -> None:
     given = scores(3, articles=40)
-    found = resampled(given, SETTINGS.model_copy(update={"resamples": 20_000}))
+    found = resampled("m", given, "probe", SETTINGS.model_copy(update={"resamples": 20_000}))
     sums, numbers = cluster_sums(given.f1, given.article), np.bincount(given.article).astype(float)
-    tail = norm.cdf(-np.sqrt(40 / 39) * t.ppf(0.975, 39))
+    tail = norm.cdf(-np.sqrt(40 / 39) * t.ppf(0.975, 39 / 2))
     theirs = bootstrap(
         (np.arange(40),),
         lambda drawn: 100 * (sums[:, drawn].sum(axis=1) / numbers[drawn].sum()).max(),
@@ -45,22 +42,22 @@ def test_an_interval_of_any_function_is_scipys() -> None:
         confidence_level=1 - 2 * tail,
         rng=np.random.default_rng(7),
     ).confidence_interval
-    own = found.interval(found.values["f1"].max(axis=1), "f1")
+    own = found.interval(found.values["f1"].max(axis=1))
     assert own.low == pytest.approx(theirs.low, abs=0.04 * (theirs.high - theirs.low))
     assert own.high == pytest.approx(theirs.high, abs=0.04 * (theirs.high - theirs.low))
 
 
 def test_two_models_are_resampled_together() -> None:
-    one, same = resampled(scores(0), SETTINGS), resampled(scores(0, gain=0.0), SETTINGS)
-    assert np.ptp(one.values["f1"] - same.values["f1"]) == 0
-    nothing = one.interval(np.zeros(501), "f1")
-    assert nothing.low < 0 < nothing.high  # three unseen questions, not none
+    one, same = (resampled(model, scores(0), "probe", SETTINGS) for model in ("m", "other"))
+    nothing = one.interval(one.values["f1"][:, 0] - same.values["f1"][:, 0])
+    assert nothing.estimate == 0
+    assert -2 < nothing.low < 0 < nothing.high < 2  # unseen questions, but no difference of articles
 
 
 def test_one_article_has_no_resample() -> None:
-    alone = resampled(scores(0, articles=1), SETTINGS.model_copy(update={"unit": "article"}))
+    alone = resampled("m", scores(0, articles=1), "probe", SETTINGS.model_copy(update={"unit": "article"}))
     assert len(alone.values["f1"]) == 1
-    assert str(alone.interval(alone.values["f1"][:, 0], "f1")) == f"{alone.values['f1'][0, 0]:.1f}"
+    assert str(alone.interval(alone.values["f1"][:, 0])) == f"{alone.values['f1'][0, 0]:.1f}"
     assert str(Interval(1.25, 1.0, 1.5)) == "1.2 (1.0 to 1.5)"
 
 
@@ -74,20 +71,18 @@ def test_ranges_and_best_layers_are_covered(clusters: int) -> None:
     rng = np.random.default_rng(clusters)
     levels = np.array([0.3, 0.3, 0.5, 0.6, 0.6, 0.6])
     studies, ranges, best, far, rough = 150, 0, 0, 0, 0
-    for study in range(studies):
+    for _ in range(studies):
         article = np.repeat(np.arange(clusters), rng.integers(20, 60, clusters))
         hard = rng.normal(0, 0.1, clusters)[article] + rng.normal(0, 0.15, len(article))
         wave = rng.normal(0, 0.05, (6, clusters))[:, article]
-        curves = curves_of(
-            (rng.random((6, len(article))) < levels[:, None] + hard + wave).astype(float), article, study
-        )
-        low, high = curves.pairs(curves.values["f1"], "f1")
+        curves = curves_of((rng.random((6, len(article))) < levels[:, None] + hard + wave).astype(float), article)
+        low, high = curves.pairs(curves.values["f1"])
         ranges += low.max() <= 30 <= high.max()
         found = curves.best_layers("f1")
         best += {3, 4, 5} <= set(found)
         far += bool({0, 1} & set(found))
-        flat = curves_of((rng.random((6, len(article))) < 0.5 + hard + wave).astype(float), article, study)
-        rough += flat.pairs(flat.values["f1"], "f1")[0].max() > 2.5
+        flat = curves_of((rng.random((6, len(article))) < 0.5 + hard + wave).astype(float), article)
+        rough += flat.pairs(flat.values["f1"])[0].max() > 2.5
     assert ranges / studies > 0.92
     assert best / studies > 0.92
     assert far == 0

@@ -7,7 +7,7 @@ import pandas as pd
 
 from stages.qa.report.charts import Chart
 from stages.qa.report.probing_charts import similarity_rows
-from stages.qa.report.results import Results, at_final_rate, no_answer_score, probes_of
+from stages.qa.report.results import Results, at_final_rate, mean_of_runs, no_answer_score, probes_of, single_runs
 
 METRICS = ["f1", "exact", "HasAns_f1", "HasAns_exact", "NoAns_f1", "NoAns_exact", "forced_f1", "forced_exact"]
 POINT = ["model", "protocol", "reading", "epoch", "layer"]
@@ -34,7 +34,7 @@ def chart_data(
         "start": start,
         "protocols": results.protocols,
         "no_answer": round(no_answer_score(results.layers), 4),
-        "seeds": int(results.layers["seed"].nunique()),
+        "runs": records(single_runs(results.layers)[["model", "protocol", "layer", "single", *METRICS]]),
         "curves": curve_rows(results.layers),
         "ladder": records(ladder),
         "confidence": round(100 * confidence, 4),
@@ -54,18 +54,13 @@ def panels(chart: Chart) -> dict[str, Any]:
         "panels": chart.panel_names(),
         "across": chart.across,
         "levels": [[panel, label, round(float(value), 4)] for panel, label, value in chart.levels],
-        **records(chart.points()),
+        **records(chart.points().drop(columns="single")),
     }
 
 
 def curve_rows(layers: pd.DataFrame) -> dict[str, Any]:
-    """Every epoch at the final learning rate: mean over the seeds; <metric>_min and _max if there are several."""
-    rows = at_final_rate(layers)
-    points = rows.groupby(POINT, sort=False, dropna=False)[METRICS]
-    frame = points.mean()
-    if rows["seed"].nunique() > 1:
-        frame = frame.join(points.min().add_suffix("_min")).join(points.max().add_suffix("_max"))
-    return records(frame.reset_index())
+    """Every epoch at the final learning rate: mean over runs and seeds."""
+    return records(mean_of_runs(at_final_rate(layers), POINT, METRICS))
 
 
 def split_rows(curves: pd.DataFrame) -> pd.DataFrame:

@@ -10,10 +10,12 @@ from stages.qa.report.results import (
     Results,
     at_final_rate,
     joined,
-    mean_over_seeds,
+    mean_of_runs,
     no_answer_score,
     probes_of,
     question_counts,
+    runs_note,
+    single_runs,
 )
 
 KINDS = {"f1": "all", "HasAns_f1": "HasAns", "NoAns_f1": "NoAns", "forced_f1": "HasAns, answer forced"}  # of question
@@ -45,8 +47,12 @@ class Chart:
     levels: Sequence[tuple[str, str, float]] = ()  # panel, label and height of horizontal lines
 
     def points(self) -> pd.DataFrame:
-        """Columns panel, line, x (missing for an own head), value, low, high; no rows without a value."""
-        names = {"panel": self.panel, "line": self.line, "x": self.x, "value": self.value, "low": "low", "high": "high"}
+        """Columns panel, line, x (missing for an own head), value, low, high, single; no rows without a value.
+
+        single: which run it is a point of; missing for points of the line itself.
+        """
+        names = {"panel": self.panel, "line": self.line, "x": self.x, "value": self.value}
+        names |= {name: name for name in ("low", "high", "single")}
         rows = self.rows.reindex(columns=[*names.values(), "reading"])
         points = pd.DataFrame({name: rows[column] for name, column in names.items()})
         points["x"] = points["x"].where(rows["reading"] != "head")
@@ -68,8 +74,7 @@ def curve_charts(results: Results, ladder: Sequence[str], confidence: float) -> 
     """
     floor = no_answer_score(results.layers)
     floors = {"f1": floor, "exact": floor, "HasAns_f1": 0.0, "NoAns_f1": 100.0}
-    seeds = results.layers["seed"].nunique()
-    about = question_counts(results.layers) + (f"; mean of {seeds} seeds" if seeds > 1 else "")
+    about = question_counts(results.layers) + runs_note(results)
     points = curve_points(results)
 
     def scores(metrics: Mapping[str, str], title: str, row: str, line: str, lines: Sequence[str]) -> Chart:
@@ -106,7 +111,7 @@ def curve_charts(results: Results, ladder: Sequence[str], confidence: float) -> 
 def epochs(results: Results, floor: float, about: str) -> Chart:
     """F1 by layer after each epoch; a panel for each model and protocol."""
     rows = probes_of(at_final_rate(results.layers))
-    rows = mean_over_seeds(rows, ["model", "protocol", "epoch", "layer"], ["f1"])
+    rows = mean_of_runs(rows, ["model", "protocol", "epoch", "layer"], ["f1"])
     names = rows["epoch"].map(lambda epoch: "optimum" if pd.isna(epoch) else f"epoch {epoch:g}")
     rows = rows.assign(panel=rows["model"] + ": " + rows["protocol"], line=names)
     lines = list(rows.sort_values("epoch")["line"].unique())
@@ -116,12 +121,16 @@ def epochs(results: Results, floor: float, about: str) -> Chart:
 
 
 def curve_points(results: Results) -> pd.DataFrame:
-    """The final curves and heads: model, protocol, reading, layer, metric, value in percent, band from low to high."""
+    """The final curves and heads: model, protocol, reading, layer, metric, value in percent, band from low to high.
+
+    And single runs, named in the column `single`.
+    """
     keys = ["model", "protocol", "reading", "layer", "metric"]
-    points = results.curves[results.curves["reading"] != "gold"]
+    points = results.curves[results.curves["reading"].isin(["probe", "head"])]
     points = points.melt(keys[:-1], [*KINDS, "exact"], "metric", "value")
+    singles = single_runs(results.layers).melt([*keys[:-1], "single"], [*KINDS, "exact"], "metric", "value")
     bands = results.intervals.set_index(keys)[["band_low", "band_high"]].set_axis(["low", "high"], axis=1)
-    return points.join(bands, on=keys)
+    return joined([points.join(bands, on=keys), singles])
 
 
 def evidence_charts(results: Results, comparison: pd.DataFrame, confidence: float) -> dict[str, Chart]:

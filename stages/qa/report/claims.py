@@ -81,7 +81,7 @@ def verdict_of(parts: Sequence[Verdict]) -> Verdict:
 
 def _contrast(curve: Resampled, metric: str, weights: np.ndarray, lowest: float = -100.0) -> Interval:
     """A weighted sum of the layers of one curve; lowest: what it can be."""
-    return curve.interval(curve.values[metric] @ weights, metric, lowest=lowest)
+    return curve.interval(curve.values[metric] @ weights, lowest=lowest)
 
 
 def _mean(curve: Resampled, places: range) -> np.ndarray:
@@ -100,7 +100,7 @@ def _rises(curve: Resampled) -> list[Condition]:
 
 
 def _flat(curve: Resampled) -> list[Condition]:
-    low, high = curve.pairs(curve.values["f1"], "f1")
+    low, high = curve.pairs(curve.values["f1"])
     span = Interval(float(np.ptp(curve.values["f1"][0])), max(float(low.max()), 0.0), float(high.max()))
     return [Condition("range of F1", span, "at most", FLAT)]
 

@@ -50,7 +50,8 @@ def lines_figure(chart: Chart) -> Figure:
 
 
 def draw_panel(axes: Axes, chart: Chart, points: pd.DataFrame, looks: dict[Any, dict[str, Any]]) -> None:
-    """A line for each of `looks` that has points, with its band; own heads in a strip on the right."""
+    """A line for each of `looks` that has points, with its band and thin single runs; own heads in a strip on the right."""
+    singles, points = points[points["single"].notna()], points[points["single"].isna()]
     curves, heads = points[points["x"].notna()], points[points["x"].isna()]
     if curves.empty:
         style.say(axes, "nothing to show")
@@ -62,6 +63,8 @@ def draw_panel(axes: Axes, chart: Chart, points: pd.DataFrame, looks: dict[Any, 
         label = f"layer {name}" if isinstance(name, int) else str(name)
         if len(curve):
             axes.plot(curve["x"], curve["value"], label=label, **look)
+        for _, run in singles[singles["line"] == name].groupby("single"):
+            axes.plot(run["x"], run["value"], color=look["color"], linewidth=0.5, alpha=0.7)
         if curve["low"].notna().any():
             axes.fill_between(curve["x"], curve["low"], curve["high"], color=look["color"], alpha=0.15, linewidth=0)
             axes.fill_between([], [], color=style.GREY, alpha=0.25, linewidth=0, label=BAND)  # in grey for the legend

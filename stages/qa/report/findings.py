@@ -111,7 +111,7 @@ def headline(curves: Mapping[Key, Resampled], protocol: str, family: Lineage, fl
     if base is not None:
         rise = rise - of[base].values[metric]
         best, base_best = (of[name].values[metric].max(axis=1) for name in (model, base))
-        gain = curve.interval(best - base_best, metric)
+        gain = curve.interval(best - base_best)
         effect = f"adds {gain} points of F1{condition}"
         if gain.low <= 0:
             effect = f"changes F1{condition} by {gain} points"
@@ -123,8 +123,10 @@ def headline(curves: Mapping[Key, Resampled], protocol: str, family: Lineage, fl
     notes[0] += "."
     notes.append(steepest(curve, rise, metric))
     notes.append(f'{over_all}; always answering "no answer" scores {floor:.1f}.')
-    if base is not None:
+    if base is not None and curve.runs == 1:
         notes.append("One training run: another would differ by an unknown amount, which is in no interval.")
+    elif base is not None:
+        notes.append(f"Intervals are over articles and over {curve.runs} runs of {model}.")
     if len(pairs) > 1:
         notes.append(f"{len(pairs)} pairs of a fine-tuned and a pretrained model were run; this is the first.")
     return Headline(answer, notes, metric)
@@ -137,7 +139,7 @@ def reached(model: str, curve: Resampled, metric: str) -> str:
 
 def best_score(curve: Resampled, metric: str) -> Interval:
     """The highest score of the layers."""
-    return curve.interval(curve.values[metric].max(axis=1), metric, lowest=0.0)
+    return curve.interval(curve.values[metric].max(axis=1), lowest=0.0)
 
 
 def best_place(curve: Resampled, metric: str) -> str:
@@ -152,7 +154,7 @@ def best_place(curve: Resampled, metric: str) -> str:
 
 def steepest(curve: Resampled, rise: np.ndarray, metric: str) -> str:
     """The shortest stretch of layers that surely holds most of `rise`, (1 + resamples, layers)."""
-    low, high = curve.pairs(rise, metric)
+    low, high = curve.pairs(rise)
     most = (rise[0].max() - rise[0, 0]) / 2
     count = len(curve.layers)
     for length in range(1, count):

@@ -16,14 +16,13 @@ LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "safetensors",
 
 
 def sources(
-    params: Params, records: Mapping[str, Mapping[str, Any]], data_dir: Path, requirements: Path
+    params: Params, runs: Mapping[str, Mapping[str, dict[str, Any]]], data_dir: Path, requirements: Path
 ) -> dict[str, Any]:
     """Tables of the files of `data_dir` and of the models, and the versions that `requirements` pins.
 
-    records: what the evaluate stage writes to model.json, for each model.
-
-    InputError if a file of questions is missing.
+    runs: model -> run -> what the predict stage writes to model.json. InputError if a file of questions is missing.
     """
+    records = {run: record for of_model in runs.values() for run, record in of_model.items()}
     pins = dict(re.findall(r"^([\w-]+)==([\w.]+)", requirements.read_text(encoding="utf-8"), re.MULTILINE))
     return {
         "files": file_table(data_dir, params.datasets[params.dataset]),
@@ -45,7 +44,7 @@ def file_table(folder: Path, dataset: Dataset) -> Table:
 
 
 def model_table(records: Mapping[str, Mapping[str, Any]], params: Params) -> Table:
-    """The models: source (hub:name@commit, wheel:name==version, finetune:base, ...) and settings."""
+    """The runs: source (hub:name@commit, wheel:name==version, finetune:base, ...) and settings."""
     family = lineage(list(records), params.encoders, params.finetuned)
     rows = []
     for key, record in records.items():

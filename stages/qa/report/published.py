@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from stages.qa.errors import InputError
-from stages.qa.report.results import at_final_rate, mean_over_seeds
+from stages.qa.report.results import at_final_rate, mean_of_runs
 from stages.qa.scoring.resampling import Resampled
 
 QUESTIONS = 6078  # of the dev split that the numbers are of (CS224N's)
@@ -39,11 +39,11 @@ def compare(layers: pd.DataFrame, published: pd.DataFrame, protocol: str) -> pd.
     <metric>_published, <metric>_ours and <metric>_difference (ours less published).
 
     layers: frame of `Results`. Ours: under `protocol`, after epoch EPOCH (or of a fit without epochs), at the final
-    learning rate, mean over the seeds. status: "run", or "not run" without ours and the difference.
+    learning rate, mean over runs and seeds. status: "run", or "not run" without ours and the difference.
     """
     ours = at_final_rate(layers[layers["protocol"] == protocol])
     ours = ours[ours["epoch"].isna() | (ours["epoch"] == EPOCH)]
-    ours = mean_over_seeds(ours, ["model", "reading", "layer"], METRICS).astype({"layer": "float64"})
+    ours = mean_of_runs(ours, ["model", "reading", "layer"], METRICS).astype({"layer": "float64"})
     ours.loc[ours["reading"] == "head", "layer"] = float("nan")  # the published heads have none
     keys = ["model", "reading", "layer"]
     rows = published.merge(ours, on=keys, how="left", suffixes=("_published", "_ours"))
@@ -61,7 +61,7 @@ def as_curves(published: pd.DataFrame) -> dict[tuple[str, str], Resampled]:
     for model, rows in published[published["reading"] == "probe"].sort_values("layer").groupby("model", sort=False):
         values = {metric: rows[metric].to_numpy()[None] for metric in METRICS}
         layers = rows["layer"].astype(int).tolist()
-        curves[str(model), NAME] = Resampled(layers, values, questions={}, clusters=0, confidence=0.0)
+        curves[str(model), NAME] = Resampled(layers, values, 0.0, {}, clusters=0, unit="article", runs=1)
     return curves
 
 

@@ -23,7 +23,7 @@ class Results:
 
     models: list[str]
     layers: pd.DataFrame  # columns LAYERS: every epoch, learning rate, seed and l2
-    curves: pd.DataFrame  # columns POINT and SCORES: the final points, mean over the seeds
+    curves: pd.DataFrame  # columns POINT and SCORES: the final points, mean over runs and seeds
     losses: pd.DataFrame  # LOSS
     intervals: pd.DataFrame  # INTERVALS
     steps: pd.DataFrame  # DIFFERENCES: each layer less the one below it
@@ -36,7 +36,7 @@ class Results:
     description: pd.DataFrame  # DESCRIPTION
     similarity: pd.DataFrame  # SIMILARITY: of a model with itself, and with the model it is compared with
     l2: dict[str, Any]  # of `choose_l2`
-    records: dict[str, dict[str, Any]]  # model -> its model.json
+    runs: dict[str, dict[str, dict[str, Any]]]  # model -> its runs.json: run -> where its model is from
 
     @property
     def protocols(self) -> list[str]:
@@ -44,24 +44,30 @@ class Results:
         return protocols_of(self.layers)
 
 
-def read_results(folder: Path, models: Sequence[str], compared: Mapping[str, str]) -> Results:
+def read_results(folder: Path, runs: Mapping[str, Sequence[str]], compared: Mapping[str, str]) -> Results:
     """Read FOLDER/l2.json and FOLDER/<model>/{evaluate,examine,compare}/; compare/ only of the keys of `compared`.
 
-    Raises InputError naming the file if one is missing or malformed, a model has no row, or the models were not all
-    scored on the same number of questions.
+    runs: the runs of each model. Raises InputError naming the file if one is missing or malformed, a model has no row or
+    other runs, or the models were not all scored on the same number of questions.
     """
+    models = list(runs)
 
     def read(table: str, columns: Sequence[str], keys: Iterable[str] = models) -> pd.DataFrame:
         frames = [_read_table(folder / key / f"{table}.csv", columns, key) for key in keys]
         return joined(frames) if frames else pd.DataFrame(columns=list(columns))
 
     layers = read("evaluate/layers", LAYERS)
+    records = {key: read_json(folder / key / "evaluate/runs.json") for key in models}
     for model in models:
+        if set(records[model]) != set(runs[model]):
+            has, wants = ", ".join(sorted(records[model])), ", ".join(sorted(runs[model]))
+            where = f"remove the others from data/predictions/{model}, and run dvc repro again"
+            raise InputError(f"{folder / model}: holds the runs {has}, params.yaml says {wants}; {where}")
         _check_points(folder / model / "evaluate/layers.csv", layers[layers["model"] == model], layers)
     return Results(
-        models=list(models),
+        models=models,
         layers=layers,
-        curves=mean_over_seeds(layers[layers["final"]], POINT, SCORES),
+        curves=mean_of_runs(layers[layers["final"]], POINT, SCORES),
         losses=read("evaluate/loss", LOSS),
         intervals=read("evaluate/intervals", INTERVALS),
         steps=read("evaluate/steps", DIFFERENCES),
@@ -74,7 +80,7 @@ def read_results(folder: Path, models: Sequence[str], compared: Mapping[str, str
         description=read("examine/description", DESCRIPTION),
         similarity=joined([read("examine/similarity", SIMILARITY), read("compare/similarity", SIMILARITY, compared)]),
         l2=read_json(folder / "l2.json"),
-        records={key: read_json(folder / key / "evaluate/model.json") for key in models},
+        runs=records,
     )
 
 
@@ -84,8 +90,8 @@ def joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(filled, ignore_index=True) if filled else frames[0]
 
 
-def mean_over_seeds(rows: pd.DataFrame, keys: Sequence[str], values: Sequence[str]) -> pd.DataFrame:
-    """One row for each combination of `keys`: the mean of each of `values`."""
+def mean_of_runs(rows: pd.DataFrame, keys: Sequence[str], values: Sequence[str]) -> pd.DataFrame:
+    """One row for each combination of `keys`: the mean over runs and seeds of each of `values`."""
     return rows.groupby(list(keys), sort=False, dropna=False)[list(values)].mean().reset_index()
 
 
@@ -94,6 +100,19 @@ def at_final_rate(layers: pd.DataFrame) -> pd.DataFrame:
     curve = ["model", "protocol", "reading"]
     final = layers.loc[layers["final"], [*curve, "learning_rate", "l2"]].drop_duplicates()
     return layers.merge(final, on=[*curve, "learning_rate", "l2"])
+
+
+def single_runs(layers: pd.DataFrame) -> pd.DataFrame:
+    """The final points of the probes that are one of several runs or seeds of their curve, named in a column `single`."""
+    rows = probes_of(layers[layers["final"]])
+    rows = rows.assign(single=rows["run"] + rows["seed"].map(lambda seed: "" if pd.isna(seed) else f", seed {seed}"))
+    return rows[rows.groupby(["model", "protocol"])["single"].transform("nunique") > 1]
+
+
+def runs_note(results: Results) -> str:
+    """Which curves are means of several runs, to end a caption."""
+    several = {model: len(runs) for model, runs in results.runs.items() if len(runs) > 1}
+    return "".join(f"; {model}: mean of {count} runs" for model, count in several.items())
 
 
 def protocols_of(frame: pd.DataFrame) -> list[str]:

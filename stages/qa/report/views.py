@@ -12,7 +12,7 @@ from stages.qa.report.charts import Chart, evidence_charts
 from stages.qa.report.claims import STATEMENTS, Claim, Key, claims
 from stages.qa.report.html import MISSING, Table, layer_text, percent, signed
 from stages.qa.report.probing_charts import probing_charts, similarity_caption
-from stages.qa.report.results import Results, no_answer_score, probes_of, question_counts
+from stages.qa.report.results import Results, no_answer_score, probes_of, question_counts, runs_note
 from stages.qa.scoring.curves import best_layer
 from stages.qa.scoring.resampling import Resampled
 
@@ -54,7 +54,7 @@ def study_view(
         "kinds": family.kinds,
         "question_counts": question_counts(results.layers),
         "no_answer": percent(floor),
-        "seeds": int(results.layers["seed"].nunique()),
+        "runs": runs_note(results),
         "peaks": findings.peaks(resampled, protocols[0], summary.metric),
         "results": [result_table(curves, protocol) for protocol in protocols],
         "ladder": ladder_tables(steps),

@@ -19,22 +19,22 @@ RELIABILITY = [*POINT, "null_probability", "no_answer_share", "questions"]
 
 
 def quality_rows(model: str, scored: Scored, headline: str, settings: Statistics) -> pd.DataFrame:
-    """A row of QUALITY for each protocol, reading and layer: means over the seeds, missing where no question counts."""
+    """A row of QUALITY for each protocol, reading and layer: means over runs and seeds, missing where no question counts."""
     rows = []
     for point in points_of(model, scored, headline):
         scores = point.scores
         folds = folds_of(scores, settings.folds)
-        figures = pd.DataFrame([_figures(scores, row, folds, settings.calibration_bins) for row in point.seeds])
+        figures = pd.DataFrame([_figures(scores, row, folds, settings.calibration_bins) for row in point.rows])
         basis = {"questions": len(scores.ids), "articles": len(np.unique(scores.article))}
         rows.append(point.names | basis | figures.mean(skipna=False).round(5).to_dict())
     return pd.DataFrame(rows, columns=QUALITY)
 
 
 def reliability_rows(model: str, scored: Scored, headline: str, settings: Statistics) -> pd.DataFrame:
-    """A row of RELIABILITY for each bin with questions of each protocol, reading and layer, from the first seed."""
+    """A row of RELIABILITY for each bin with questions of each protocol, reading and layer, of the first run and seed."""
     rows = []
     for point in points_of(model, scored, headline):
-        probability = point.scores.null_probability[point.seeds[0]]
+        probability = point.scores.null_probability[point.rows[0]]
         bins = reliability(~point.scores.answerable, probability, bins=settings.calibration_bins)
         for place, questions in enumerate(bins.questions.tolist()):
             mean, share = round(float(bins.mean[place]), 5), round(float(bins.share[place]), 5)

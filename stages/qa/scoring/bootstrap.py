@@ -1,47 +1,33 @@
-"""Confidence intervals by the bootstrap over clusters of questions: of scores, of differences, of whole curves.
+"""What else a curve could have been: its points in many resamples of articles, of runs and of unseen questions.
 
-Questions of one article, or of one paragraph, are not independent. So whole clusters are drawn with replacement
-(Davison and Hinkley 1997, section 3.8; Cameron, Gelbach and Miller 2008). Every score is a ratio: a sum over questions
-divided by a number of questions. A resample computes both again (Cochran 1977, chapter 6). All layers, metrics and
-models of a data set share the same draws, so that their differences are paired.
+A point is a mean over runs (of fine-tuning, or of random weights) of a ratio: a sum over questions divided by their
+number. Three sources of error are drawn together, after the Multi-Bootstrap of Sellam et al. (2022):
 
-The interval of one point is the percentile interval, expanded for few clusters (Hesterberg 2015, The American
-Statistician 69): its tails are those of Student's t with clusters - 1 degrees of freedom and the unbiased variance.
+- Articles. Questions of one article, or of one paragraph, are not independent, so whole clusters are drawn with
+  replacement (Davison and Hinkley 1997, section 3.8), and both parts of the ratio are computed again (Cochran 1977,
+  chapter 6). Each resample's distance from the estimate is stretched as Student's t is against the normal distribution,
+  because few clusters tell little about their own variance (Hesterberg 2015). Articles differ in size and scores are
+  skewed, so t has (clusters - 1) / 2 degrees of freedom: by simulation (docs/statistics.md), clusters - 1 are too many.
+- Runs. There are too few to draw with replacement: of two runs, half of the draws would be one run alone. The mean over
+  runs moves by Student's t with runs - 1 degrees of freedom times its standard error, in all points by the same mix of
+  the runs. One run tells nothing about others: then this part is missing.
+- Unseen questions. Where all questions score 0, so does every resample. So each point moves as a count of UNSEEN
+  questions would: no interval is without width.
 
-The band of a curve is the estimate plus and minus a multiple of its standard error. All points share the multiple: in
-the wanted share of the resamples it is at least the largest |t| of the points (Romano and Wolf 2005; Montiel Olea and
-Plagborg-Møller 2019). Each resample has its own standard errors. Without them, a band from 16 clusters covers much less
-than it says.
-
-Near 0 and 100 % the resamples know too little: where all questions score 0, every resample does. So the standard error
-of a ratio is never below that of a count of UNSEEN questions. No interval is without width, and a layer near the floor,
-whose errors vanish in many resamples, does not widen the band of all others.
+All curves over the same questions share the draws of articles, so that their differences are paired. Each model has its
+own draws of runs.
 """
 
-from dataclasses import dataclass
+from functools import cache
 from math import sqrt
 from typing import Literal
+from zlib import crc32
 
 import numpy as np
-from scipy.special import ndtr, stdtrit
 
 Unit = Literal["article", "paragraph"]
 UNSEEN = 3.0  # questions: with none among n, a rate of up to about 3/n is possible at 95 %
 FEW_ARTICLES = 8  # with fewer, draws of articles repeat too often to say anything
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """Interval and band of the points of one curve, (points,) float64 each.
-
-    All but the estimates are NaN if there are fewer than two clusters.
-    """
-
-    estimate: np.ndarray
-    low: np.ndarray  # the interval of each point alone
-    high: np.ndarray
-    band_low: np.ndarray  # the band that covers all points at once
-    band_high: np.ndarray
 
 
 def unit_of(articles: int, wanted: Literal["article", "paragraph", "auto"]) -> Unit:
@@ -51,63 +37,70 @@ def unit_of(articles: int, wanted: Literal["article", "paragraph", "auto"]) -> U
     return "article" if articles >= FEW_ARTICLES else "paragraph"
 
 
-def draw(clusters: int, *, resamples: int, seed: int) -> np.ndarray:
-    """How often each resample draws each cluster, (resamples, clusters) float64; the same for the same arguments."""
-    if clusters < 2:
-        return np.ones((1, clusters))
-    drawn = np.random.default_rng(seed).integers(clusters, size=(resamples, clusters))
-    counts = [np.bincount(row, minlength=clusters) for row in drawn]
-    return np.array(counts, dtype=np.float64)
+def resample(sums: np.ndarray, numbers: np.ndarray, resamples: int, *, seed: int, key: str) -> np.ndarray:
+    """The points of a curve of ratios, (1 + resamples, points): as they are, then in each resample.
 
-
-def bounds(counts: np.ndarray, sums: np.ndarray, numbers: np.ndarray, *, confidence: float) -> Bounds:
-    """Interval and band of the points of one curve of ratios, or of differences between two such curves.
-
-    counts (resamples, clusters): from `draw`. sums (points, clusters): of the scores of a cluster's questions; for
-    two curves over the same questions, the differences of their sums. numbers (clusters,): of questions. Resamples
-    without a question are left out.
+    sums (runs, points, clusters): of the scores of a cluster's questions. numbers (clusters,): of questions. key: the
+    model, which shares its draws of runs between all its curves. One row alone if there are fewer than two clusters.
+    Resamples without a question are left out.
     """
-    clusters = len(numbers)
-    estimate = sums.sum(axis=1) / numbers.sum()
+    total, clusters = numbers.sum(), len(numbers)
+    of_runs = sums.sum(axis=2) / total  # (runs, points)
+    estimate = of_runs.mean(axis=0)
     if clusters < 2:
-        nothing = np.full_like(estimate, np.nan)
-        return Bounds(estimate, nothing, nothing, nothing, nothing)
-    counts = counts[counts @ numbers > 0]
-    resampled = ratios(counts, sums, numbers)
-    low, high = np.quantile(resampled, tails(clusters, confidence), axis=0)
-    least = unseen_reach(clusters, numbers.sum(), confidence)
-    low, high = np.minimum(low, estimate - least), np.maximum(high, estimate + least)
-    error = standard_errors(np.ones((1, clusters)), sums, numbers)[0]
-    t_sizes = np.abs(resampled - estimate) / standard_errors(counts, sums, numbers)
-    reach = np.quantile(t_sizes.max(axis=1), confidence) * error
-    return Bounds(estimate, low, high, np.minimum(estimate - reach, low), np.maximum(estimate + reach, high))
+        return estimate[None]
+    counts, stretch = draw_clusters(clusters, resamples, seed)
+    own = np.random.default_rng([seed, crc32(key.encode())])
+    values = estimate + draw_runs(own, len(of_runs), resamples) @ of_runs
+    unseen = own.normal(size=values.shape) * sqrt(UNSEEN) / total
+    drawn = counts @ numbers  # questions of each resample
+    counts, stretch, values, unseen, drawn = (part[drawn > 0] for part in (counts, stretch, values, unseen, drawn))
+    ratios = counts @ sums.mean(axis=0).T / drawn[:, None]
+    values += stretch[:, None] * (ratios - estimate + unseen)
+    return np.concatenate([estimate[None], values])
 
 
-def unseen_reach(clusters: int, questions: float, confidence: float) -> float:
-    """The least distance of a bound from a ratio of so many questions: that of a count of UNSEEN questions."""
-    return float(stdtrit(clusters - 1, (1 + confidence) / 2)) * sqrt(UNSEEN) / questions
+@cache
+def draw_clusters(clusters: int, resamples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """How often each resample draws each cluster, (resamples, clusters), and its stretch, (resamples,)."""
+    generator = np.random.default_rng(seed)
+    counts = generator.multinomial(clusters, np.full(clusters, 1 / clusters), resamples).astype(np.float64)
+    # Student's t is a normal variable over the root of chi-squared / degrees of freedom; a resample of n clusters has
+    # (n - 1) / n of the variance.
+    freedom = (clusters - 1) / 2
+    return counts, np.sqrt(clusters / (clusters - 1) * freedom / generator.chisquare(freedom, resamples))
 
 
-def tails(clusters: int, confidence: float) -> tuple[float, float]:
-    """The two quantiles of resamples that bound an interval, expanded for few clusters."""
-    tail = float(ndtr(-sqrt(clusters / (clusters - 1)) * stdtrit(clusters - 1, (1 + confidence) / 2)))
-    return tail, 1 - tail
+def draw_runs(generator: np.random.Generator, runs: int, resamples: int) -> np.ndarray:
+    """Weights (resamples, runs) that sum to 0: times the runs' scores, they move the mean by t times its error."""
+    if runs == 1:
+        return np.zeros((resamples, 1))
+    normal = generator.normal(size=(resamples, runs))
+    deviations = normal - normal.mean(axis=1, keepdims=True)
+    return deviations / np.sqrt(runs * generator.chisquare(runs - 1, resamples))[:, None]
 
 
-def ratios(counts: np.ndarray, sums: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """The ratio of each point in each resample, (resamples, points); arguments as in `bounds`."""
-    return (counts @ sums.T) / (counts @ numbers)[:, None]
+def interval(values: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper bound of each point alone, (points,); values as from `resample`. NaN without resamples."""
+    return _quantiles(values, (1 - confidence) / 2)
 
 
-def standard_errors(counts: np.ndarray, sums: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """Standard error of the ratio of each point in each resample, (resamples, points); arguments as in `bounds`.
+def band(values: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper bounds, (points,), that hold for all points at once. NaN without resamples.
 
-    By linearisation: the error of the sum of the clusters' residuals, sum - ratio * number (Cochran 1977, section 6.3);
-    and that of UNSEEN questions.
+    Every point is cut at the same quantile, the largest for which the wanted share of resamples lies between the bounds
+    at all points (Montiel Olea and Plagborg-Møller 2019).
     """
-    clusters = len(numbers)
-    ratio = ratios(counts, sums, numbers)
-    # the squared residuals, multiplied out, so that no array of (resamples, points, clusters) is needed
-    squares = counts @ (sums**2).T - 2 * ratio * (counts @ (sums * numbers).T)
-    squares += ratio**2 * (counts @ numbers**2)[:, None]
-    return np.sqrt(np.maximum(squares, 0) * clusters / (clusters - 1) + UNSEEN) / (counts @ numbers)[:, None]
+    resamples = values[1:, np.ptp(values, axis=0) > 0]
+    if not resamples.size:
+        return _quantiles(values, 0.0)
+    ranks = resamples.argsort(axis=0, kind="stable").argsort(axis=0, kind="stable") / (len(resamples) - 1)
+    depth = np.minimum(ranks, 1 - ranks).min(axis=1)  # how far from the edge each resample lies where it is outermost
+    return _quantiles(values, min(np.quantile(depth, 1 - confidence), (1 - confidence) / 2))
+
+
+def _quantiles(values: np.ndarray, tail: float) -> tuple[np.ndarray, np.ndarray]:
+    if len(values) == 1:
+        return np.full_like(values[0], np.nan), np.full_like(values[0], np.nan)
+    low, high = np.quantile(values[1:], [tail, 1 - tail], axis=0)
+    return low, high

@@ -24,7 +24,7 @@ ALIKE = {"whom": "who", "whose": "who"}
 
 
 def breakdown_rows(model: str, examples: Sequence[Example], scored: Scored, headline: str) -> pd.DataFrame:
-    """A row of BREAKDOWN for each protocol, reading, layer and group with questions; percent, means over the seeds.
+    """A row of BREAKDOWN for each protocol, reading, layer and group with questions; percent, means over runs and seeds.
 
     forced_f1 is that of the group's questions that have an answer; it is missing if none has.
     """
@@ -36,25 +36,25 @@ def breakdown_rows(model: str, examples: Sequence[Example], scored: Scored, head
                 chosen = labels == group
                 if chosen.any():
                     names = point.names | {"breakdown": breakdown, "group": group}
-                    rows.append(names | _group_scores(point.scores, point.seeds, chosen))
+                    rows.append(names | _group_scores(point.scores, point.rows, chosen))
     return pd.DataFrame(rows, columns=BREAKDOWN)
 
 
-def _group_scores(scores: QuestionScores, seeds: list[int], chosen: np.ndarray) -> dict[str, Any]:
-    """The columns of numbers. seeds: rows of one reading and layer; chosen (questions,) bool."""
+def _group_scores(scores: QuestionScores, rows: list[int], chosen: np.ndarray) -> dict[str, Any]:
+    """The columns of numbers. rows: of one reading and layer; chosen (questions,) bool."""
     answerable = chosen & scores.answerable
     return {
         "questions": int(chosen.sum()),
         "answerable": int(answerable.sum()),
         "articles": len(np.unique(scores.article[chosen])),
-        "exact": _percent(scores.exact[seeds], chosen),
-        "f1": _percent(scores.f1[seeds], chosen),
-        "forced_f1": _percent(scores.forced_f1[seeds], answerable),
+        "exact": _percent(scores.exact[rows], chosen),
+        "f1": _percent(scores.f1[rows], chosen),
+        "forced_f1": _percent(scores.forced_f1[rows], answerable),
     }
 
 
 def _percent(values: np.ndarray, chosen: np.ndarray) -> float | None:
-    """The mean of values (seeds, questions) over the seeds and the chosen questions; None without a question."""
+    """The mean of values (rows, questions) over the rows and the chosen questions; None without a question."""
     return round(100 * float(values.mean(axis=0)[chosen].mean()), 4) if chosen.any() else None
 
 

@@ -1,32 +1,34 @@
 """The points of a model's curves: the official metric of every reading, and what is short enough to print of them."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from stages.qa.answering.answers import Answers
 from stages.qa.data.squad import Example
 from stages.qa.errors import InputError
-from stages.qa.files import read_json, refuses_damage
 from stages.qa.metric import official_metrics
-from stages.qa.models.manifest import MANIFEST
 from stages.qa.progress import Progress
 from stages.qa.readings import is_final, reading_columns
 
 # *_total: numbers of questions; *_thresh: probabilities of no answer; all other scores: percent
 SCORES = ["total", "exact", "f1", "HasAns_total", "HasAns_exact", "HasAns_f1", "NoAns_total", "NoAns_exact", "NoAns_f1"]
 SCORES += ["forced_exact", "forced_f1", "best_exact", "best_exact_thresh", "best_f1", "best_f1_thresh"]
-LAYERS = ["model", "protocol", "headline", "reading", "epoch", "layer", "learning_rate", "seed", "l2", "final", *SCORES]
+LAYERS = ["model", "protocol", "headline", "run", "reading", "epoch", "layer", "learning_rate", "seed", "l2", "final"]
+LAYERS += SCORES
+PROBE_LOSS = ["layer", "learning_rate", "epoch", "loss"]  # of what probe_train writes
 LOSS = ["model", "layer", "epoch", "loss"]
 SUMMARY = ["f1", "forced_f1"]
 
 
 def layer_rows(
-    model: str, examples: Sequence[Example], answers: Mapping[str, Answers], headline: str, l2: float | None = None
+    model: str,
+    examples: Sequence[Example],
+    answers: Mapping[str, Mapping[str, Answers]],
+    headline: str,
+    l2: float | None = None,
 ) -> pd.DataFrame:
-    """A row of LAYERS for each reading under each protocol; `answers` maps protocols to answers.
+    """A row of LAYERS for each reading of each run under each protocol; `answers`: protocol -> run -> answers.
 
     final: the row belongs to the final curves (see `is_final`; l2 is the study's). forced_*: questions that have an
     answer, answered by the best span whatever the null score. best_*: at the official best threshold over the
@@ -34,16 +36,19 @@ def layer_rows(
     Scores of a group without questions are missing. Raises InputError if the answers are not to these questions.
     """
     ids = [example.id for example in examples]
+    all_answers = [given for of_runs in answers.values() for given in of_runs.values()]
+    if any(given.ids != ids for given in all_answers):
+        raise InputError(f"{model}: the answers are not those of this dev file; run predict again")
     rows = []
-    with Progress("scoring", total=sum(len(a.readings) for a in answers.values()), unit="reading") as progress:
-        for protocol, given in answers.items():
-            if given.ids != ids:
-                raise InputError(f"{model}: the answers are not those of this dev file; run predict again")
-            final = is_final(given.readings, l2)
-            for row, reading in enumerate(given.readings):
-                names = {"model": model, "protocol": protocol, "headline": protocol == headline, "final": final[row]}
-                rows.append(names | reading_columns(reading) | reading_scores(examples, given, row))
-                progress.advance()
+    with Progress("scoring", total=sum(len(given.readings) for given in all_answers), unit="reading") as progress:
+        for protocol, of_runs in answers.items():
+            for run, given in of_runs.items():
+                names = {"model": model, "protocol": protocol, "headline": protocol == headline, "run": run}
+                final = is_final(given.readings, l2)
+                for row, reading in enumerate(given.readings):
+                    scores = reading_scores(examples, given, row)
+                    rows.append(names | reading_columns(reading) | {"final": final[row]} | scores)
+                    progress.advance()
     whole_numbers = ["epoch", "seed", "total", "HasAns_total", "NoAns_total"]
     return pd.DataFrame(rows, columns=LAYERS).astype({**dict.fromkeys(whole_numbers, "Int64"), "l2": "float64"})
 
@@ -67,11 +72,11 @@ def best_layer(points: pd.DataFrame) -> pd.Series:
 def summary(layers: pd.DataFrame) -> dict[str, float | None]:
     """What `dvc metrics show` prints: layer of the highest F1, last layer and head of the final headline curve; and l2.
 
-    `layers` has the columns LAYERS, and the rows of one model. Percent with two decimals, of the first seed.
+    `layers` has the columns LAYERS, and the rows of one model. Percent with two decimals, mean over runs and seeds.
     """
     points = layers[layers["headline"] & layers["final"]]
-    curve = points[points["reading"] == "probe"].drop_duplicates("layer")  # rows of the first seed come first
-    heads = points[points["reading"] == "head"]
+    points = points.groupby(["reading", "layer"])[["f1", "HasAns_f1", "forced_f1", "l2"]].mean().reset_index()
+    curve, heads = points[points["reading"] == "probe"], points[points["reading"] == "head"]
     result: dict[str, float | None] = {}
     if not curve.empty:
         best, last = best_layer(curve), curve.loc[curve["layer"].idxmax()]
@@ -83,23 +88,16 @@ def summary(layers: pd.DataFrame) -> dict[str, float | None]:
 
 
 def _short(prefix: str, point: pd.Series) -> dict[str, float | None]:
-    scores = {f"{prefix}_{name.lower()}": point[name] for name in SUMMARY}
+    scores = {f"{prefix}_{name}": point[name] for name in SUMMARY}
     return {name: None if pd.isna(score) else round(float(score), 2) for name, score in scores.items()}
 
 
-def loss_rows(model: str, losses: pd.DataFrame) -> pd.DataFrame:
-    """A row of LOSS for each layer and epoch: the training loss (nats) at the first learning rate, mean over the seeds.
+def loss_rows(model: str, losses: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """A row of LOSS for each layer and epoch: the training loss (nats) at the first learning rate, mean over all rows.
 
-    `losses` has the columns layer, learning_rate, epoch and loss. It has no rows if the probes are a convex fit alone.
+    `losses`: of each run, the columns PROBE_LOSS of every seed. No rows if the probes are a convex fit alone.
     """
-    first = losses[losses["learning_rate"].isin(losses["learning_rate"].head(1))]
+    rows = pd.concat(losses, ignore_index=True)
+    first = rows[rows["learning_rate"].isin(rows["learning_rate"].head(1))]
     means = first.groupby(["layer", "epoch"], sort=False)["loss"].mean().round(6)
     return means.reset_index().assign(model=model)[LOSS]
-
-
-@refuses_damage
-def describe_model(folder: Path) -> dict[str, Any]:
-    """Source and files (sizes and checksums) of a model, from its manifest, and the model_type of its configuration."""
-    manifest = read_json(folder / MANIFEST)
-    model_type = read_json(folder / "config.json").get("model_type", "")
-    return {"source": manifest["source"], "files": manifest["files"], "model_type": model_type}

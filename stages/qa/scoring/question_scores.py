@@ -20,6 +20,7 @@ class QuestionScores:
     """Scores of every question, 0 to 1, not percent. Arrays are (readings, questions) where no other shape is given."""
 
     readings: list[Reading]
+    runs: list[str]  # of each reading: the run that it is read from
     ids: list[str]
     texts: list[list[str]]  # of the best span, also where no answer is given
     chars: np.ndarray  # (readings, questions, 2) int32: where it stands in the context; (-1, -1): nowhere
@@ -46,36 +47,52 @@ class Point:
 
     names: dict[str, Any]  # the columns POINT of a table
     scores: QuestionScores  # of all readings of the model and protocol
-    seeds: list[int]  # the rows of `scores` that belong to the point, one for each seed
+    rows: list[int]  # the rows of `scores` that belong to the point, one for each run and seed
 
 
 POINT = ["model", "protocol", "headline", "reading", "layer"]
 
 
-def score_questions(examples: Sequence[Example], answers: Answers, l2: float | None = None) -> QuestionScores:
-    """Score the final probes (l2: the study's) and heads with the official metric's own scores of each question."""
-    final = is_final(answers.readings, l2)
-    rows = [row for row, reading in enumerate(answers.readings) if final[row] and reading.kind != "gold"]
-    spans = answers.spans
-    given = [question_scores(examples, answers.final(row)) for row in rows]
-    forced = [question_scores(examples, answers.forced(row)) for row in rows]
+def score_questions(
+    examples: Sequence[Example], answers: Mapping[str, Answers], l2: float | None = None
+) -> QuestionScores:
+    """Score the final readings (l2: the study's) but for the ceiling, with the official metric's own scores.
+
+    `answers` maps runs to the answers of each under one protocol.
+    """
+    rows = []
+    for run, given in answers.items():
+        final = is_final(given.readings, l2)
+        rows += [(run, row) for row, reading in enumerate(given.readings) if final[row] and reading.kind != "gold"]
+    columns = [_scores_of(examples, answers[run], row) for run, row in rows]
+    arrays = {name: np.array([scores[name] for scores in columns]) for name in columns[0]}
     return QuestionScores(
-        readings=[answers.readings[row] for row in rows],
-        ids=answers.ids,
-        texts=[answers.texts[row] for row in rows],
-        chars=spans.chars[rows],
-        answered=spans.null_score[rows] - spans.score[rows] <= answers.null_threshold,
-        null_probability=np.array([null_probability(spans, row) for row in rows]),
-        exact=np.array([scores.exact for scores in given]),
-        f1=np.array([scores.f1 for scores in given]),
-        forced_exact=np.array([scores.exact for scores in forced]),
-        forced_f1=np.array([scores.f1 for scores in forced]),
-        start_nll=answers.nll[rows][..., 0].astype(np.float64),
-        end_nll=answers.nll[rows][..., 1].astype(np.float64),
+        readings=[answers[run].readings[row] for run, row in rows],
+        runs=[run for run, _ in rows],
+        ids=[example.id for example in examples],
+        texts=[answers[run].texts[row] for run, row in rows],
+        **arrays,
         answerable=np.array([bool(example.answers) for example in examples]),
         article=np.array([example.article for example in examples], dtype=np.int32),
         paragraph=np.array([example.paragraph for example in examples], dtype=np.int32),
     )
+
+
+def _scores_of(examples: Sequence[Example], answers: Answers, row: int) -> dict[str, np.ndarray]:
+    """The arrays of one reading, without their first axis."""
+    given, forced = question_scores(examples, answers.final(row)), question_scores(examples, answers.forced(row))
+    spans = answers.spans
+    return {
+        "chars": spans.chars[row],
+        "answered": spans.null_score[row] - spans.score[row] <= answers.null_threshold,
+        "null_probability": null_probability(spans, row),
+        "exact": given.exact,
+        "f1": given.f1,
+        "forced_exact": forced.exact,
+        "forced_f1": forced.f1,
+        "start_nll": answers.nll[row, :, 0].astype(np.float64),
+        "end_nll": answers.nll[row, :, 1].astype(np.float64),
+    }
 
 
 def save_question_scores(folder: Path, scores: QuestionScores) -> None:
@@ -86,24 +103,25 @@ def save_question_scores(folder: Path, scores: QuestionScores) -> None:
         places[row] = [numbers.setdefault(text, len(numbers)) for text in texts]
     tensors = {name: getattr(scores, name) for name in ARRAYS}
     write_tensors(folder / "questions.safetensors", tensors | {"text": places})
-    readings = [asdict(reading) for reading in scores.readings]
-    write_json(folder / "questions.json", {"readings": readings, "ids": scores.ids, "texts": list(numbers)})
+    header = {"readings": [asdict(reading) for reading in scores.readings], "runs": scores.runs, "ids": scores.ids}
+    write_json(folder / "questions.json", header | {"texts": list(numbers)})
 
 
-def seeds_of(scores: QuestionScores) -> dict[tuple[str, int], list[int]]:
-    """Kind of reading and layer -> the rows of `scores` that belong to it, one for each seed."""
-    seeds: dict[tuple[str, int], list[int]] = {}
-    for row, reading in enumerate(scores.readings):
-        seeds.setdefault((reading.kind, reading.layer), []).append(row)
-    return seeds
+def rows_of(scores: QuestionScores, kind: str, layer: int, run: str | None = None) -> list[int]:
+    """The rows of one kind of reading on one layer, of one run or of all."""
+    return [
+        row
+        for row, reading in enumerate(scores.readings)
+        if (reading.kind, reading.layer) == (kind, layer) and run in (None, scores.runs[row])
+    ]
 
 
 def points_of(model: str, scored: Scored, headline: str) -> Iterator[Point]:
     """The points of the final curves of `model` under each protocol."""
     for protocol, scores in scored.items():
-        for (kind, layer), seeds in seeds_of(scores).items():
-            names = {"model": model, "protocol": protocol, "headline": protocol == headline}
-            yield Point(names | {"reading": kind, "layer": layer}, scores, seeds)
+        names = {"model": model, "protocol": protocol, "headline": protocol == headline}
+        for kind, layer in dict.fromkeys((reading.kind, reading.layer) for reading in scores.readings):
+            yield Point(names | {"reading": kind, "layer": layer}, scores, rows_of(scores, kind, layer))
 
 
 @refuses_damage
@@ -117,6 +135,7 @@ def load_question_scores(folder: Path) -> QuestionScores:
     unique = header["texts"]
     return QuestionScores(
         readings=read_readings(header),
+        runs=header["runs"],
         ids=header["ids"],
         texts=[[unique[place] for place in places] for places in tensors["text"].tolist()],
         **{name: tensors[name] for name in ARRAYS},

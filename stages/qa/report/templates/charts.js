@@ -23,8 +23,7 @@ function chosenRows(reading) {
 const curveName = (row) => (choices.protocol === "*" ? `${row.model}, ${row.protocol}` : row.model);
 
 function rangeOf(row) {
-  if (choices.range === "none") return null;
-  if (choices.range === "seeds") return [row[`${metric()}_min`], row[`${metric()}_max`]];
+  if (choices.range === "none" || choices.range === "runs") return null;
   if (choices.epoch !== "last") return null;
   const at = intervalIndex.get([row.model, row.protocol, row.reading, row.layer, metric()].join("\n"));
   if (!at) return null;
@@ -130,6 +129,12 @@ function drawCurves() {
     layer.push({ mark: { type: "area", opacity: 0.18, line: false }, encoding: { x, detail, color,
       y: { ...y, field: "low" }, y2: { field: "high" } }, transform: [{ filter: "datum.low != null" }] });
   }
+  if (choices.range === "runs" && choices.epoch === "last") {
+    const singles = runs.filter((row) => choices.models.includes(row.model) && (several || row.protocol === choices.protocol)
+      && row[metric()] != null).map((row) => ({ ...row, value: row[metric()] }));
+    layer.push({ data: { values: singles }, mark: { type: "line", strokeWidth: 0.8 },
+      encoding: { x, y, color, detail: [detail, { field: "single", type: "nominal" }] } });
+  }
   layer.push({ mark: { type: "line", strokeWidth: 2 }, encoding: { x, y, color, strokeDash: dash, detail } });
   layer.push({ mark: { type: "point", filled: true, size: 55, opacity: 1 }, encoding: { x, y, color, shape } });
   if (ownHeads.length) layer.push({ data: { values: ownHeads }, mark: { type: "point", filled: false, size: 80, strokeWidth: 2, opacity: 1 }, encoding: { x, y, color, shape } });
@@ -138,7 +143,7 @@ function drawCurves() {
     encoding: { x, opacity: { condition: { param: "near", empty: false, value: 0.16 }, value: 0 },
       tooltip: [{ field: "title", title: "title" }, ...names.map((name, i) => ({ field: `v${i}`, title: name }))] } });
   const what = `${SCORES[choices.score]} of ${SPLITS[choices.split]}`;
-  const range = { none: "", seeds: " Range: lowest to highest seed.", interval: ` Range: ${level} interval of each point.`,
+  const range = { none: "", runs: " Thin: single runs and seeds.", interval: ` Range: ${level} interval of each point.`,
     band: ` Range: ${level} band of the whole curve.` }[choices.range];
   const note = choices.epoch === "last" ? "" : " Intervals are those of the last epoch.";
   $("#curves-caption").textContent = `${what}; ${choices.epoch === "last" ? "last epoch" : `epoch ${choices.epoch}`}. Point at a layer for its numbers.${range}${note}`;

@@ -30,7 +30,7 @@ function startChoices() {
   const epochs = [...new Set(curves.map((row) => row.epoch).filter((epoch) => epoch != null))].sort((a, b) => a - b);
   options(form.protocol, [...data.protocols.map((name) => [name, name]), ...(data.protocols.length > 1 ? [["*", "all (dashes)"]] : [])]);
   options(form.epoch, [["last", "last"], ...epochs.map((epoch) => [String(epoch), String(epoch)])]);
-  options(form.range, [["none", "none"], ...(data.seeds > 1 ? [["seeds", "seeds, lowest to highest"]] : []),
+  options(form.range, [["none", "none"], ...(data.runs.rows.length ? [["runs", "single runs"]] : []),
     ["interval", `${level} interval`], ["band", `${level} band`]]);
   choices.range = form.range.value = "interval";
   choices.split = form.split.value = data.start === "forced_f1" ? "forced_" : "";

@@ -5,6 +5,7 @@ const data = JSON.parse($("#charts-data").textContent);
 const records = ({ columns, rows }) => rows.map((row) => Object.fromEntries(columns.map((name, i) => [name, row[i]])));
 const curves = records(data.curves);
 const intervals = records(data.intervals);
+const runs = records(data.runs);
 const level = `${data.confidence} %`; // of the intervals
 const maxLayer = Math.max(...curves.map((row) => row.layer));
 
