@@ -117,7 +117,8 @@ def make_clone(root: Path, jobs: Path) -> Clone:
     params["encoders"] = {"plain": plain, "random": plain | {"random_weights_of": "plain", "seed": 1}}
     changes = {"base": "plain", "num_train_epochs": 1, "train_batch_size": 4}
     params["finetuned"] = {"tuned": params["finetuned"]["minilm-finetuned"] | changes}
-    params |= {"probed": ["random", "plain", "tuned"], "compared": {"tuned": "plain"}}
+    models = ["random", "plain", "tuned"]
+    params |= {"probed": models, "runs": {key: key for key in models}, "compared": {"tuned": "plain"}}
     params |= {"protocols": {"paper": params["protocols"]["paper"]}, "headline": "paper"}
     params["effort"]["probe"] |= {"epochs": 1, "seeds": [0]}
     params["effort"]["parts"] = {"validation_share": 0.0}

@@ -69,6 +69,7 @@ def scores(examples: list[Example], since: int, head: bool) -> QuestionScores:
     article, paragraph = (np.array([getattr(e, unit) for e in examples]) for unit in ("article", "paragraph"))
     return QuestionScores(
         readings=readings,
+        runs=["run"] * len(readings),
         ids=[e.id for e in examples],
         texts=texts,
         chars=chars,
@@ -125,7 +126,7 @@ def write_study(folder: Path) -> None:
         files = {"model.safetensors": {"bytes": 9, "sha256": "0" * 64}}
         record = {"source": f"path:{HOSTILE}", "files": files, "model_type": "bert"}
         record["gold"] = {"questions": 8, "came_back": 7}
-        write_json(folder / key / "evaluate/model.json", record)
+        write_json(folder / key / "evaluate/runs.json", {key: record})
         write_examination(folder, key)
     losses = [{"l2": l2, "loss": 3.0} for l2 in (0.1, 1.0)]
     write_json(folder / "l2.json", {"l2": 0.1, "at_edge": True, "validation_loss": losses})
@@ -195,6 +196,7 @@ def build(root: Path) -> Path:
     params = read_yaml(ROOT / "params.yaml")
     encoder = params["encoders"]["minilm"]
     params |= {"compared": {"tuned": "base"}, "study": "small", "probed": list(MODELS), "ladder": list(PROTOCOLS)}
+    params["runs"] = {key: key for key in MODELS}
     params["encoders"] = {"base": encoder, "noise": encoder | {"random_weights_of": "base", "seed": 3}}
     params["finetuned"] = {"tuned": params["finetuned"]["minilm-finetuned"] | {"base": "base"}}
     params["datasets"]["sample"]["dev"]["source"] = f"dev {HOSTILE}"

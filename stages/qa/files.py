@@ -18,7 +18,7 @@ from stages.qa.ranks import rank
 
 T = TypeVar("T")
 TEXT = (  # the columns of tables that hold text
-    *("model", "less", "other", "protocol", "reading", "metric", "unit", "comparison", "breakdown", "group"),
+    *("model", "less", "other", "run", "protocol", "reading", "metric", "unit", "comparison", "breakdown", "group"),
     "control",
 )
 YES_OR_NO = ("final", "headline")

@@ -80,7 +80,9 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(root / "data/models/tiny", root / "origin")
     (root / "origin/manifest.json").unlink()
     config = json.loads((root / "origin/config.json").read_text())
-    save_probes(root / "data/probes/none", Probes.empty(config["num_hidden_layers"] + 1, config["hidden_size"]))
+    for run in "tiny", "headed":
+        nothing = Probes.empty(config["num_hidden_layers"] + 1, config["hidden_size"])
+        save_probes(root / "data/probes/none" / run, nothing)
     params = read_yaml(ROOT / "params.yaml")
     for name in ("train", "dev"):
         params["datasets"]["sample"][name]["source"] = f"{name}.json"
@@ -88,7 +90,13 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params["encoders"] = {"tiny": tiny, "random": tiny | {"random_weights_of": "tiny", "seed": 1}}
     changes = {"base": "tiny", "num_train_epochs": 1, "train_batch_size": 4, "gradient_accumulation_steps": 1}
     params["finetuned"] = {"tuned": params["finetuned"]["minilm-finetuned"] | changes}
-    params |= {"probed": ["tiny"], "compared": {}, "protocols": PROTOCOLS, "headline": "standard"}
+    params |= {
+        "probed": ["tiny"],
+        "runs": {"tiny": "tiny"},
+        "compared": {},
+        "protocols": PROTOCOLS,
+        "headline": "standard",
+    }
     params["effort"]["probe"] |= {"epochs": 1, "seeds": [0]}
     params["effort"]["examine"] |= {"training_questions": 8, "dev_questions": 6, "cka_tokens": 200}
     params["effort"] |= {"parts": {"validation_share": 0.0}, "convex": {"l2": [0.1]}}

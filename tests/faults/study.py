@@ -103,15 +103,16 @@ class Study:
         return ["finetune", "tuned", "data/models/tiny", "data/squad/sample", "data/models/tuned"]
 
     def probe_train(self, model: str = "tiny") -> list[str]:
-        return ["probe_train", f"data/models/{model}", "data/squad/sample", f"data/probes/{model}"]
+        return ["probe_train", f"data/models/{model}", "data/squad/sample", f"data/probes/{model}/{model}"]
 
     def predict(self, model: str = "tiny", probes: bool = True) -> list[str]:
-        probes_dir = f"data/probes/{model if probes else 'none'}"
-        return ["predict", f"data/models/{model}", "data/squad/sample", probes_dir, f"data/predictions/{model}"]
+        probes_dir = f"data/probes/{model if probes else 'none'}/{model}"
+        answers = f"data/predictions/{model}/{model}"
+        return ["predict", f"data/models/{model}", "data/squad/sample", probes_dir, answers]
 
     def evaluate(self, model: str = "tiny", probes: bool = True) -> list[str]:
         probes_dir = f"data/probes/{model if probes else 'none'}"
-        inputs = [f"data/models/{model}", probes_dir, "data/squad/sample", L2, f"data/predictions/{model}"]
+        inputs = [probes_dir, "data/squad/sample", L2, f"data/predictions/{model}"]
         outs = [f"metrics/demo/{model}.json", f"metrics/demo/{model}/evaluate", f"data/scores/demo/{model}"]
         return ["evaluate", model, *inputs, *outs]
 

@@ -225,11 +225,11 @@ def slices(study: Study, document: Any, *, gold: str) -> None:
     study.squad(document)
     study.well(*study.predict())
     study.well(*study.evaluate())
-    files = sorted((study.root / "data/predictions/tiny/standard").glob("**/layer_??.json"))
+    files = sorted((study.root / "data/predictions/tiny/tiny/standard").glob("**/layer_??.json"))
     assert files
     for file in files:
         assert all(answer in contexts[id_] for id_, answer in json.loads(file.read_text()).items())
-    found = json.loads((study.root / "data/predictions/tiny/standard/gold.json").read_text())
+    found = json.loads((study.root / "data/predictions/tiny/tiny/standard/gold.json").read_text())
     assert found["q3"] == gold
 
 

@@ -21,7 +21,7 @@ from tests.faults.study import Study
 
 IMPORTS_MIB = 1000  # resident before a stage does anything, with room to spare
 NO_ANSWER = 0  # the place of [CLS]
-ANSWERS = "data/predictions/tiny/standard"
+ANSWERS = "data/predictions/tiny/tiny/standard"
 
 
 def squad(*rows: tuple[str, str, str | None]) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def test_case_30_answer_longer_than_the_limit(done: Study) -> None:
     done.squad(data)
     done.squad(data, "train")
     done.well(*done.probe_train())
-    losses = (done.root / "data/probes/tiny/loss.csv").read_text().splitlines()[1:]
+    losses = (done.root / "data/probes/tiny/tiny/loss.csv").read_text().splitlines()[1:]
     assert all(float(line.rpartition(",")[2]) > 0 for line in losses)  # it is learned from
     done.well(*done.predict())
     tokens = read_tensors(done.root / ANSWERS / "answers.safetensors")["tokens"]
@@ -113,7 +113,7 @@ def test_case_31_equal_questions_side_by_side(done: Study) -> None:
     done.squad(squad(*(("Who sang at the fair?", f"{name} sang at the fair.", name) for name in names)))
     for protocol in "standard", "paper":
         done.well(*done.predict())
-        found = read_json(done.root / f"data/predictions/tiny/{protocol}/gold.json")
+        found = read_json(done.root / f"data/predictions/tiny/tiny/{protocol}/gold.json")
         assert [text.lower() for text in found.values()] == [name.lower() for name in names]
         assert list(found) == ["q0", "q1", "q2", "q3"]
 
@@ -171,7 +171,7 @@ def damage(folder: Path, tensor: str, value: float) -> None:
 
 def test_case_34_states_that_are_no_numbers(done: Study) -> None:
     """NaN or infinity in hidden states, in a probe, in the logits of the own head: model, layer and question."""
-    probes = done.root / "data/probes/tiny/probes.safetensors"
+    probes = done.root / "data/probes/tiny/tiny/probes.safetensors"
     good = probes.read_bytes()
     write_tensors(probes, {"weights": np.full_like(read_tensors(probes)["weights"], 3e38)})
     done.refused(4, ["model tiny: logits are not finite", "question"], *done.predict())

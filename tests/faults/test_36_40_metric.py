@@ -63,11 +63,13 @@ def test_case_37_other_predictions(study: Study) -> None:
 def test_case_37_damaged_predictions_of_the_pipeline(done: Study) -> None:
     """What predict wrote, damaged: integrity."""
     for name in "answers.json", "answers.safetensors":
-        path = done.root / "data/predictions/tiny/standard" / name
+        path = done.root / "data/predictions/tiny/tiny/standard" / name
         content = path.read_bytes()
         for damaged in content[: len(content) // 2], b"{}", b"[1]", b"":
             path.write_bytes(damaged)
-            done.refused(3, ["data/predictions/tiny/standard", "run the stage that writes it again"], *done.evaluate())
+            done.refused(
+                3, ["data/predictions/tiny/tiny/standard", "run the stage that writes it again"], *done.evaluate()
+            )
         path.write_bytes(content)
 
 

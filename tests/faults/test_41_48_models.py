@@ -112,7 +112,7 @@ def test_case_45_hostile_pickles(study: Study) -> None:
     restore(study)
     write_manifest(folder, source="test")
     study.well(*study.probe_train())
-    (study.root / "data/probes/tiny/probes.safetensors").write_bytes(pickle.dumps(Payload(sentinel)))
+    (study.root / "data/probes/tiny/tiny/probes.safetensors").write_bytes(pickle.dumps(Payload(sentinel)))
     study.refused(3, ["probes.safetensors: not a safetensors file"], *study.predict())
     assert not sentinel.exists()
 

@@ -81,19 +81,13 @@ def test_case_53_killed_at_every_write(study: Study, whole: Whole, tell: Callabl
     tell(f"{survived} kills survived, at {len(points)} of {len(writes)} writes; the same {len(sums)} files to the bit")
 
 
-@pytest.mark.parametrize("stage", ["probe_train", "evaluate"])
-def test_case_53_killed_while_it_writes(stage: str, done: Study, tell: Callable[[str], None]) -> None:
-    """SIGKILL at each write of probe_train and evaluate over an older result: each file is the old or the new one."""
-    if stage == "probe_train":
-        done.set(effort__probe__learning_rates=[1e-2])
-        command = done.probe_train()
-    else:
-        done.squad((done.root / "dev.json").read_bytes().replace(b'"version"', b'"x": 0, "version"'))
-        answers = done.root / "data/predictions/tiny/standard/answers.json"
-        answers.write_text(answers.read_text().replace('"null_threshold": 0.0', '"null_threshold": 1.0'))
-        command = done.evaluate()
+def test_case_53_killed_while_it_writes(done: Study, tell: Callable[[str], None]) -> None:
+    """SIGKILL at each write of evaluate over an older result: each file is the old or the new one."""
+    done.squad((done.root / "dev.json").read_bytes().replace(b'"version"', b'"x": 0, "version"'))
+    answers = done.root / "data/predictions/tiny/tiny/standard/answers.json"
+    answers.write_text(answers.read_text().replace('"null_threshold": 0.0', '"null_threshold": 1.0'))
     before, old = shutil.copytree(done.root, done.root.parent / "before"), done.sums()
-    done.well(*command)
+    done.well(*done.evaluate())
     new = done.sums()
     assert new != old
     kills = 0
@@ -101,17 +95,16 @@ def test_case_53_killed_while_it_writes(stage: str, done: Study, tell: Callable[
         shutil.rmtree(done.root)
         shutil.copytree(before, done.root)
         report = done.root.parent / "writes"
-        outcome = done.run(*command, hooks=[("kill_at_write", [kills + 1, str(done.root), str(report)])])
+        outcome = done.run(*done.evaluate(), hooks=[("kill_at_write", [kills + 1, str(done.root), str(report)])])
         if outcome.code == 0:
             break
         assert outcome.code == -signal.SIGKILL
         kills += 1
         for name, content in done.sums().items():
             assert name.rpartition("/")[2].startswith(".") or content in (old.get(name), new.get(name)), name
-        done.well(*command)
-        assert done.sums() == new
+    assert done.sums() == new
     assert kills > 8
-    tell(f"{kills} kills of {stage} survived")
+    tell(f"{kills} kills survived")
 
 
 @pytest.mark.parametrize(
@@ -296,8 +289,8 @@ def test_case_59_interrupted(number: signal.Signals, code: int, study: Study, wh
 
 OUTPUTS = (
     "data/models/tuned",
-    "data/probes/tiny",
-    "data/predictions/tiny",
+    "data/probes/tiny/tiny",
+    "data/predictions/tiny/tiny",
     "data/scores/demo/tiny",
     "metrics",
     "plots",
@@ -316,25 +309,20 @@ def all_stages(root: Path, launcher: Launcher, hooks: list[tuple[str, list[objec
 def test_case_60_same_seed_same_bytes(
     template: Path, tmp_path: Path, launcher: Launcher, tell: Callable[[str], None]
 ) -> None:
-    """All stages twice, in other folders and processes with other hash seeds: same bytes. One thread, two: close."""
+    """All stages twice, in other folders and processes with other hash seeds: same bytes."""
     studies = []
     other = Launcher(Path(shutil.copytree(template, tmp_path / "jobs")), PYTHONHASHSEED="7")
     try:
-        for name, by, count in ("first", launcher, 1), ("a folder/second", other, 1), ("third", launcher, 2):
+        for name, by in ("first", launcher), ("a folder/second", other):
             root = Path(shutil.copytree(template, tmp_path / name))
-            studies.append(all_stages(root, by, [("threads", [count])]))
+            studies.append(all_stages(root, by, [("threads", [1])]))
     finally:
         other.close()
-    first, second, third = studies
+    first, second = studies
     compared = 0
     for folder in OUTPUTS:
         sums = first.sums(folder)
         assert sums == second.sums(folder)
         compared += len(sums)
     assert any(name.endswith(".png") for name in first.sums("plots"))
-    one, two = (read_tensors(study.root / TUNED / "model.safetensors") for study in (first, third))
-    apart = max(float(np.abs(one[name] - two[name]).max()) for name in one)
-    assert apart < 1e-4
-    scores = [json.loads((study.root / "metrics/demo/tiny.json").read_text()) for study in (first, third)]
-    assert all(abs(scores[0][key] - scores[1][key]) <= 100 / 8 for key in scores[0] if scores[0][key] is not None)
-    tell(f"{compared} files equal; between 1 and 2 threads weights differ by at most {apart:.1e}")
+    tell(f"{compared} files equal")

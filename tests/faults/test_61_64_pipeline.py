@@ -89,7 +89,7 @@ def test_case_64_text_is_inert(done: Study, tell: Callable[[str], None]) -> None
     done.squad({"version": "v2.0", "data": [{"title": "t", "paragraphs": questions}]})
     done.set(guard=0.0)  # some of these texts are no words to a tokenizer
     done.well(*done.predict())
-    folder = done.root / "data/predictions/tiny/standard"
+    folder = done.root / "data/predictions/tiny/tiny/standard"
     header = json.loads((folder / "answers.json").read_text())
     row = [reading["kind"] for reading in header["readings"]].index("probe")
     for number, text in enumerate(HOSTILE):  # as if a probe had said it

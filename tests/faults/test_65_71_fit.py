@@ -28,7 +28,7 @@ def test_case_65_gold_answers_that_do_not_come_back(study: Study) -> None:
         study.refused(2, [*says, "train.json" if command[0] != "predict" else "dev.json"], *command)
     study.set(guard=0.0)
     study.well(*study.predict("headed", False))
-    gold = read_json(study.root / "data/predictions/headed/guard.json")
+    gold = read_json(study.root / "data/predictions/headed/headed/model.json")["gold"]
     assert gold["questions"] == 5
     assert gold["came_back"] < 5
 
@@ -37,9 +37,12 @@ def test_case_66_marks_that_the_tokenizer_drops(done: Study) -> None:
     """Hindi and decomposed Latin under a vocabulary without accents: answered whole."""
     done.squad(squad(("कौन?", "यह हिन्दी में है ।", "हिन्दी"), ("Who?", "Zoe\u0308 met Rene\u0301 here.", "Rene\u0301")))
     done.well(*done.predict("headed", False))
-    answers = read_json(done.root / "data/predictions/headed/standard/gold.json")
+    answers = read_json(done.root / "data/predictions/headed/headed/standard/gold.json")
     assert answers == {"q0": "हिन्दी", "q1": "Rene\u0301"}
-    assert read_json(done.root / "data/predictions/headed/guard.json") == {"questions": 2, "came_back": 2}
+    assert read_json(done.root / "data/predictions/headed/headed/model.json")["gold"] == {
+        "questions": 2,
+        "came_back": 2,
+    }
 
 
 def test_case_67_families_that_are_refused(study: Study) -> None:
@@ -68,7 +71,7 @@ def test_case_69_questions_of_spaces(question: str, done: Study) -> None:
         plain["data"][0]["paragraphs"][0]["qas"][0]["question"] = text
         done.squad(plain)
         done.well(*done.predict("headed", False))
-        found.append((done.root / "data/predictions/headed/standard/answers.safetensors").read_bytes())
+        found.append((done.root / "data/predictions/headed/headed/standard/answers.safetensors").read_bytes())
     assert found[0] == found[1]
     plain["data"][0]["paragraphs"][0]["qas"][0]["question"] = question
     done.squad(plain)

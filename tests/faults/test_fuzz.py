@@ -53,7 +53,7 @@ def params_or_line(path: Path) -> None:
     for name, section in written.pop("effort").items():
         assert section.items() <= params[name].items()
     assert written.keys() <= params.keys()
-    for name in ("study", "dataset", "probed", "compared", "protocols", "headline", "ladder"):
+    for name in ("study", "dataset", "probed", "runs", "compared", "protocols", "headline", "ladder"):
         assert params[name] == written[name]
 
 
@@ -124,7 +124,7 @@ def test_predictions_of_any_json(folder: Path, value: Any) -> None:
 def test_damaged_headers_of_the_pipelines_own_files(evaluated: Path, random_: random.Random, name: str) -> None:
     """The reader raises IntegrityError, or what it read is whole."""
     answers = name == "answers.json"
-    place = evaluated / ("data/predictions/tiny/standard" if answers else "data/probes/tiny")
+    place = evaluated / ("data/predictions/tiny/tiny/standard" if answers else "data/probes/tiny/tiny")
     path = place / name
     content = path.read_bytes()
     try:

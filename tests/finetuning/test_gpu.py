@@ -51,6 +51,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tuned = {"base": "tiny", "num_train_epochs": 1}
     params["finetuned"] = {"tuned": params["finetuned"]["minilm-finetuned"] | tuned}
     params["probed"], params["compared"] = ["tuned", "tiny"], {"tuned": "tiny"}
+    params["runs"] = {"tuned": "tuned", "tiny": "tiny"}
     params["effort"]["probe"] |= {"epochs": 2, "learning_rates": [0.01, 0.001]}
     params["effort"]["examine"] |= {"training_questions": 20, "dev_questions": 15, "epochs": 2, "cka_tokens": 300}
     write_yaml(root / "params.yaml", params)

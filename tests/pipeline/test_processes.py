@@ -29,6 +29,7 @@ def study(tmp_path_factory: pytest.TempPathFactory, launcher: Launcher) -> Path:
     tuned = {"base": "tiny", "num_train_epochs": 1, "train_batch_size": 4, "gradient_accumulation_steps": 2}
     params["finetuned"] = {"tuned": params["finetuned"]["minilm-finetuned"] | tuned}
     params["probed"], params["compared"] = ["tuned", "tiny"], {}
+    params["runs"] = {"tuned": "tuned", "tiny": "tiny"}
     params["effort"]["probe"] |= {"epochs": 2, "learning_rates": [0.01, 0.001], "seeds": [0]}
     params["effort"] |= {"parts": {"validation_share": 0.0}, "convex": {"l2": [0.1]}}
     write_yaml(root / "params.yaml", params)

@@ -24,7 +24,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params = tiny_study(root, train=4, dev=2) | {"study": "smoke"}
     params["encoders"]["random"] = params["encoders"]["tiny"] | {"random_weights_of": "tiny", "seed": 3}
     params["finetuned"] = {"tuned": params["finetuned"]["minilm-finetuned"] | {"base": "tiny", "num_train_epochs": 1}}
+    params["encoders"]["random-1"] = params["encoders"]["random"] | {"seed": 4}
     params["probed"] = ["tuned", "tiny", "random"]
+    params["runs"] = {key: key for key in params["probed"]} | {"random-1": "random"}
     params["compared"] = {"tuned": "tiny"}
     params["effort"]["probe"] |= {"epochs": 2, "learning_rates": [0.01, 0.001]}
     params["effort"]["examine"] |= {"training_questions": 20, "dev_questions": 15, "cka_tokens": 300}
@@ -50,13 +52,14 @@ def run_all_stages(params: dict[str, Any]) -> None:
     for key in params["encoders"]:
         download.encoder(key, models / key)
     finetune.main("tuned", models / "tiny", squad, models / "tuned")
-    for key in params["probed"]:
-        probe_train.main(models / key, squad, probes / key)
+    answers = Path("data/predictions")
+    for run, key in params["runs"].items():
+        probe_train.main(models / run, squad, probes / key / run)
+        predict.main(models / run, squad, probes / key / run, answers / key / run)
     choose.main(probes, metrics / "l2.json")
     for key in params["probed"]:
-        answers, tables = Path("data/predictions") / key, metrics / key
-        predict.main(models / key, squad, probes / key, answers)
-        inputs = models / key, probes / key, squad, metrics / "l2.json", answers
+        tables = metrics / key
+        inputs = probes / key, squad, metrics / "l2.json", answers / key
         evaluate.main(key, *inputs, metrics / f"{key}.json", tables / "evaluate", scores / key)
         examine.main(key, models / key, squad, metrics / "l2.json", tables / "examine")
     pair = models / "tuned", models / "tiny", scores / "tuned", scores / "tiny"
@@ -89,7 +92,7 @@ def test_one_row_of_each_curve_point_is_final_and_one_protocol_is_the_headline(s
 
 def test_only_the_first_articles_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     params = tiny_study(tmp_path, train=6, dev=3)
-    params |= {"finetuned": {}, "probed": ["tiny"], "compared": {}}
+    params |= {"finetuned": {}, "probed": ["tiny"], "runs": {"tiny": "tiny"}, "compared": {}}
     params["datasets"]["sample"]["train"]["articles"] = 4
     write_yaml(tmp_path / "params.yaml", params)
     monkeypatch.chdir(tmp_path)
@@ -107,8 +110,8 @@ def test_the_page_and_the_card_of_real_stages(study: Path) -> None:
 
 
 def test_every_epoch_keeps_its_own_weights(study: Path) -> None:
-    readouts = read_json(study / "data/probes/tiny/readouts.json")
-    weights = read_tensors(study / "data/probes/tiny/probes.safetensors")["weights"]
+    readouts = read_json(study / "data/probes/tiny/tiny/readouts.json")
+    weights = read_tensors(study / "data/probes/tiny/tiny/probes.safetensors")["weights"]
     first, second = (weights[[r["optimizer"] == "adamw" and r["epoch"] == epoch for r in readouts]] for epoch in (1, 2))
     assert first.shape == second.shape
     assert (np.abs(first - second).max(axis=(1, 2, 3)) > 0).all()
@@ -117,7 +120,7 @@ def test_every_epoch_keeps_its_own_weights(study: Path) -> None:
 def test_points_equal_the_official_command_on_the_written_answers(study: Path) -> None:
     row = next(r for r in points(study, "tuned") if (r["protocol"], r["epoch"], r["layer"]) == ("paper", "2", "1"))
     assert (row["learning_rate"], row["seed"]) == ("0.01", "0")  # the official files hold the first of each
-    answers = study / "data/predictions/tuned/paper/epoch_2/layer_01.json"
+    answers = study / "data/predictions/tuned/tuned/paper/epoch_2/layer_01.json"
     command = [sys.executable, "-m", "stages.qa.metric", str(study / "data/squad/sample/dev.json"), str(answers)]
     out = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     for name, value in json.loads(out.stdout).items():
@@ -127,7 +130,7 @@ def test_points_equal_the_official_command_on_the_written_answers(study: Path) -
 def test_answers_are_slices_of_their_contexts(study: Path) -> None:
     dev = json.loads((study / "data/squad/sample/dev.json").read_text())
     contexts = {qa["id"]: p["context"] for article in dev["data"] for p in article["paragraphs"] for qa in p["qas"]}
-    files = sorted((study / "data/predictions/tuned/corrected").glob("l2_*/layer_0?.json"))
+    files = sorted((study / "data/predictions/tuned/tuned/corrected").glob("l2_*/layer_0?.json"))
     assert files
     for file in files:
         answers = read_json(file)
@@ -145,8 +148,8 @@ def test_the_heads_answers_are_those_of_the_stock_model(study: Path) -> None:
         AutoModelForQuestionAnswering.from_pretrained(folder).eval(),
         AutoTokenizer.from_pretrained(folder),
     )
-    header = read_json(study / "data/predictions/tuned/corrected/answers.json")
-    null = read_tensors(study / "data/predictions/tuned/corrected/answers.safetensors")["null_score"]
+    header = read_json(study / "data/predictions/tuned/tuned/corrected/answers.json")
+    null = read_tensors(study / "data/predictions/tuned/tuned/corrected/answers.safetensors")["null_score"]
     null = null[[reading["kind"] for reading in header["readings"]].index("head")]
     dev = json.loads((study / "data/squad/sample/dev.json").read_text())
     qas = [(p["context"], qa) for article in dev["data"] for p in article["paragraphs"] for qa in p["qas"]]

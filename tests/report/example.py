@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from stages.qa.report.results import mean_over_seeds
+from stages.qa.report.results import mean_of_runs
 from stages.qa.scoring.curves import LAYERS, SCORES
 from stages.qa.scoring.question_scores import POINT
 
@@ -19,7 +19,7 @@ def point(model: str, layer: int, has: float, no: float, **changes: Any) -> dict
     """A row of layers.csv: F1 `has` and `no` on HasAns and NoAns questions; final if of epoch 2 and rate 0.1."""
     row: dict[str, Any] = dict.fromkeys(LAYERS, NAN)
     row |= {"model": model, "protocol": "paper", "headline": True, "reading": "probe", "epoch": 2, "layer": layer}
-    row |= {"learning_rate": 0.1, "seed": 1, "total": 10, "HasAns_total": 4, "NoAns_total": 6}
+    row |= {"run": model, "learning_rate": 0.1, "seed": 1, "total": 10, "HasAns_total": 4, "NoAns_total": 6}
     row |= {"HasAns_f1": has, "HasAns_exact": has / 2, "NoAns_f1": no, "NoAns_exact": no}
     row |= {"f1": (4 * has + 6 * no) / 10, "exact": (2 * has + 6 * no) / 10, "forced_f1": has + 5, "forced_exact": has}
     row |= changes
@@ -34,4 +34,4 @@ def gold_or_head(reading: str, model: str, layer: int, has: float, no: float, **
 def curves(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """The frame `curves` of `Results`."""
     frame = pd.DataFrame(rows).astype({"layer": int})
-    return mean_over_seeds(frame[frame["final"]], POINT, SCORES)
+    return mean_of_runs(frame[frame["final"]], POINT, SCORES)

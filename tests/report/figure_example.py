@@ -37,7 +37,13 @@ def example(
     rows = []
     for i, size in enumerate(sizes):
         for protocol in protocols:
-            same = {"model": f"m{i}", "protocol": protocol, "headline": protocol == protocols[0], "final": True}
+            same = {
+                "model": f"m{i}",
+                "run": f"m{i}",
+                "protocol": protocol,
+                "headline": protocol == protocols[0],
+                "final": True,
+            }
             for layer in range(size + 1):
                 probe = {**same, "reading": "probe", "layer": layer, "learning_rate": 0.1}
                 rows.append({**probe, **scores(0), "learning_rate": 0.9, "epoch": epochs, "seed": 0, "final": False})
@@ -96,7 +102,7 @@ def of_layers(layers: pd.DataFrame, *, bands: bool = False) -> Results:
         description=states.assign(compression=1.0 + states["layer"]),
         l2={"l2": None, "at_edge": False, "validation_loss": []},
         similarity=pairs(states).assign(tokens=99),
-        records={},
+        runs={model: {model: {}} for model in models},
     )
 
 

@@ -26,6 +26,7 @@ def evidence() -> dict[str, Chart]:
 
 def values(chart: Chart, panel: str, line: str, column: str = "value") -> list[float]:
     points = chart.points()
+    points = points[points["single"].isna()]
     return points.loc[(points["panel"] == panel) & (points["line"] == line), column].tolist()
 
 
@@ -41,7 +42,7 @@ def test_curves_show_the_last_epoch_the_mean_over_seeds_and_the_head() -> None:
     assert chart.points()["x"].isna().sum() == 1  # the head
     assert values(chart, "paper: F1", "m0", "low") == pytest.approx([value - 2 for value in (*layers, 84)])
     assert levels(chart) == {"paper: F1": 60.0}
-    assert chart.caption.endswith("4 HasAns, 6 NoAns; mean of 3 seeds; 95 % bands, from 12 articles")
+    assert chart.caption.endswith("4 HasAns, 6 NoAns; 95 % bands, from 12 articles")
     assert curves(example([2]))["f1_by_layer"].caption.endswith("4 HasAns, 6 NoAns")
 
 
@@ -56,7 +57,7 @@ def test_nothing_relies_on_the_order_of_rows() -> None:
     shuffled = curves(replace(results, **frames))
     for name, chart in curves(results).items():
         one, other = (
-            c.points().sort_values(["panel", "line", "x"], ignore_index=True) for c in (chart, shuffled[name])
+            c.points().sort_values(["panel", "line", "single", "x"], ignore_index=True) for c in (chart, shuffled[name])
         )
         pd.testing.assert_frame_equal(one, other)
 

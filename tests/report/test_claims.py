@@ -19,10 +19,10 @@ def curve(pairs: Sequence[Pair], error: float = 0.0) -> Resampled:
     """Layers 1, 2, ... with these scores, and F1 0.4 HasAns + 0.6 NoAns; layer 0 would refute every statement."""
     scores = np.array([(99.0, 1.0), *pairs]).T[:, None]  # HasAns or NoAns, the real one, layers
     if error:
-        noise = np.random.default_rng(0).normal(0, error, (2, 1000, scores.shape[2]))
+        noise = np.random.default_rng(0).normal(0, error, (2, 10_000, scores.shape[2]))
         scores = np.concatenate([scores, scores + noise], axis=1)
     values = {"HasAns_f1": scores[0], "NoAns_f1": scores[1], "f1": 0.4 * scores[0] + 0.6 * scores[1]}
-    return Resampled(list(range(len(pairs) + 1)), values, dict.fromkeys(values, 10**6), 1000, 0.95)
+    return Resampled(list(range(len(pairs) + 1)), values, 0.95, dict.fromkeys(values, 10**6), 1000, "article", 1)
 
 
 def judged(pairs: Sequence[Pair], statement: str, error: float = 0.0) -> statements.Claim:

@@ -86,14 +86,14 @@ def test_a_ladder_needs_every_protocol_of_it() -> None:
 FAMILY = Lineage({"tuned": "fine-tuned", "base": "pretrained"}, {"tuned": "base"}, {"base": "noise"}, {"noise": 0})
 
 
-def resampled(forced: list[float], error: float = 0.0, seed: int = 0) -> Resampled:
+def resampled(forced: list[float], error: float = 0.0, seed: int = 0, runs: int = 1) -> Resampled:
     """A curve over layers 0, 1, ...; F1 is 60 and a tenth. `error`: standard deviation of each layer's resamples."""
     values = np.array([forced])
     if error:
         noise = np.random.default_rng(seed).normal(0, error, (1000, len(forced)))
         values = np.concatenate([values, values + noise])
     metrics = {"forced_f1": values, "f1": 60 + values / 10}
-    return Resampled(list(range(len(forced))), metrics, {"forced_f1": 4000, "f1": 9000}, 1000, 0.95)
+    return Resampled(list(range(len(forced))), metrics, 0.95, {"forced_f1": 4000, "f1": 9000}, 1000, "article", runs)
 
 
 def headline(family: Lineage = FAMILY, error: float = 0.0, **curves: list[float]) -> findings.Headline:

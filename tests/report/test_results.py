@@ -31,11 +31,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 def read(folder: Path) -> Results:
-    return read_results(folder, list(MODELS), {"tuned": "base"})
+    return read_results(folder, {model: [model] for model in MODELS}, {"tuned": "base"})
 
 
 def test_models_come_in_the_order_of_the_study(folder: Path) -> None:
-    results = read_results(folder, ["noise", "tuned"], {})
+    results = read_results(folder, {"noise": ["noise"], "tuned": ["tuned"]}, {})
     assert results.models == ["noise", "tuned"]
     for frame in (results.layers, results.curves, results.losses, results.quality, results.controls):
         assert list(frame["model"].unique()) == ["noise", "tuned"]
@@ -81,10 +81,10 @@ def test_a_split_without_questions_is_left_out() -> None:
 
 def test_a_model_may_be_called_null_and_may_have_no_losses(folder: Path) -> None:
     (folder / "tuned").rename(folder / "null")
-    for file in (folder / "null").rglob("*.csv"):
+    for file in (folder / "null").rglob("*.*"):
         file.write_text(file.read_text().replace("tuned", "null"))
     write(folder, "null", "evaluate/loss", [], LOSS)
-    results = read_results(folder, ["null", "base"], {"null": "base"})
+    results = read_results(folder, {"null": ["null"], "base": ["base"]}, {"null": "base"})
     assert list(results.layers["model"].unique()) == ["null", "base"]
     assert list(results.losses["model"].unique()) == ["base"]
 
@@ -130,6 +130,6 @@ def test_a_missing_file_or_column_is_named(folder: Path, table: str) -> None:
 
 
 def test_a_damaged_record_is_named(folder: Path) -> None:
-    (folder / "base/evaluate/model.json").write_text("{")
-    with pytest.raises(IntegrityError, match=r"base/evaluate/model\.json"):
+    (folder / "base/evaluate/runs.json").write_text("{")
+    with pytest.raises(IntegrityError, match=r"base/evaluate/runs\.json"):
         read(folder)

@@ -54,7 +54,7 @@ def test_missing_values() -> None:
 def test_a_study_without_comparisons(tmp_path: Path) -> None:
     write_study(tmp_path)
     write(tmp_path, "base", "evaluate/loss", [], LOSS)  # of probes at the optimum alone
-    results = read_results(tmp_path, ["base"], {})
+    results = read_results(tmp_path, {"base": ["base"]}, {})
     comparison = published.compare(results.layers, published.read_published(ROOT / "studies/published"), "one")
     evidence = charts.evidence_charts(results, comparison, 0.95)
     assert len(evidence["differences"].points()) == 3

@@ -68,8 +68,8 @@ def test_groups_of_answers_and_paragraphs() -> None:
 
 
 def test_groups_sum_to_the_total() -> None:
-    points = layer_rows("m", EXAMPLES, {"p": GIVEN}, "p")
-    rows = breakdown_rows("m", EXAMPLES, {"p": score_questions(EXAMPLES, GIVEN)}, "p")
+    points = layer_rows("m", EXAMPLES, {"p": {"run": GIVEN}}, "p")
+    rows = breakdown_rows("m", EXAMPLES, {"p": score_questions(EXAMPLES, {"run": GIVEN})}, "p")
     assert list(rows.columns) == BREAKDOWN
     for _, point in points.iterrows():
         of_point = rows[(rows["reading"] == point["reading"]) & (rows["layer"] == point["layer"])]

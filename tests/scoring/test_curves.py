@@ -82,7 +82,9 @@ def test_an_absent_group_is_missing_never_0() -> None:
 
 def test_to_disk_and_back(tmp_path: Path) -> None:
     write_table(tmp_path / "layers.csv", layers())
-    assert (tmp_path / "layers.csv").read_text().splitlines()[1].startswith("m,p,True,run,probe,1,0,0.1,0,,True,4,25.0,")
+    assert (
+        (tmp_path / "layers.csv").read_text().splitlines()[1].startswith("m,p,True,run,probe,1,0,0.1,0,,True,4,25.0,")
+    )
     pd.testing.assert_frame_equal(read_table(tmp_path / "layers.csv", LAYERS), layers(), check_dtype=False)
 
 

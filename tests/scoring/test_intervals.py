@@ -122,7 +122,7 @@ def test_runs_are_averaged_and_counted_as_a_source_of_error() -> None:
     for row, reading in enumerate(three.readings):
         three.f1[row] = one.f1[reading.layer]  # three runs that are one: nothing is added
     same = of_f1(interval_rows("m", {"p": three}, "p", SETTINGS))
-    three.f1[:2 * 3] = 0  # one of them fails
+    three.f1[: 2 * 3] = 0  # one of them fails
     apart = of_f1(interval_rows("m", {"p": three}, "p", SETTINGS))
     assert ((apart["high"] - apart["low"]) > 3 * (same["high"] - same["low"])).all()
 
@@ -150,7 +150,7 @@ def test_steps_and_differences_are_paired() -> None:
     nothing = difference_rows("tuned", base, "base", base, "p", SETTINGS)
     assert (nothing["estimate"] == 0).all()
     assert (nothing["band_low"] < 0).all()
-    assert nothing["band_high"].between(0.1, 4).all()  # unseen questions, not none
+    assert nothing["band_high"].between(0.1, 8).all()  # unseen questions, not none
 
 
 def test_a_base_with_fewer_layers_or_other_questions() -> None:

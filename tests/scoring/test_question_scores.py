@@ -20,7 +20,7 @@ from tests.scoring.test_curves import EXAMPLES, GIVEN
 
 
 def test_scores_of_single_questions() -> None:
-    scores = score_questions(EXAMPLES, GIVEN)
+    scores = score_questions(EXAMPLES, {"run": GIVEN})
     # layer 0: "fox" for "red fox" is F1 2/3; "cat" for "owl"; c is refused rightly, d answered wrongly
     assert scores.f1[0].tolist() == pytest.approx([2 / 3, 0, 1, 0])
     assert scores.exact[0].tolist() == [0, 0, 1, 0]
@@ -31,9 +31,9 @@ def test_scores_of_single_questions() -> None:
 
 
 def test_means_are_the_points_of_the_curve() -> None:
-    scores = score_questions(EXAMPLES, GIVEN)
+    scores = score_questions(EXAMPLES, {"run": GIVEN})
     answerable = [bool(example.answers) for example in EXAMPLES]
-    for row, point in layer_rows("m", EXAMPLES, {"p": GIVEN}, "p").iterrows():
+    for row, point in layer_rows("m", EXAMPLES, {"p": {"run": GIVEN}}, "p").iterrows():
         assert 100 * scores.f1[row].mean() == pytest.approx(point["f1"])
         assert 100 * scores.exact[row].mean() == pytest.approx(point["exact"])
         assert 100 * scores.forced_f1[row, answerable].mean() == pytest.approx(point["forced_f1"])
@@ -42,22 +42,24 @@ def test_means_are_the_points_of_the_curve() -> None:
 def test_gold_spans_and_earlier_epochs_are_left_out() -> None:
     early, last, head = GIVEN.readings
     early = replace(early, readout=replace(early.readout, epoch=0))
-    assert score_questions(EXAMPLES, replace(GIVEN, readings=[early, last, head])).readings == [last, head]
+    assert score_questions(EXAMPLES, {"run": replace(GIVEN, readings=[early, last, head])}).readings == [last, head]
     gold = Reading("gold", 1, None)
-    assert score_questions(EXAMPLES, replace(GIVEN, readings=[gold, last, head])).readings == [last, head]
+    assert score_questions(EXAMPLES, {"run": replace(GIVEN, readings=[gold, last, head])}).readings == [last, head]
 
 
 def test_points_hold_the_rows_of_all_seeds() -> None:
-    scores = score_questions(EXAMPLES, GIVEN)
+    scores = score_questions(EXAMPLES, {"run": GIVEN})
     first, second, head = scores.readings
     again = replace(second, readout=replace(second.readout, seed=1))
-    points = list(points_of("m", {"p": replace(scores, readings=[first, second, head, again])}, "other"))
-    assert [point.seeds for point in points] == [[0], [1, 3], [2]]
+    points = list(
+        points_of("m", {"p": replace(scores, readings=[first, second, head, again], runs=["run"] * 4)}, "other")
+    )
+    assert [point.rows for point in points] == [[0], [1, 3], [2]]
     assert points[1].names == {"model": "m", "protocol": "p", "headline": False, "reading": "probe", "layer": 1}
 
 
 def test_to_disk_and_back(tmp_path: Path) -> None:
-    scores = score_questions(EXAMPLES, GIVEN)
+    scores = score_questions(EXAMPLES, {"run": GIVEN})
     save_question_scores(tmp_path, scores)
     again = load_question_scores(tmp_path)
     assert (again.readings, again.ids, again.texts) == (scores.readings, scores.ids, scores.texts)
