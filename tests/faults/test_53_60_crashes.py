@@ -1,7 +1,6 @@
 """Cases 53 to 60: killed, interrupted, out of disk, two at once; and the same bytes in the end."""
 
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -11,11 +10,9 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from stages.qa.errors import IntegrityError
-from stages.qa.files import read_tensors
 from stages.qa.models.manifest import verify_snapshot
 from tests.faults.launcher import ROOT, Launcher
 from tests.faults.study import Study

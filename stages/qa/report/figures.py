@@ -50,7 +50,7 @@ def lines_figure(chart: Chart) -> Figure:
 
 
 def draw_panel(axes: Axes, chart: Chart, points: pd.DataFrame, looks: dict[Any, dict[str, Any]]) -> None:
-    """A line for each of `looks` that has points, with its band and thin single runs; own heads in a strip on the right."""
+    """A line for each of `looks`, with its band and thin single runs; own heads in a strip on the right."""
     singles, points = points[points["single"].notna()], points[points["single"].isna()]
     curves, heads = points[points["x"].notna()], points[points["x"].isna()]
     if curves.empty:

@@ -47,7 +47,7 @@ class Results:
 def read_results(folder: Path, runs: Mapping[str, Sequence[str]], compared: Mapping[str, str]) -> Results:
     """Read FOLDER/l2.json and FOLDER/<model>/{evaluate,examine,compare}/; compare/ only of the keys of `compared`.
 
-    runs: the runs of each model. Raises InputError naming the file if one is missing or malformed, a model has no row or
+    runs: those of each model. Raises InputError naming the file if one is missing or malformed, a model has no row or
     other runs, or the models were not all scored on the same number of questions.
     """
     models = list(runs)
@@ -103,7 +103,7 @@ def at_final_rate(layers: pd.DataFrame) -> pd.DataFrame:
 
 
 def single_runs(layers: pd.DataFrame) -> pd.DataFrame:
-    """The final points of the probes that are one of several runs or seeds of their curve, named in a column `single`."""
+    """The final points of each run and seed, of the probes' curves that have several; a column `single` names them."""
     rows = probes_of(layers[layers["final"]])
     rows = rows.assign(single=rows["run"] + rows["seed"].map(lambda seed: "" if pd.isna(seed) else f", seed {seed}"))
     return rows[rows.groupby(["model", "protocol"])["single"].transform("nunique") > 1]

@@ -19,7 +19,7 @@ RELIABILITY = [*POINT, "null_probability", "no_answer_share", "questions"]
 
 
 def quality_rows(model: str, scored: Scored, headline: str, settings: Statistics) -> pd.DataFrame:
-    """A row of QUALITY for each protocol, reading and layer: means over runs and seeds, missing where no question counts."""
+    """A row of QUALITY for each protocol, reading and layer: means over runs and seeds; missing without a question."""
     rows = []
     for point in points_of(model, scored, headline):
         scores = point.scores
@@ -31,7 +31,7 @@ def quality_rows(model: str, scored: Scored, headline: str, settings: Statistics
 
 
 def reliability_rows(model: str, scored: Scored, headline: str, settings: Statistics) -> pd.DataFrame:
-    """A row of RELIABILITY for each bin with questions of each protocol, reading and layer, of the first run and seed."""
+    """A row of RELIABILITY for each bin with questions of each protocol, reading and layer; the first run and seed."""
     rows = []
     for point in points_of(model, scored, headline):
         probability = point.scores.null_probability[point.rows[0]]

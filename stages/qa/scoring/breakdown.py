@@ -24,7 +24,7 @@ ALIKE = {"whom": "who", "whose": "who"}
 
 
 def breakdown_rows(model: str, examples: Sequence[Example], scored: Scored, headline: str) -> pd.DataFrame:
-    """A row of BREAKDOWN for each protocol, reading, layer and group with questions; percent, means over runs and seeds.
+    """A row of BREAKDOWN for each protocol, reading, layer and group with questions; percent, mean over runs and seeds.
 
     forced_f1 is that of the group's questions that have an answer; it is missing if none has.
     """
