@@ -42,16 +42,17 @@ def graft(tuned: Encoder, base: Encoder, examples: Sequence[Example], windows: W
     if _plan(tuned) != _plan(base):
         raise InputError(f"models {tuned.name} and {base.name} differ in family, shape or vocabulary: no grafts")
     parts = _parts(tuned)
-    donors = [("graft", layer, base) for layer in range(len(parts))]
-    donors += [("graft_reverse", layer, tuned) for layer in range(len(parts))]
+    readings = [Reading("graft", layer, None) for layer in range(tuned.layers)]
+    readings += [Reading("graft_reverse", layer, None) for layer in range(tuned.layers)]
     mixed = replace(tuned, model=copy.deepcopy(tuned.model), lens=None)
     new_reader = partial(SpanReader, windows, max_answer_tokens=protocol.max_answer_tokens, merge=protocol.windows)
-    reader = new_reader(len(donors))
+    reader = new_reader(len(readings))
     every_piece = list(pieces(mixed, windows, np.arange(len(windows)), gib=CHUNK_GIB))
-    with Progress("grafting", total=len(donors) * len(windows), unit="window") as progress:
-        for row, (_, layer, donor) in enumerate(donors):
-            # Each graft is the one before but for a part: all of `tuned` at first, all of the base after half of them.
-            for name in parts[layer]:
+    with Progress("grafting", total=len(readings) * len(windows), unit="window") as progress:
+        for row, reading in enumerate(readings):
+            # `mixed` is all of `tuned` at first. Part by part it becomes the base, then part by part `tuned` again.
+            donor = base if reading.kind == "graft" else tuned
+            for name in parts[reading.layer]:
                 given = donor.model.base_model.get_submodule(name).state_dict()
                 mixed.model.base_model.get_submodule(name).load_state_dict(given)
             one = new_reader(1)
@@ -64,7 +65,7 @@ def graft(tuned: Encoder, base: Encoder, examples: Sequence[Example], windows: W
     spans = reader.spans(contexts)
     text_of = decoder(protocol, tuned.tokenizer, windows, contexts)
     return Answers(
-        readings=[Reading(kind, layer, None) for kind, layer, _ in donors],
+        readings=readings,
         ids=[example.id for example in examples],
         texts=Texts.of(texts_of(spans, text_of), spans.score.shape),
         spans=spans,
