@@ -143,7 +143,7 @@ def planted() -> Callable[[nn.Module, int, int], None]:
 def test_a_head_that_reads_more_has_no_lens(
     tiny_model: TinyModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A head that adds the embedding output to the last layer's; and states scaled between last layer and head."""
+    """A head that adds the embedding output, or does so if it is there; states that are scaled on the way."""
     caplog.set_level(logging.INFO)
     folder = tiny_model("bert", head=True)
     model = load_encoder(folder, device=CPU).model
@@ -155,14 +155,24 @@ def test_a_head_that_reads_more_has_no_lens(
         mixed = output[0] + output.hidden_states[0]
         return SimpleNamespace(logits=self.qa_outputs(mixed), hidden_states=output.hidden_states)
 
+    def skips_if_there(self: Any, *given: Any, **options: Any) -> Any:
+        output = self.bert(*given, **options)
+        mixed = output[0] + output.hidden_states[0] if output.hidden_states else output[0]
+        return SimpleNamespace(logits=self.qa_outputs(mixed), hidden_states=output.hidden_states)
+
+    def scales_layers(self: Any, *given: Any, **options: Any) -> Any:
+        output = plain(self, *given, **options)
+        output["hidden_states"] = (*(2 * states for states in output.hidden_states[:-1]), output.hidden_states[-1])
+        return output
+
     def scales(self: Any, *given: Any, **options: Any) -> Any:
         output = plain(self, *given, **options)
         output["last_hidden_state"] = 2 * output["last_hidden_state"]
         return output
 
-    for changed, name, forward in ((kind, "forward", skips), (base, "forward", scales)):
+    for changed, forward in ((kind, skips), (kind, skips_if_there), (base, scales), (base, scales_layers)):
         with monkeypatch.context() as patch:
-            patch.setattr(changed, name, forward)
+            patch.setattr(changed, "forward", forward)
             encoder = load_encoder(folder, device=CPU)
             assert encoder.lens is None
             assert encoder.heads == 1
@@ -173,4 +183,4 @@ def test_a_head_that_reads_more_has_no_lens(
             answers = dict(answer(encoder, EXAMPLES, windows, probes, {"it": SLICE}))["it"]
             assert [reading.kind for reading in answers.readings] == ["head", "gold"]
     says = [record.message for record in caplog.records if "at the last layer alone" in record.message]
-    assert len(says) == 2
+    assert len(says) == 4
