@@ -23,7 +23,7 @@ def padded_batch_of(states: Sequence[Tensor], targets: Tensor, rows: np.ndarray 
     lengths = np.array([one.shape[1] for one in states])
     starts = np.concatenate([[0], np.cumsum(lengths)])
     rows = np.arange(len(states)) if rows is None else rows
-    chunk = Chunk(rows, starts, torch.cat(list(states), dim=1), None)
+    chunk = Chunk(rows, starts, torch.cat(list(states), dim=1), torch.empty(0, int(starts[-1]), 2))
     return padded(chunk, np.arange(len(states)), targets)
 
 

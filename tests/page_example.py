@@ -52,7 +52,8 @@ def write_squad(path: Path) -> None:
 def scores(examples: list[Example], since: int, head: bool) -> QuestionScores:
     """Right from layer `since` on; before it, the first word, or no answer at layer 0."""
     readings = [Reading("probe", layer, Readout("adamw", 2, 0.1, 1)) for layer in range(LAYERS + 1)]
-    readings += [Reading("head", LAYERS, None)] if head else []
+    own = [Reading("lens", layer, None) for layer in range(LAYERS + 1)] + [Reading("head", LAYERS, None)]
+    readings += own if head else []
     shape = len(readings), len(examples)
     chars, exact, answered = np.zeros((*shape, 2), np.int32), np.zeros(shape), np.ones(shape, bool)
     texts = []

@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 from stages.qa.readings import Reading, Readout, is_final, read_readings, reading_columns
 
-HEAD, GOLD = Reading("head", 1, None), Reading("gold", 1, None)
+HEAD, GOLD, LENS = Reading("head", 1, None), Reading("gold", 1, None), Reading("lens", 0, None)
 
 
 def probe(epoch: int | None, learning_rate: float | None, seed: int | None, optimizer: str = "adamw") -> Reading:
@@ -23,7 +23,7 @@ def test_final_is_the_last_epoch_at_the_first_learning_rate() -> None:
 
 def test_without_epochs_those_under_the_studys_l2_are_final() -> None:
     other = Reading("probe", 0, Readout("convex", l2=1.0))
-    assert is_final([OPTIMUM, other, GOLD, HEAD], 0.1) == [True, False, True, True]
+    assert is_final([OPTIMUM, other, LENS, GOLD, HEAD], 0.1) == [True, False, True, True, True]
     assert is_final([]) == []
 
 
@@ -37,6 +37,6 @@ def test_columns() -> None:
 
 
 def test_json_and_back() -> None:
-    readings = [probe(1, 0.1, 0), OPTIMUM, HEAD]
+    readings = [probe(1, 0.1, 0), OPTIMUM, LENS, HEAD]
     header = {"readings": [asdict(reading) for reading in readings]}
     assert read_readings(json.loads(json.dumps(header))) == readings

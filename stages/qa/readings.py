@@ -1,4 +1,4 @@
-"""What gives a row of answers: a probe on a layer, the checkpoint's own head, or the gold spans."""
+"""What gives a row of answers: a probe or the checkpoint's own head, on a layer, or the gold spans."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,9 +27,11 @@ class Readout:
 class Reading:
     """One way to answer the questions from one layer."""
 
-    kind: Literal["probe", "head", "gold"]  # head: the checkpoint's own; gold: the true spans, the protocol's ceiling
+    # head: the checkpoint's own; lens: the same head on a layer; gold: the true spans, the protocol's ceiling
+    # graft, graft_reverse: the head of a model made of two (see `grafting`), up to the layer of one and then the other
+    kind: Literal["probe", "lens", "head", "gold", "graft", "graft_reverse"]
     layer: int  # the last one for head and gold
-    readout: Readout | None  # None for head and gold
+    readout: Readout | None  # None for all but probes
 
 
 def reading_columns(reading: Reading) -> dict[str, Any]:
@@ -49,7 +51,7 @@ def is_final(readings: Sequence[Reading], l2: float | None = None) -> list[bool]
     """Whether each reading belongs to the final curves.
 
     Probes at their optimum are final under the study's `l2`; those trained in epochs after their last epoch, at the
-    first learning rate, with every seed. Heads and gold spans are always final.
+    first learning rate, with every seed. All other readings are always final.
     """
     trained = [reading.readout for reading in readings if reading.readout and reading.readout.epoch is not None]
     last_epoch = max((readout.epoch or 0 for readout in trained), default=None)

@@ -30,7 +30,7 @@ def example(
     heads: int = 0,
     bands: bool = False,
 ) -> Results:
-    """Model m<i> has layers 0..sizes[i], and a QA head if i < heads; m0 is compared with m1 if there is one.
+    """Model m<i> has layers 0..sizes[i], and a QA head and lens if i < heads; m0 is compared with m1 if there is one.
 
     At layer l, HasAns F1 is 10 i + l + epoch + seed / 10, NoAns F1 80. Bands are 2 points wide on each side.
     """
@@ -54,6 +54,7 @@ def example(
                     for seed in range(seeds)
                 ]
             if i < heads:
+                rows += [{**same, **scores(3), "reading": "lens", "layer": layer} for layer in range(size + 1)]
                 rows.append({**same, **scores(90), "reading": "head", "layer": size, "f1": 84 + i, "exact": 42 + i / 2})
                 rows.append({**same, **scores(100), "reading": "gold", "layer": size})
     return of_layers(pd.DataFrame(rows), bands=bands)

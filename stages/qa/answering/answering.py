@@ -76,7 +76,7 @@ def answer(
         answers = Answers(
             readings=read_here,
             ids=[example.id for example in examples],
-            texts=Texts.of(_texts(spans, text_of), spans.score.shape),
+            texts=Texts.of(texts_of(spans, text_of), spans.score.shape),
             spans=spans,
             null_threshold=protocol.null_threshold,
             nll=nll_here,
@@ -86,15 +86,16 @@ def answer(
 
 
 def _readings(encoder: Encoder, probes: Probes) -> list[Reading]:
-    """All that is read, in the order of the logits: each layer of each readout, then the own head."""
+    """All that is read, in the order of the logits: each layer of each readout, the lens, the own head."""
     readings = [Reading("probe", layer, readout) for readout in probes.readouts for layer in range(encoder.layers)]
     if encoder.head:
+        readings += [Reading("lens", layer, None) for layer in range(encoder.heads - 1)]
         readings.append(Reading("head", encoder.layers - 1, None))
     return readings
 
 
 def _belongs(reading: Reading, protocol: Protocol) -> bool:
-    """Whether the protocol reads it: the probes of its optimizer, and the own head."""
+    """Whether the protocol reads it: the probes of its optimizer, the lens and the own head."""
     return reading.readout is None or reading.readout.optimizer == protocol.optimizer
 
 
@@ -114,7 +115,7 @@ def _logits(chunk: Chunk, probes: Probes) -> Tensor:
     vectors = torch.from_numpy(probes.weights).to(chunk.states.device).permute(1, 0, 3, 2)
     scores = torch.bmm(vectors.reshape(layers, readouts * 2, hidden), chunk.states.float().transpose(1, 2))
     logits = scores.view(layers, readouts, 2, chunk.states.shape[1]).permute(1, 0, 3, 2).flatten(0, 1)
-    return logits if chunk.head_logits is None else torch.cat([logits, chunk.head_logits[None]])
+    return torch.cat([logits, chunk.head_logits])
 
 
 def _refuse_infinite(logits: Tensor, chunk: Chunk, model: str, examples: Sequence[Example]) -> None:
@@ -142,7 +143,7 @@ def _with_gold(spans: Spans, gold: np.ndarray, windows: Windows, contexts: list[
     )
 
 
-def _texts(spans: Spans, text_of: TextOf) -> Iterator[list[str]]:
+def texts_of(spans: Spans, text_of: TextOf) -> Iterator[list[str]]:
     """For each question, the texts of all readings; "" where there is no span."""
     for question in range(spans.score.shape[1]):
         tokens = spans.tokens[:, question].tolist()

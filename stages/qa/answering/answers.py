@@ -103,8 +103,10 @@ def save_answers(folder: Path, answers: Answers) -> None:
 
 
 def _official_place(reading: Reading) -> str:
-    if reading.readout is None:
+    if reading.kind in ("head", "gold"):
         return reading.kind
+    if reading.readout is None:
+        return f"{reading.kind}/layer_{reading.layer:02d}"
     epoch = reading.readout.epoch
     folder = f"l2_{reading.readout.l2:g}" if epoch is None else f"epoch_{epoch}"
     return f"{folder}/layer_{reading.layer:02d}"

@@ -15,7 +15,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from stages.qa import processes
 from stages.qa.data.splits import evenly_spread
 from stages.qa.data.windows import Windows
-from stages.qa.errors import IntegrityError, NumericsError
+from stages.qa.encoding.heads import last_linear, lens_of, run_with_head
+from stages.qa.errors import NumericsError
 from stages.qa.models.checkpoints import has_head, load_config, load_model, load_tokenizer
 from stages.qa.models.families import check_length, check_model, hidden_states, model_inputs, token_index
 from stages.qa.models.manifest import verify_snapshot
@@ -39,6 +40,14 @@ class Encoder:
     layers: int  # hidden states of a token: embedding output and the output of each layer
     hidden: int
     name: str  # of its folder, for messages
+    lens: str | None = None  # as `lens_of` gives it; None: the own head is read at the last layer alone
+
+    @property
+    def heads(self) -> int:
+        """How often the own head is read: on each layer and on the encoder's output, on that alone, or never."""
+        if self.head is None:
+            return 0
+        return 1 if self.lens is None else self.layers + 1
 
     @property
     def state_bytes(self) -> int:
@@ -53,7 +62,7 @@ class Chunk:
     rows: np.ndarray  # (windows,) int64: indices into Windows
     starts: np.ndarray  # (windows + 1,) int64: window i holds the tokens starts[i] to starts[i + 1]
     states: Tensor  # (layers, tokens, hidden), float32 or bfloat16 as the model is; layer 0 = embedding output
-    head_logits: Tensor | None  # (tokens, 2) float32: start and end logits of the checkpoint's own head
+    head_logits: Tensor  # (heads, tokens, 2) float32: start and end, of the own head on each layer, then as it is
 
 
 def load_encoder(folder: Path, *, device: torch.device) -> Encoder:
@@ -62,14 +71,18 @@ def load_encoder(folder: Path, *, device: torch.device) -> Encoder:
     config = load_config(folder)
     with_head = has_head(folder, config)
     model = load_model(folder, config, head=with_head).eval().to(device)
+    tokenizer = load_tokenizer(folder, config)
+    last = last_linear(model, folder.name) if with_head else None
+    sample = torch.tensor([tokenizer.encode("a sample")], device=device)
     return Encoder(
         model=model,
         device=device,
-        tokenizer=load_tokenizer(folder, config),
-        head=copy.deepcopy(_last_linear(model, folder.name)) if with_head else None,
+        tokenizer=tokenizer,
+        head=copy.deepcopy(last),
         layers=config.num_hidden_layers + 1,
         hidden=config.hidden_size,
         name=folder.name,
+        lens=lens_of(model, last, sample, folder.name) if last else None,
     )
 
 
@@ -97,15 +110,6 @@ def in_precision(encoder: Encoder, windows: Windows, choice: Literal["auto", "fp
     return half if accepted else encoder
 
 
-def _last_linear(model: PreTrainedModel, name: str) -> nn.Linear:
-    """The layer that gives start and end logits."""
-    layers = [module for module in model.modules() if isinstance(module, nn.Linear) and module.out_features == 2]
-    if not layers:
-        kind = model.config.model_type
-        raise IntegrityError(f"model {name} (type {kind}): its question answering head gives no start and end logits")
-    return layers[-1]
-
-
 @torch.inference_mode()
 def encode(
     encoder: Encoder, windows: Windows, rows: np.ndarray, *, advance: Callable[[int], None] = lambda windows: None
@@ -121,20 +125,21 @@ def encode(
     starts = np.concatenate([[0], np.cumsum(lengths)])
     tokens, device = int(starts[-1]), encoder.device
     states = torch.empty(encoder.layers, tokens, encoder.hidden, dtype=encoder.model.dtype, device=device)
-    head_logits = torch.empty(tokens, 2, device=device) if encoder.head else None
+    head_logits = torch.empty(encoder.heads, tokens, 2, device=device)
     budget = min(BATCH_TOKENS[device.type], BATCH_BYTES[device.type] // encoder.state_bytes)
     for batch in _batches(lengths, budget, exact=device.type == "cpu"):
         inputs, real = model_inputs(windows, rows[batch], encoder.model.config, encoder.tokenizer)
         if not real.all():
             inputs["attention_mask"] = torch.from_numpy(real).long()
-        hidden_states, head_input = _forward(encoder, {name: _send(tensor, device) for name, tensor in inputs.items()})
+        hidden_states, head_inputs = _forward(encoder, {name: _send(tensor, device) for name, tensor in inputs.items()})
         # Indices and not the mask `real`: to count what is true in a mask, the CPU would wait for the GPU each time.
         places = slice(None) if real.all() else _send(torch.from_numpy(np.flatnonzero(real)), device)
         target = _send(torch.from_numpy(token_index(starts, batch)), device)
         for layer, layer_states in enumerate(hidden_states):  # (batch, tokens, hidden)
             states[layer, target] = layer_states.flatten(0, 1)[places]
-        if encoder.head and head_logits is not None and head_input is not None:
-            head_logits[target] = encoder.head(head_input.flatten(0, 1)[places].float())
+        if encoder.head:
+            for place, head_input in enumerate(head_inputs):
+                head_logits[place, target] = encoder.head(head_input.flatten(0, 1)[places].float())
         advance(len(batch))
     chunk = Chunk(rows=rows, starts=starts, states=states, head_logits=head_logits)
     _check_finite(chunk, windows, encoder.name)
@@ -159,19 +164,14 @@ def _batches(lengths: np.ndarray, budget: int, *, exact: bool) -> Iterator[np.nd
         yield np.array(batch)
 
 
-def _forward(encoder: Encoder, inputs: dict[str, Tensor]) -> tuple[tuple[Tensor, ...], Tensor | None]:
-    """Hidden states of every layer, and the input of the last layer of the own head, (batch, tokens, hidden) each."""
+def _forward(encoder: Encoder, inputs: dict[str, Tensor]) -> tuple[tuple[Tensor, ...], list[Tensor]]:
+    """Hidden states of every layer, and the inputs of the last layer of the own head, (batch, tokens, hidden) each."""
+    model, head_inputs = encoder.model, list[Tensor]()
     if encoder.head is None:
-        output = encoder.model(**inputs, output_hidden_states=True)
-        return hidden_states(encoder.model, output, inputs["input_ids"], encoder.name), None
-    head_inputs: list[Tensor] = []
-    last = _last_linear(encoder.model, encoder.name)
-    hook = last.register_forward_pre_hook(lambda module, arguments: head_inputs.append(arguments[0]))
-    try:
-        output = encoder.model(**inputs, output_hidden_states=True)
-    finally:
-        hook.remove()
-    return hidden_states(encoder.model, output, inputs["input_ids"], encoder.name), head_inputs[0]
+        output = model(**inputs, output_hidden_states=True)
+    else:
+        output, head_inputs = run_with_head(model, last_linear(model, encoder.name), inputs, lens=encoder.lens)
+    return hidden_states(model, output, inputs["input_ids"], encoder.name), head_inputs
 
 
 def _send(tensor: Tensor, device: torch.device) -> Tensor:
@@ -190,7 +190,7 @@ def _check_finite(chunk: Chunk, windows: Windows, name: str) -> None:
         raise NumericsError(
             f"model {name}: hidden states of layer {layer} are not finite (first in question {question})"
         )
-    if chunk.head_logits is not None and not chunk.head_logits.sum().isfinite():
+    if not chunk.head_logits.sum().isfinite():
         raise NumericsError(f"model {name}: logits of its own head are not finite")
 
 

@@ -90,7 +90,7 @@ class Features:
             lengths = np.diff(kept.starts)[places]
             tokens = torch.from_numpy(token_index(kept.starts, places)).to(kept.states.device)
             starts = np.concatenate([[0], np.cumsum(lengths)])
-            part._kept = Chunk(kept.rows[places], starts, kept.states[:, tokens], None)
+            part._kept = Chunk(kept.rows[places], starts, kept.states[:, tokens], kept.head_logits[:, tokens])
         return part
 
     def batches(self, order: np.ndarray, batch_size: int) -> Iterator[Batch]:

@@ -174,7 +174,8 @@ def differences(results: Results, basis: str, confidence: float) -> Chart:
 def quality_chart(quality: pd.DataFrame, models: Sequence[str], basis: str) -> Chart:
     """Likelihood of the gold spans, ranking and calibration of answerability, F1 at a threshold chosen elsewhere."""
     with_answer = quality["auprc_chance"].iloc[0]  # percent of the questions, the same for all models and layers
-    rows = quality.assign(nll=quality[["start_nll", "end_nll"]].mean(axis=1))
+    rows = quality[quality["reading"].isin(["probe", "head"])]
+    rows = rows.assign(nll=rows[["start_nll", "end_nll"]].mean(axis=1))
     return Chart(
         f"Beyond F1: each layer's probe\n{basis}",
         rows.melt(["model", "reading", "layer"], list(QUALITY), "panel").replace({"panel": QUALITY}),

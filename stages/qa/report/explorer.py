@@ -76,7 +76,8 @@ def first_seed(readings: Sequence[Reading]) -> list[int]:
     """Rows of the first probe of each layer, by layer, then the own head."""
     rows: dict[tuple[bool, int], int] = {}
     for row, reading in enumerate(readings):
-        rows.setdefault((reading.kind != "probe", reading.layer), row)
+        if reading.kind in ("probe", "head"):
+            rows.setdefault((reading.kind != "probe", reading.layer), row)
     return [rows[key] for key in sorted(rows)]
 
 
