@@ -4,17 +4,20 @@ data/models/<key> and <other>, data/scores/<study>/<key> and <other>, data/squad
 -> metrics/<study>/<key>/compare
 """
 
+import logging
 from pathlib import Path
 
 from stages.qa.checks.examination import Sample, compare, sampled
+from stages.qa.checks.grafting import graft
 from stages.qa.cli import run
 from stages.qa.config import load_params
 from stages.qa.data.squad import read_squad
 from stages.qa.encoding.encoder import load_encoder
+from stages.qa.errors import InputError
 from stages.qa.files import write_table
 from stages.qa.models.checkpoints import pick_device
-from stages.qa.scoring.intervals import difference_rows
-from stages.qa.scoring.question_scores import load_question_scores
+from stages.qa.scoring.intervals import difference_rows, interval_rows
+from stages.qa.scoring.question_scores import load_question_scores, score_questions
 
 
 def main(
@@ -29,14 +32,22 @@ def main(
 ) -> None:
     """Compare MODEL_DIR, called KEY, with OTHER_DIR, called OTHER, on DATA_DIR/dev.json, and their scores."""
     params = load_params()
-    dev = read_squad(data_dir / "dev.json", purpose="score")
-    sample = Sample([], [], sampled(dev, params.examine.dev_questions), params.windows.model_dump())
+    headline, settings = params.headline, params.statistics
+    dev = sampled(read_squad(data_dir / "dev.json", purpose="score"), params.examine.dev_questions)
+    sample = Sample([], [], dev, params.windows.model_dump())
     encoder = load_encoder(model_dir, device=pick_device())
     base = load_encoder(other_dir, device=pick_device())
     scores = {name: load_question_scores(scores_dir / name) for name in params.protocols}
     other_scores = {name: load_question_scores(other_scores_dir / name) for name in params.protocols}
     similarity = compare(encoder, base, sample, model=key, other=other, settings=params.examine)
-    differences = difference_rows(key, scores, other, other_scores, params.headline, params.statistics)
+    differences = difference_rows(key, scores, other, other_scores, headline, settings)
+    try:
+        answers = graft(encoder, base, dev, sample.windows(encoder, dev), params.protocols[headline])
+        grafts = {headline: score_questions(dev, {key: answers})}
+    except InputError as error:  # two models that cannot be put together are compared all the same
+        logging.getLogger(__name__).info("%s", error)
+        grafts = {}
+    write_table(out_dir / "grafts.csv", interval_rows(key, grafts, headline, settings))
     write_table(out_dir / "similarity.csv", similarity)
     write_table(out_dir / "differences.csv", differences)
 

@@ -12,6 +12,7 @@ from stages.qa.scoring.breakdown import breakdown_rows
 from stages.qa.scoring.curves import PROBE_LOSS, layer_rows, loss_rows, summary
 from stages.qa.scoring.intervals import interval_rows, step_rows
 from stages.qa.scoring.question_scores import save_question_scores, score_questions
+from stages.qa.scoring.resampling import resampled
 
 
 def main(
@@ -45,7 +46,7 @@ def main(
     write_table(out_dir / "breakdown.csv", breakdown_rows(key, examples, scored, headline))
     write_table(out_dir / "loss.csv", loss_rows(key, losses))
     write_json(out_dir / "runs.json", {run: read_json(predictions_dir / run / "model.json") for run in runs})
-    write_json(summary_file, summary(layers))
+    write_json(summary_file, summary(layers, resampled(key, scored[headline], "probe", settings)))
     for protocol, scores in scored.items():
         save_question_scores(scores_dir / protocol, scores)
 

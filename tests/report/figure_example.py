@@ -103,6 +103,7 @@ def of_layers(layers: pd.DataFrame, *, bands: bool = False) -> Results:
         description=states.assign(compression=1.0 + states["layer"]),
         l2={"l2": None, "at_edge": False, "validation_loss": []},
         similarity=pairs(states).assign(tokens=99),
+        grafts=intervals(points).iloc[:0],
         runs={model: {model: {}} for model in models},
     )
 

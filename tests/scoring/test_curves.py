@@ -12,6 +12,9 @@ from stages.qa.errors import InputError
 from stages.qa.files import read_table, write_table
 from stages.qa.readings import Reading, Readout
 from stages.qa.scoring.curves import LAYERS, best_layer, layer_rows, loss_rows, summary
+from stages.qa.scoring.question_scores import score_questions
+from stages.qa.scoring.resampling import resampled
+from stages.qa.sections import Statistics
 
 READOUT = Readout("adamw", 1, 0.1, 0)
 
@@ -88,12 +91,16 @@ def test_to_disk_and_back(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(read_table(tmp_path / "layers.csv", LAYERS), layers(), check_dtype=False)
 
 
+SETTINGS = Statistics(unit="auto", resamples=500, confidence=0.95, seed=0, folds=5, calibration_bins=10)
+CURVE = resampled("m", score_questions(EXAMPLES, {"run": GIVEN}), "probe", SETTINGS)
+
+
 def test_summary() -> None:
-    result = summary(layers())
-    names = ["best_layer", "best_f1", "last_f1", "last_forced_f1", "head_f1", "l2"]
+    result = summary(layers(), CURVE)
+    names = ["layers_from", "best_f1", "last_f1", "last_forced_f1", "head_f1", "l2"]
     assert [result[name] for name in names] == [1, 75, 75, 100, 50, None]
     only_heads = layers().query("reading == 'head'")
-    assert list(summary(only_heads)) == ["head_f1", "head_forced_f1"]
+    assert list(summary(only_heads, CURVE)) == ["head_f1", "head_forced_f1"]
 
 
 def test_the_best_layer_is_the_shallowest_of_equals() -> None:

@@ -1,21 +1,51 @@
-"""Charts of the probes themselves: the strength of their penalty, controls, learning curves, layers beside layers."""
+"""The three curves of depth; the probes themselves: strength of the penalty, controls, learning curves, similarity."""
 
 import numpy as np
 import pandas as pd
 
-from stages.qa.report.charts import KINDS, Chart
-from stages.qa.report.results import Results
+from stages.qa.report.charts import KINDS, Chart, bands_from
+from stages.qa.report.results import Results, joined, probes_of
 
 
-def probing_charts(results: Results) -> dict[str, Chart]:
-    """Name -> chart."""
+def probing_charts(results: Results, confidence: float) -> dict[str, Chart]:
+    """Name -> chart. confidence: of the bands, a share."""
     return {
+        "three_curves": three_curves(results, confidence),
         "strengths": strengths(results.layers),
         "controls": controls(results.controls),
         "learning": learning(results.learning),
         "description": description(results.description),
         "loss_curves": loss_curves(results.losses),
     }
+
+
+def three_curves(results: Results, confidence: float) -> Chart:
+    """What a layer holds, what the head would answer there, and which layers fine-tuning needs to have changed.
+
+    A row of three panels for each compared model, under the headline protocol.
+    """
+    pairs = list(results.differences[["model", "less"]].drop_duplicates().itertuples(index=False))
+    rows = results.intervals[results.intervals["headline"].astype(bool)]
+    metric = "forced_f1" if (rows["metric"] == "forced_f1").any() else "f1"
+    rows, grafts = (part[part["metric"] == metric] for part in (rows, results.grafts))
+    names = {"graft": "base up to this layer", "graft_reverse": "base after this layer"}
+    parts, panels = [], []
+    for model, base in pairs:
+        read, lens, grafted = (f"{model}: {name}" for name in ("read by a probe", "lens: its own head", "grafts"))
+        panels += [read, lens, grafted]
+        of_both = probes_of(rows[rows["model"].isin([model, base])])
+        of_lens = rows[(rows["model"] == model) & (rows["reading"] == "lens")]
+        of_grafts = grafts[grafts["model"] == model]
+        parts += [
+            of_both.assign(panel=read, line=of_both["model"].map({model: "fine-tuned", base: "its base"})),
+            of_lens.assign(panel=lens, line="fine-tuned"),
+            of_grafts.assign(panel=grafted, line=of_grafts["reading"].map(names)),
+        ]
+    points = joined([pd.DataFrame(columns=[*rows.columns, "panel", "line"]), *parts])
+    points = points.assign(low=points["band_low"], high=points["band_high"])
+    caption = f"Three curves of depth: {KINDS[metric]} questions{bands_from(rows, confidence)}"
+    lines = ["fine-tuned", "its base", *names.values()]
+    return Chart(caption, points, "panel", "line", "estimate", y="F1 (%)", lines=lines, panels=panels, across=3)
 
 
 def controls(rows: pd.DataFrame) -> Chart:

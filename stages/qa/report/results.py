@@ -28,6 +28,7 @@ class Results:
     intervals: pd.DataFrame  # INTERVALS
     steps: pd.DataFrame  # DIFFERENCES: each layer less the one below it
     differences: pd.DataFrame  # DIFFERENCES: each compared model less the other
+    grafts: pd.DataFrame  # INTERVALS: readings graft and graft_reverse of each compared model, on a sample
     quality: pd.DataFrame  # QUALITY
     reliability: pd.DataFrame  # RELIABILITY
     breakdown: pd.DataFrame  # BREAKDOWN
@@ -72,6 +73,7 @@ def read_results(folder: Path, runs: Mapping[str, Sequence[str]], compared: Mapp
         intervals=read("evaluate/intervals", INTERVALS),
         steps=read("evaluate/steps", DIFFERENCES),
         differences=read("compare/differences", DIFFERENCES, compared),
+        grafts=read("compare/grafts", INTERVALS, compared),
         quality=read("evaluate/quality", QUALITY),
         reliability=read("evaluate/reliability", RELIABILITY),
         breakdown=read("evaluate/breakdown", BREAKDOWN),

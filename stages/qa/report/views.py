@@ -89,8 +89,9 @@ def l2_note(choice: Mapping[str, Any]) -> str:
 
 def page_charts(params: Params, results: Results, published_rows: pd.DataFrame) -> dict[str, Chart]:
     """Name -> chart, of those that the page shows below its curves."""
+    confidence = params.statistics.confidence
     comparison = published.compare(results.layers, published_rows, originals(params, results))
-    return evidence_charts(results, comparison, params.statistics.confidence) | probing_charts(results)
+    return probing_charts(results, confidence) | evidence_charts(results, comparison, confidence)
 
 
 def originals(params: Params, results: Results) -> str:

@@ -10,6 +10,7 @@ from stages.qa.errors import InputError
 from stages.qa.metric import official_metrics
 from stages.qa.progress import Progress
 from stages.qa.readings import is_final, reading_columns
+from stages.qa.scoring.resampling import Resampled
 
 # *_total: numbers of questions; *_thresh: probabilities of no answer; all other scores: percent
 SCORES = ["total", "exact", "f1", "HasAns_total", "HasAns_exact", "HasAns_f1", "NoAns_total", "NoAns_exact", "NoAns_f1"]
@@ -69,10 +70,12 @@ def best_layer(points: pd.DataFrame) -> pd.Series:
     return points.sort_values(["f1", "HasAns_f1", "layer"], ascending=[False, False, True]).iloc[0]
 
 
-def summary(layers: pd.DataFrame) -> dict[str, float | None]:
-    """What `dvc metrics show` prints: layer of the highest F1, last layer and head of the final headline curve; and l2.
+def summary(layers: pd.DataFrame, curve_of: Resampled) -> dict[str, float | None]:
+    """What `dvc metrics show` prints of the final headline curve: its highest and last layer, the own head, and l2.
 
-    `layers` has the columns LAYERS, and the rows of one model. Percent with two decimals, mean over runs and seeds.
+    layers_from: the shallowest layer that cannot be told from the best, by forced F1 if there is one. `layers` has the
+    columns LAYERS, and the rows of one model; `curve_of` has its probes. Percent with two decimals, mean over runs and
+    seeds.
     """
     points = layers[layers["headline"] & layers["final"]]
     points = points.groupby(["reading", "layer"])[["f1", "HasAns_f1", "forced_f1", "l2"]].mean().reset_index()
@@ -80,7 +83,8 @@ def summary(layers: pd.DataFrame) -> dict[str, float | None]:
     result: dict[str, float | None] = {}
     if not curve.empty:
         best, last = best_layer(curve), curve.loc[curve["layer"].idxmax()]
-        result = {"best_layer": int(best["layer"])} | _short("best", best) | _short("last", last)
+        metric = "forced_f1" if "forced_f1" in curve_of.values else "f1"
+        result = {"layers_from": curve_of.best_layers(metric)[0]} | _short("best", best) | _short("last", last)
         result["l2"] = None if pd.isna(best["l2"]) else float(best["l2"])
     if not heads.empty:
         result |= _short("head", heads.iloc[0])
