@@ -132,6 +132,8 @@ def write_study(folder: Path) -> None:
     losses = [{"l2": l2, "loss": 3.0} for l2 in (0.1, 1.0)]
     write_json(folder / "l2.json", {"l2": 0.1, "at_edge": True, "validation_loss": losses})
     write(folder, "tuned", "compare/differences", differences("tuned", "base", "tuned less base"), DIFFERENCES)
+    grafts = [row | {"reading": kind} for kind in ("graft", "graft_reverse") for row in intervals("tuned")]
+    write(folder, "tuned", "compare/grafts", grafts, INTERVALS)
     write_layer_pairs(folder, "tuned", "compare", "base")
 
 

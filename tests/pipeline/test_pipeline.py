@@ -190,7 +190,8 @@ def test_graph_of_every_study(tmp_path: Path, study: Path) -> None:
         graph = repo.index.graph  # raises on cycles and overlapping outputs
         above = {stage.name for stage in nx.descendants(graph, stages[f"report@{params.study}"])}
         for kind in ("probe_train", "examine", "predict", "evaluate"):
-            expected = {f"{kind}@{key}" for key in params.probed}
+            keys = params.runs if kind in ("probe_train", "predict") else params.probed
+            expected = {f"{kind}@{key}" for key in keys}
             assert expected == {name for name in stages if name.startswith(kind + "@")}
             assert expected <= above
         outs = [out.fs_path for out in repo.index.outs]

@@ -74,7 +74,7 @@ def of_layers(layers: pd.DataFrame, *, bands: bool = False) -> Results:
     points = curves[curves["reading"] != "gold"]
     probes = points[points["reading"] == "probe"]
     above = probes[probes["layer"] > 0].assign(comparison="layer less the one below")
-    tuned = probes[(probes["model"] == "m0") & (len(models) > 1)].assign(comparison="fine-tuned less pretrained")
+    tuned = probes[(probes["model"] == "m0") & (len(models) > 1)].assign(comparison="fine-tuned less pretrained", less="m1")
     states = probes[["model", "layer"]].drop_duplicates()
     controls = [states.assign(control="task", forced_f1=40 + states["layer"])]
     controls += [states.assign(control="no_question", forced_f1=10)]
@@ -110,7 +110,7 @@ def of_layers(layers: pd.DataFrame, *, bands: bool = False) -> Results:
 
 def intervals(points: pd.DataFrame) -> pd.DataFrame:
     """A row for each of `points` and METRICS, from 12 articles; the estimate is the score."""
-    keys = [name for name in ("comparison", *POINT) if name in points]
+    keys = [name for name in ("comparison", "less", *POINT) if name in points]
     rows = points.melt(keys, METRICS, "metric", "estimate")
     return rows.assign(band_low=rows["estimate"] - 2, band_high=rows["estimate"] + 2, clusters=12, unit="article")
 

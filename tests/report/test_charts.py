@@ -21,7 +21,7 @@ def curves(results: Results, ladder: tuple[str, ...] = ()) -> dict[str, Chart]:
 def evidence() -> dict[str, Chart]:
     """Of m0, fine-tuned from m1, with three layers each; m0 has a head."""
     results = example([2, 2], protocols=("corrected", "paper"), heads=1)
-    return evidence_charts(results, NOTHING, 0.95) | probing_charts(results)
+    return evidence_charts(results, NOTHING, 0.95) | probing_charts(results, 0.95)
 
 
 def values(chart: Chart, panel: str, line: str, column: str = "value") -> list[float]:
@@ -156,7 +156,7 @@ def test_learning_description_and_strengths(evidence: dict[str, Chart]) -> None:
     results = example([1])
     optimum = results.layers.assign(learning_rate=NAN, epoch=NAN)
     layers = pd.concat([optimum.assign(l2=0.1), optimum.assign(l2=10.0, forced_f1=77.0)])
-    chart = probing_charts(replace(results, layers=layers[layers["final"]]))["strengths"]
+    chart = probing_charts(replace(results, layers=layers[layers["final"]]), 0.95)["strengths"]
     assert chart.panel_names() == ["m0: HasAns", "m0: HasAns, answer forced"]
     assert values(chart, "m0: HasAns, answer forced", 1) == [7, 77]
     assert values(chart, "m0: HasAns, answer forced", 1, "x") == [-1, 1]
@@ -173,3 +173,17 @@ def test_controls_losses_and_similarity(evidence: dict[str, Chart]) -> None:
     assert list(cells["panel"].unique()) == ["m0", "m0 and m1", "m1"]
     pair = cells[cells["panel"] == "m0 and m1"].pivot(index="other_layer", columns="layer", values="value")
     assert pair.loc[3].tolist() == [30, 31, 32]  # a row is a layer of the other model
+
+
+def test_three_curves() -> None:
+    results = example([2, 2], heads=1, bands=True)
+    probes = results.intervals[results.intervals["reading"] == "probe"]
+    lens = probes[probes["model"] == "m0"].assign(reading="lens", estimate=1.0)
+    grafts = pd.concat([lens.assign(reading=kind, estimate=9.0) for kind in ("graft", "graft_reverse")])
+    intervals = pd.concat([results.intervals[results.intervals["reading"] != "lens"], lens])
+    chart = probing_charts(replace(results, intervals=intervals, grafts=grafts), 0.95)["three_curves"]
+    assert chart.panel_names() == ["m0: read by a probe", "m0: lens: its own head", "m0: grafts"]
+    assert len(values(chart, "m0: read by a probe", "its base")) == 3
+    assert values(chart, "m0: lens: its own head", "fine-tuned") == [1.0] * 3
+    assert values(chart, "m0: grafts", "base up to this layer", "x") == [0, 1, 2]
+    assert values(chart, "m0: grafts", "base after this layer") == [9.0] * 3

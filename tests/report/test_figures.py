@@ -37,7 +37,8 @@ HEAD = {"panel": "two", "line": "a", "layer": 2, "score": 33.0, "low": 30.0, "hi
 
 
 def charts_of(results: Results) -> dict[str, Chart]:
-    return curve_charts(results, [], 0.95) | evidence_charts(results, NOTHING, 0.95) | probing_charts(results)
+    evidence = evidence_charts(results, NOTHING, 0.95) | probing_charts(results, 0.95)
+    return curve_charts(results, [], 0.95) | evidence
 
 
 def chart(**changes: object) -> Chart:

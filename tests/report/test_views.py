@@ -58,4 +58,4 @@ def test_a_study_without_comparisons(tmp_path: Path) -> None:
     comparison = published.compare(results.layers, published.read_published(ROOT / "studies/published"), "one")
     evidence = charts.evidence_charts(results, comparison, 0.95)
     assert len(evidence["differences"].points()) == 3
-    assert probing_charts.probing_charts(results)["loss_curves"].line_names() == []
+    assert probing_charts.probing_charts(results, 0.95)["loss_curves"].line_names() == []

@@ -52,7 +52,7 @@ class Features:
     """
 
     def __init__(self, encoder: Encoder, windows: Windows, *, gib: float) -> None:
-        self.encoder = encoder
+        self.encoder = replace(encoder, lens=None)  # nothing reads the own head of training windows
         self.windows = windows
         self.gib = gib
         self.fits = encoder.state_bytes * int(windows.starts[-1]) <= gib * processes.count() * 2**30

@@ -24,7 +24,7 @@ def three_curves(results: Results, confidence: float) -> Chart:
 
     A row of three panels for each compared model, under the headline protocol.
     """
-    pairs = list(results.differences[["model", "less"]].drop_duplicates().itertuples(index=False))
+    pairs = results.differences[["model", "less"]].drop_duplicates().itertuples(index=False)
     rows = results.intervals[results.intervals["headline"].astype(bool)]
     metric = "forced_f1" if (rows["metric"] == "forced_f1").any() else "f1"
     rows, grafts = (part[part["metric"] == metric] for part in (rows, results.grafts))
