@@ -125,6 +125,12 @@ def test_headline_with_resamples_names_no_layer_by_its_height_alone() -> None:
     assert 25.7 < high < 26.5
 
 
+def test_headline_names_the_runs() -> None:
+    curves = {("tuned", "p"): resampled([5, 30], runs=3), ("base", "p"): resampled([5, 10])}
+    said = findings.headline(curves, "p", FAMILY, 60.0)
+    assert said.notes[-1] == "Intervals are over articles and over 3 runs of tuned."
+
+
 def test_headline_of_other_studies() -> None:
     alone = headline(Lineage({}, {}, {}, {}), tuned=[5, 6, 30])
     assert alone.answer == "tuned is at its best from layer 2 on: F1 with an answer forced 30.0."
