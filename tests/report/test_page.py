@@ -13,7 +13,6 @@ import pandas as pd
 import pytest
 from huggingface_hub import ModelCard
 
-from stages import report
 from stages.qa.data.squad import read_squad
 from stages.qa.report import chart_data, explorer
 from stages.qa.report import html as templates
@@ -25,7 +24,6 @@ from tests.page_example import (
     MODELS,
     PROTOCOLS,
     QUESTIONS,
-    ROOT,
     build,
     scores,
     write_squad,
@@ -178,16 +176,6 @@ def test_the_card_is_one_of_the_hub(html: Path) -> None:
     assert card.task_categories == ["question-answering"]
     assert "weights drawn with seed 3" in text
     assert text.count("0" * 64) == len(MODELS)
-
-
-def test_figures_in_another_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    html = build(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    inputs = Path("metrics"), Path("scores"), Path("squad"), ROOT / "studies/published", ROOT / "requirements.txt"
-    report.main(*inputs, Path("again"), report.Format.svg)
-    figures = {file.stem for file in (html.parent / "figures").glob("*.png")}
-    assert figures == {file.stem for file in Path("again/figures").glob("*.svg")} >= {"f1_by_layer", "controls"}
-    assert not list(Path("again/figures").glob("*.png"))
 
 
 @pytest.mark.parametrize(
