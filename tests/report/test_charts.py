@@ -163,7 +163,7 @@ def test_learning_description_and_strengths(evidence: dict[str, Chart]) -> None:
 
 
 def test_controls_losses_and_similarity(evidence: dict[str, Chart]) -> None:
-    assert evidence["controls"].line_names() == ["task", "no_question"]
+    assert evidence["controls"].line_names() == ["task", "no_question", "position_only"]
     assert values(evidence["controls"], "m0", "task") == [40, 41, 42]
     losses = evidence["loss_curves"]
     assert losses.line_names() == [0, 1, 2]
@@ -187,3 +187,4 @@ def test_three_curves() -> None:
     assert values(chart, "m0: lens: its own head", "fine-tuned") == [1.0] * 3
     assert values(chart, "m0: grafts", "base up to this layer", "x") == [0, 1, 2]
     assert values(chart, "m0: grafts", "base after this layer") == [9.0] * 3
+    assert levels(chart) == {"m0: read by a probe": 10}

@@ -22,14 +22,15 @@ def probing_charts(results: Results, confidence: float) -> dict[str, Chart]:
 def three_curves(results: Results, confidence: float) -> Chart:
     """What a layer holds, what the head would answer there, and which layers fine-tuning needs to have changed.
 
-    A row of three panels for each compared model, under the headline protocol.
+    A row of three panels for each compared model, under the headline protocol. The floor is a reader that sees no word.
     """
     pairs = results.differences[["model", "less"]].drop_duplicates().itertuples(index=False)
     rows = results.intervals[results.intervals["headline"].astype(bool)]
     metric = "forced_f1" if (rows["metric"] == "forced_f1").any() else "f1"
     rows, grafts = (part[part["metric"] == metric] for part in (rows, results.grafts))
     names = {"graft": "base up to this layer", "graft_reverse": "base after this layer"}
-    parts, panels = [], []
+    position = results.controls[results.controls["control"] == "position_only"]
+    parts, panels, levels = [], [], []
     for model, base in pairs:
         read, lens, grafted = (f"{model}: {name}" for name in ("read by a probe", "lens: its own head", "grafts"))
         panels += [read, lens, grafted]
@@ -41,11 +42,16 @@ def three_curves(results: Results, confidence: float) -> Chart:
             of_lens.assign(panel=lens, line="fine-tuned"),
             of_grafts.assign(panel=grafted, line=of_grafts["reading"].map(names)),
         ]
+        by_position = position[position["model"] == model]
+        if metric == "forced_f1" and len(by_position):
+            levels.append((read, "position alone", by_position["forced_f1"].iloc[0]))
     points = joined([pd.DataFrame(columns=[*rows.columns, "panel", "line"]), *parts])
     points = points.assign(low=points["band_low"], high=points["band_high"])
     caption = f"Three curves of depth: {KINDS[metric]} questions{bands_from(rows, confidence)}"
     lines = ["fine-tuned", "its base", *names.values()]
-    return Chart(caption, points, "panel", "line", "estimate", y="F1 (%)", lines=lines, panels=panels, across=3)
+    return Chart(
+        caption, points, "panel", "line", "estimate", y="F1 (%)", lines=lines, panels=panels, across=3, levels=levels
+    )
 
 
 def controls(rows: pd.DataFrame) -> Chart:
