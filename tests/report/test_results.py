@@ -133,3 +133,9 @@ def test_a_damaged_record_is_named(folder: Path) -> None:
     (folder / "base/evaluate/runs.json").write_text("{")
     with pytest.raises(IntegrityError, match=r"base/evaluate/runs\.json"):
         read(folder)
+
+
+def test_other_runs_than_those_of_the_study(folder: Path) -> None:
+    """A run that was taken out of params.yaml leaves its answers behind: it must not count."""
+    with pytest.raises(InputError, match=r"tuned: holds the runs tuned, params.yaml says tuned, tuned-1; remove"):
+        read_results(folder, {"tuned": ["tuned", "tuned-1"]}, {})
