@@ -226,3 +226,34 @@ def test_a_second_clone_has_all_results_from_s3(whole: Clone) -> None:
         assert all(entry == entries[name] for name, entry in lock(other).items())
     finally:
         server.stop()
+
+
+def test_artifacts_are_outputs_of_the_demo(tmp_path: Path) -> None:
+    with definition(tmp_path, ROOT / "params.yaml") as repo:
+        artifacts = repo.artifacts.read()["dvc.yaml"]
+        outs = [Path(str(out)) for out in repo.index.outs]
+        assert artifacts.keys() == {"minilm-finetuned", "minilm-finetuned-probes"}
+        for artifact in artifacts.values():
+            assert [out for out in outs if out.is_relative_to(artifact.path)], artifact.path
+
+
+def test_a_tagged_artifact_can_be_had_by_name(whole: Clone, tmp_path: Path) -> None:
+    """From the remote: the repository that is named has no file of it."""
+    whole.run("dvc", "remote", "add", "--local", "folder", str(tmp_path / "store"))
+    whole.run("dvc", "push", "--remote", "folder", "data/models/tuned", "data/probes/tuned/tuned")
+    registry = whole.again("registry")
+    pipeline = registry.root / "dvc.yaml"
+    pipeline.write_text(pipeline.read_text().replace("/minilm-finetuned", "/tuned"))  # as the tiny study calls it
+    registry.run("dvc", "remote", "add", "--default", "store", str(tmp_path / "store"))
+    registry.commit()
+    demo = {"minilm-finetuned": "models/tuned", "minilm-finetuned-probes": "probes/tuned"}
+    told = registry.run("dvc", "artifacts", "get", ".", "minilm-finetuned", "--out", "early", code=1)
+    assert "Unable to find artifact 'minilm-finetuned'" in told
+    for name, folder in demo.items():
+        registry.run("git", "-c", "user.name=t", "-c", "user.email=t", "tag", "-a", f"{name}@v1.0.0", "-m", "first")
+        whole.run("dvc", "artifacts", "get", str(registry.root), name, "--out", str(tmp_path / name))
+        files = [file for file in (whole.root / "data" / folder).rglob("*") if file.is_file()]
+        assert len(files) > 3
+        for file in files:
+            copy = tmp_path / name / file.relative_to(whole.root / "data" / folder)
+            assert copy.read_bytes() == file.read_bytes(), file

@@ -1,4 +1,4 @@
-"""Every row of studies/paper.yaml through the stages, from a hub look-alike that holds a tiny model of its family.
+"""Every row of the studies of the hub through the stages, from a look-alike that holds a tiny model of its family.
 
 Published checkpoints cannot be had in a test; the real client, the real loading code and the architectures can.
 """
@@ -20,12 +20,27 @@ from tests.conftest import TinyModel
 from tests.tiny_models import read_yaml, write_yaml
 
 ROOT = Path(__file__).parents[2]
-STUDY = load_params(ROOT / "studies/paper.yaml", ROOT / "method.yaml")
-FAMILIES = {"distilbert": "distilbert", "distilroberta": "distilroberta", "albert": "albert", "bert": "bert"}
+STUDIES = {name: load_params(ROOT / f"studies/{name}.yaml", ROOT / "method.yaml") for name in ("paper", "published")}
+PAPER = STUDIES["paper"]
+FAMILIES = {  # what a name on the hub starts with, and its family
+    "distilbert": "distilbert",
+    "distilroberta": "distilroberta",
+    "albert": "albert",
+    "bert": "bert",
+    "electra": "electra",
+    "minilm": "bert",
+    "tinyroberta": "roberta",
+    "deberta-v3": "deberta-v2",
+}
+FETCHED = [(name, key) for name, study in STUDIES.items() for key in study.probed if key in study.encoders]
 
 
 def family(name: str) -> str:
     return next(kind for prefix, kind in FAMILIES.items() if re.search(rf"\b{prefix}[-_]", name))
+
+
+def has_head(key: str) -> bool:
+    return "squad" in key
 
 
 def squad_file(path: Path, *, labels: bool = True) -> None:
@@ -42,17 +57,20 @@ def squad_file(path: Path, *, labels: bool = True) -> None:
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory, tiny_model: TinyModel) -> Iterator[hub_lookalike.Hub]:
     repos = {}
-    for key, encoder in STUDY.encoders.items():
-        name = encoder.sources[0].removeprefix("hub:").partition("@")[0]
-        repos[name] = tiny_model(family(name), head="squad2" in key)
+    for study in STUDIES.values():
+        for key, encoder in study.encoders.items():
+            name = encoder.sources[0].removeprefix("hub:").partition("@")[0]
+            repos[name] = tiny_model(family(name), head=has_head(key))
     with hub_lookalike.serve(repos) as server:
         yield server
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hub: hub_lookalike.Hub) -> Path:
-    """A folder with the paper's study, pinned to the look-alike's revision, and a few questions."""
-    params = read_yaml(ROOT / "studies/paper.yaml")
+def project(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hub: hub_lookalike.Hub
+) -> Path:
+    """A folder with a study (if none is named the paper's), pinned to the look-alike's revision, and few questions."""
+    params = read_yaml(ROOT / f"studies/{getattr(request, 'param', 'paper')}.yaml")
     for encoder in params["encoders"].values():
         encoder["sources"] = [re.sub("@.*", f"@{hub_lookalike.REVISION}", source) for source in encoder["sources"]]
     params["effort"]["probe"] |= {"epochs": 2, "learning_rates": [0.01], "epochs_read": [2]}
@@ -77,27 +95,43 @@ def scored(project: Path, key: str, model: Path) -> dict[str, float]:
     """Probe, answer and score one model; the summary that `dvc metrics show` prints."""
     squad, probes, answers = project / "squad", project / "probes" / key, project / "answers" / key
     summary = project / f"metrics/{key}.json"
-    probe_train.main(model, squad, probes)
-    predict.main(model, squad, probes, answers)
+    probe_train.main(model, squad, probes / key)
+    predict.main(model, squad, probes / key, answers / key)
     l2 = project / "l2.json"
-    write_json(l2, choose_l2([probes]))
-    evaluate.main(key, model, probes, squad, l2, answers, summary, project / "tables" / key, project / "scores" / key)
+    write_json(l2, choose_l2([probes / key]))
+    evaluate.main(key, probes, squad, l2, answers, summary, project / "tables" / key, project / "scores" / key)
     return read_json(summary)
 
 
-@pytest.mark.parametrize("key", [key for key in STUDY.probed if key in STUDY.encoders])
+@pytest.mark.parametrize(("project", "key"), FETCHED, indirect=["project"], ids=[key for _, key in FETCHED])
 def test_a_fetched_row(project: Path, key: str) -> None:
+    study = load_params()
+    probed = study.encoders[key].probes
     summary = scored(project, key, fetched(project, key))
-    assert ("last_f1" in summary) == STUDY.encoders[key].probes
-    assert ("head_f1" in summary) == ("squad2" in key)
-    answers = project / "answers" / key / "paper"
+    assert ("last_f1" in summary) == probed
+    assert ("head_f1" in summary) == has_head(key)
+    answers = project / "answers" / key / key / study.headline
+    assert (answers / "head.json").exists() == has_head(key)
     assert not list(answers.glob("epoch_1/*"))  # left out by parameter
-    assert bool(list(answers.glob("epoch_2/layer_00.json"))) == STUDY.encoders[key].probes
+    assert bool(list(answers.glob("epoch_2/layer_00.json"))) == probed
 
 
-@pytest.mark.parametrize("key", STUDY.finetuned)
+def test_published_heads_are_read_by_the_official_rules() -> None:
+    study = STUDIES["published"]
+    assert study.protocols.keys() == {"official"}
+    assert study.protocols["official"] == PAPER.protocols["corrected"]
+    assert not any(encoder.probes for encoder in study.encoders.values())
+    assert {family(encoder.sources[0]) for encoder in study.encoders.values()} == {
+        "bert",
+        "deberta-v2",
+        "electra",
+        "roberta",
+    }
+
+
+@pytest.mark.parametrize("key", PAPER.finetuned)
 def test_a_row_fine_tuned_here(project: Path, key: str) -> None:
-    base, model = fetched(project, STUDY.finetuned[key].base), project / "models" / key
+    base, model = fetched(project, PAPER.finetuned[key].base), project / "models" / key
     finetune.main(key, base, project / "squad", model)
     assert scored(project, key, model).keys() >= {"last_f1", "head_f1"}
 
@@ -107,11 +141,11 @@ def test_the_unlabelled_split_is_predicted_and_not_scored(project: Path) -> None
     scored(project, key, fetched(project, key))
     squad_file(project / "squad/dev.json", labels=False)
     probes, answers = project / "probes" / key, project / "again"
-    predict.main(project / "models" / key, project / "squad", probes, answers)
-    assert read_json(answers / "paper/head.json").keys()
+    predict.main(project / "models" / key, project / "squad", probes / key, answers / key)
+    assert read_json(answers / key / "paper/head.json").keys()
     outs = project / "metrics/again.json", project / "tables/again", project / "scores/again"
     with pytest.raises(InputError, match="labels are hidden: every empty answer would count as right"):
-        evaluate.main(key, project / "models" / key, probes, project / "squad", project / "l2.json", answers, *outs)
+        evaluate.main(key, probes, project / "squad", project / "l2.json", answers, *outs)
     assert not any(path.exists() for path in outs)
 
 
