@@ -56,9 +56,11 @@ def three_curves(results: Results, confidence: float) -> Chart:
 
 def controls(rows: pd.DataFrame) -> Chart:
     """Forced F1 by layer of the probe and of its controls."""
-    size = rows.iloc[0]
-    caption = f"A probe and its controls: forced F1, {size['questions']:.0f} sampled HasAns questions\n"
-    caption += f"all trained on the same {size['training_questions']:.0f} questions"
+    caption = "A probe and its controls: forced F1"
+    if len(rows):
+        size = rows.iloc[0]
+        caption += f", {size['questions']:.0f} sampled HasAns questions\n"
+        caption += f"all trained on the same {size['training_questions']:.0f} questions"
     return Chart(caption, rows, "model", "control", "forced_f1", y="forced F1 (%)")
 
 
