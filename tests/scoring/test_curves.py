@@ -99,6 +99,8 @@ def test_summary() -> None:
     result = summary(layers(), CURVE)
     names = ["layers_from", "best_f1", "last_f1", "last_forced_f1", "head_f1", "l2"]
     assert [result[name] for name in names] == [1, 75, 75, 100, 50, None]
+    optimum = layers().assign(l2=0.1)
+    assert summary(pd.concat([optimum] * 3), CURVE)["l2"] == 0.1  # three runs: no mean of floats
     only_heads = layers().query("reading == 'head'")
     assert list(summary(only_heads, CURVE)) == ["head_f1", "head_forced_f1"]
 

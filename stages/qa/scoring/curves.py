@@ -78,7 +78,8 @@ def summary(layers: pd.DataFrame, curve_of: Resampled) -> dict[str, float | None
     seeds.
     """
     points = layers[layers["headline"] & layers["final"]]
-    points = points.groupby(["reading", "layer"])[["f1", "HasAns_f1", "forced_f1", "l2"]].mean().reset_index()
+    how = {"f1": "mean", "HasAns_f1": "mean", "forced_f1": "mean", "l2": "first"}
+    points = points.groupby(["reading", "layer"]).agg(how).reset_index()
     curve, heads = points[points["reading"] == "probe"], points[points["reading"] == "head"]
     result: dict[str, float | None] = {}
     if not curve.empty:
