@@ -182,9 +182,9 @@ def test_three_curves() -> None:
     grafts = pd.concat([lens.assign(reading=kind, estimate=9.0) for kind in ("graft", "graft_reverse")])
     intervals = pd.concat([results.intervals[results.intervals["reading"] != "lens"], lens])
     chart = probing_charts(replace(results, intervals=intervals, grafts=grafts), 0.95)["three_curves"]
-    assert chart.panel_names() == ["m0: read by a probe", "m0: lens: its own head", "m0: grafts"]
-    assert len(values(chart, "m0: read by a probe", "its base")) == 3
-    assert values(chart, "m0: lens: its own head", "fine-tuned") == [1.0] * 3
+    assert chart.panel_names() == ["m0: probe", "m0: lens", "m0: grafts"]
+    assert len(values(chart, "m0: probe", "its base")) == 3
+    assert values(chart, "m0: lens", "fine-tuned") == [1.0] * 3
     assert values(chart, "m0: grafts", "base up to this layer", "x") == [0, 1, 2]
     assert values(chart, "m0: grafts", "base after this layer") == [9.0] * 3
-    assert levels(chart) == {"m0: read by a probe": 10}
+    assert levels(chart) == {"m0: probe": 10}

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from stages.qa.report.charts import KINDS, Chart, bands_from
-from stages.qa.report.results import Results, joined, probes_of
+from stages.qa.report.results import Results, joined, probes_of, runs_note
 
 
 def probing_charts(results: Results, confidence: float) -> dict[str, Chart]:
@@ -32,7 +32,7 @@ def three_curves(results: Results, confidence: float) -> Chart:
     position = results.controls[results.controls["control"] == "position_only"]
     parts, panels, levels = [], [], []
     for model, base in pairs:
-        read, lens, grafted = (f"{model}: {name}" for name in ("read by a probe", "lens: its own head", "grafts"))
+        read, lens, grafted = (f"{model}: {name}" for name in ("probe", "lens", "grafts"))
         panels += [read, lens, grafted]
         of_both = probes_of(rows[rows["model"].isin([model, base])])
         of_lens = rows[(rows["model"] == model) & (rows["reading"] == "lens")]
@@ -47,7 +47,7 @@ def three_curves(results: Results, confidence: float) -> Chart:
             levels.append((read, "position alone", by_position["forced_f1"].iloc[0]))
     points = joined([pd.DataFrame(columns=[*rows.columns, "panel", "line"]), *parts])
     points = points.assign(low=points["band_low"], high=points["band_high"])
-    caption = f"Three curves of depth: {KINDS[metric]} questions{bands_from(rows, confidence)}"
+    caption = f"Three curves of depth: F1 by layer\n{KINDS[metric]}{runs_note(results)}{bands_from(rows, confidence)}"
     lines = ["fine-tuned", "its base", *names.values()]
     return Chart(
         caption, points, "panel", "line", "estimate", y="F1 (%)", lines=lines, panels=panels, across=3, levels=levels
