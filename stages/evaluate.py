@@ -6,6 +6,7 @@ from stages.qa.answering.answers import load_answers
 from stages.qa.cli import run
 from stages.qa.config import headline_first, load_params
 from stages.qa.data.squad import read_squad
+from stages.qa.errors import IntegrityError
 from stages.qa.files import read_json, read_table, write_json, write_table
 from stages.qa.scoring.answerability import quality_rows, reliability_rows
 from stages.qa.scoring.breakdown import breakdown_rows
@@ -28,8 +29,10 @@ def main(
     """Score PREDICTIONS_DIR on DATA_DIR/dev.json under the l2 of L2_FILE, into SUMMARY_FILE, OUT_DIR and SCORES_DIR."""
     params = load_params()
     headline, settings = params.headline, params.statistics
-    runs = sorted(path.name for path in predictions_dir.iterdir() if path.is_dir())
     examples = read_squad(data_dir / "dev.json", purpose="score")
+    runs = sorted(file.parent.name for file in predictions_dir.glob("*/model.json"))
+    if not runs:
+        raise IntegrityError(f"{predictions_dir}: holds no answers; run the predict stage again")
     answers = {
         protocol: {run: load_answers(predictions_dir / run / protocol) for run in runs}
         for protocol in headline_first(params.protocols, headline)

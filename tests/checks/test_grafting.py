@@ -119,7 +119,7 @@ def test_a_graft_with_itself_changes_nothing(protocol: Protocol, pair: Callable[
     found = graft(tuned, tuned, EXAMPLES, windowed(tuned), protocol)
     for row in range(2 * tuned.layers):
         check_row(found, row, tuned, protocol)
-    scores = score_questions(EXAMPLES, found)
+    scores = score_questions(EXAMPLES, {"run": found})
     assert [reading.kind for reading in scores.readings] == ["graft"] * 3 + ["graft_reverse"] * 3
     assert np.isnan(scores.start_nll).all()
     assert (scores.forced_f1 == scores.forced_f1[0]).all()

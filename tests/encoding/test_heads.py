@@ -120,7 +120,7 @@ def test_the_lens_jumps_where_the_heads_direction_appears(
     write_manifest(folder, source="planted")
     encoder = load_encoder(folder, device=CPU)
     answers = dict(answer(encoder, [example], windows, Probes.empty(encoder.layers, encoder.hidden), {"it": SLICE}))
-    scores = score_questions([example], answers["it"])
+    scores = score_questions([example], {"run": answers["it"]})
     assert [reading.kind for reading in scores.readings] == ["lens"] * 4 + ["head"]
     assert scores.forced_f1[:, 0].tolist() == [float(layer >= first) for layer in (0, 1, 2, 3, 3)]
 

@@ -85,7 +85,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         save_probes(root / "data/probes/none" / run, nothing)
     params = read_yaml(ROOT / "params.yaml")
     for name in ("train", "dev"):
-        params["datasets"]["sample"][name]["source"] = f"{name}.json"
+        params["datasets"]["sample"][name] = {"source": f"{name}.json"}
     tiny = {"sources": ["path:origin"]}
     params["encoders"] = {"tiny": tiny, "random": tiny | {"random_weights_of": "tiny", "seed": 1}}
     changes = {"base": "tiny", "num_train_epochs": 1, "train_batch_size": 4, "gradient_accumulation_steps": 1}
