@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from stages.qa.report.charts import Chart, curve_charts, evidence_charts
-from stages.qa.report.probing_charts import probing_charts, similarity_rows
+from stages.qa.report.probing_charts import probing_charts, similarity_caption, similarity_rows
 from stages.qa.report.results import Results
 from tests.report.figure_example import NAN, example, of_layers
 
@@ -188,3 +188,13 @@ def test_three_curves() -> None:
     assert values(chart, "m0: grafts", "base up to this layer", "x") == [0, 1, 2]
     assert values(chart, "m0: grafts", "base after this layer") == [9.0] * 3
     assert levels(chart) == {"m0: probe": 10}
+
+
+def test_a_study_of_heads_alone() -> None:
+    results = example([2], heads=1)
+    heads = results.layers[results.layers["reading"] == "head"]
+    nothing = {name: getattr(results, name).iloc[:0] for name in ("controls", "similarity", "differences")}
+    results = replace(results, layers=heads, **nothing)
+    assert values(curves(results)["f1_by_layer"], "paper: F1", "m0")[-1] == 84
+    assert probing_charts(results, 0.95)["controls"].points().empty
+    assert similarity_caption(results.similarity).endswith("0 tokens of the sampled dev questions")

@@ -112,4 +112,5 @@ def similarity_rows(results: Results) -> pd.DataFrame:
 
 def similarity_caption(similarity: pd.DataFrame) -> str:
     """Caption of the maps of `similarity_rows`."""
-    return f"Linear CKA between layers\n{similarity['tokens'].iloc[0]:.0f} tokens of the sampled dev questions"
+    tokens = similarity["tokens"].max() if len(similarity) else 0
+    return f"Linear CKA between layers\n{tokens:.0f} tokens of the sampled dev questions"

@@ -107,7 +107,8 @@ def at_final_rate(layers: pd.DataFrame) -> pd.DataFrame:
 def single_runs(layers: pd.DataFrame) -> pd.DataFrame:
     """The final points of each run and seed, of the probes' curves that have several; a column `single` names them."""
     rows = probes_of(layers[layers["final"]])
-    rows = rows.assign(single=rows["run"] + rows["seed"].map(lambda seed: "" if pd.isna(seed) else f", seed {seed}"))
+    names = [run if pd.isna(seed) else f"{run}, seed {seed:g}" for run, seed in rows[["run", "seed"]].to_numpy()]
+    rows = rows.assign(single=names)
     return rows[rows.groupby(["model", "protocol"])["single"].transform("nunique") > 1]
 
 
