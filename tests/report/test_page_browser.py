@@ -38,6 +38,7 @@ class Opened:
         self.said: list[str] = []
         self.asked: list[str] = []
         self.page = browser.new_page(**{"viewport": {"width": 1440, "height": 900}, **settings})
+        self.page.set_default_timeout(120_000)  # a busy machine
         self.page.on("console", lambda message: self.said.append(message.text))
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
         self.page.on("request", lambda request: self.asked.append(request.url))
