@@ -7,7 +7,15 @@ import pandas as pd
 
 from stages.qa.report.charts import Chart
 from stages.qa.report.probing_charts import similarity_rows
-from stages.qa.report.results import Results, at_final_rate, mean_of_runs, no_answer_score, probes_of, single_runs
+from stages.qa.report.results import (
+    Results,
+    at_final_rate,
+    mean_of_runs,
+    no_answer_score,
+    probes_and_heads,
+    probes_of,
+    single_runs,
+)
 
 METRICS = ["f1", "exact", "HasAns_f1", "HasAns_exact", "NoAns_f1", "NoAns_exact", "forced_f1", "forced_exact"]
 POINT = ["model", "protocol", "reading", "epoch", "layer"]
@@ -38,7 +46,7 @@ def chart_data(
         "curves": curve_rows(results.layers),
         "ladder": records(ladder),
         "confidence": round(100 * confidence, 4),
-        "intervals": records(results.intervals[INTERVALS]),
+        "intervals": records(probes_and_heads(results.intervals)[INTERVALS]),
         "panels": {name: panels(chart) for name, chart in charts.items()},
         "similarity": records(similarity_rows(results)),
     }
@@ -60,7 +68,7 @@ def panels(chart: Chart) -> dict[str, Any]:
 
 def curve_rows(layers: pd.DataFrame) -> dict[str, Any]:
     """Every epoch at the final learning rate: mean over runs and seeds."""
-    return records(mean_of_runs(at_final_rate(layers), POINT, METRICS))
+    return records(mean_of_runs(at_final_rate(probes_and_heads(layers)), POINT, METRICS))
 
 
 def split_rows(curves: pd.DataFrame) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from stages.qa.report.results import (
     joined,
     mean_of_runs,
     no_answer_score,
+    probes_and_heads,
     probes_of,
     question_counts,
     runs_note,
@@ -126,8 +127,7 @@ def curve_points(results: Results) -> pd.DataFrame:
     And single runs, named in the column `single`.
     """
     keys = ["model", "protocol", "reading", "layer", "metric"]
-    points = results.curves[results.curves["reading"].isin(["probe", "head"])]
-    points = points.melt(keys[:-1], [*KINDS, "exact"], "metric", "value")
+    points = probes_and_heads(results.curves).melt(keys[:-1], [*KINDS, "exact"], "metric", "value")
     singles = single_runs(results.layers).melt([*keys[:-1], "single"], [*KINDS, "exact"], "metric", "value")
     bands = results.intervals.set_index(keys)[["band_low", "band_high"]].set_axis(["low", "high"], axis=1)
     return joined([points.join(bands, on=keys), singles])
@@ -174,7 +174,7 @@ def differences(results: Results, basis: str, confidence: float) -> Chart:
 def quality_chart(quality: pd.DataFrame, models: Sequence[str], basis: str) -> Chart:
     """Likelihood of the gold spans, ranking and calibration of answerability, F1 at a threshold chosen elsewhere."""
     with_answer = quality["auprc_chance"].iloc[0]  # percent of the questions, the same for all models and layers
-    rows = quality[quality["reading"].isin(["probe", "head"])]
+    rows = probes_and_heads(quality)
     rows = rows.assign(nll=rows[["start_nll", "end_nll"]].mean(axis=1))
     return Chart(
         f"Beyond F1: each layer's probe\n{basis}",

@@ -121,7 +121,7 @@ def headline(curves: Mapping[Key, Resampled], protocol: str, family: Lineage, fl
     if (twin := family.twins.get(base or "")) in of:
         notes[0] += f"; random weights {best_score(of[str(twin)], metric)}"
     notes[0] += "."
-    notes.append(steepest(curve, rise, metric))
+    notes.append(steepest(curve, rise))
     notes.append(f'{over_all}; always answering "no answer" scores {floor:.1f}.')
     if base is not None and curve.runs == 1:
         notes.append("One training run: another would differ by an unknown amount, which is in no interval.")
@@ -152,7 +152,7 @@ def best_place(curve: Resampled, metric: str) -> str:
     return f"at layer{'s' if len(best) > 1 else ''} {', '.join(map(str, best))}"
 
 
-def steepest(curve: Resampled, rise: np.ndarray, metric: str) -> str:
+def steepest(curve: Resampled, rise: np.ndarray) -> str:
     """The shortest stretch of layers that surely holds most of `rise`, (1 + resamples, layers)."""
     low, high = curve.pairs(rise)
     most = (rise[0].max() - rise[0, 0]) / 2

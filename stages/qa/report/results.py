@@ -130,6 +130,11 @@ def probes_of(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[frame["reading"] == "probe"]
 
 
+def probes_and_heads(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the probes and of the own heads: a model's curve, and the point beside it."""
+    return frame[frame["reading"].isin(["probe", "head"])]
+
+
 def last_layer(points: pd.DataFrame) -> pd.Series:
     """The point of the deepest layer, of one curve's points."""
     return points.loc[points["layer"].idxmax()]
