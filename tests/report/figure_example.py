@@ -74,7 +74,9 @@ def of_layers(layers: pd.DataFrame, *, bands: bool = False) -> Results:
     points = curves[curves["reading"] != "gold"]
     probes = points[points["reading"] == "probe"]
     above = probes[probes["layer"] > 0].assign(comparison="layer less the one below")
-    tuned = probes[(probes["model"] == "m0") & (len(models) > 1)].assign(comparison="fine-tuned less pretrained", less="m1")
+    tuned = probes[(probes["model"] == "m0") & (len(models) > 1)].assign(
+        comparison="fine-tuned less pretrained", less="m1"
+    )
     states = probes[["model", "layer"]].drop_duplicates()
     controls = [states.assign(control="task", forced_f1=40 + states["layer"])]
     controls += [states.assign(control="no_question", forced_f1=10)]

@@ -1,7 +1,6 @@
 """The tables of a study are read back; what is wrong with them is named."""
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -87,35 +86,6 @@ def test_a_model_may_be_called_null_and_may_have_no_losses(folder: Path) -> None
     results = read_results(folder, {"null": ["null"], "base": ["base"]}, {"null": "base"})
     assert list(results.layers["model"].unique()) == ["null", "base"]
     assert list(results.losses["model"].unique()) == ["base"]
-
-
-A = point("tuned", 0, 0, 100)
-
-
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        ([A | {"model": "other"}], "column model says 'other', the folder 'tuned'"),
-        ([A | {"f1": "high"}], "f1|high"),
-        ([A | {"f1": NAN}], "f1 is empty"),
-        ([A | {"protocol": ""}], "protocol is empty"),
-        ([A | {"layer": NAN}], "layer is empty"),
-        ([gold_or_head("gold", "tuned", 0, 0, 100)], "no row .* with reading 'probe'"),
-        ([], "no row .* with reading 'probe'"),
-        ([A, A | {"layer": 1, "NoAns_total": 5}], "total or NoAns_total differs"),
-    ],
-)
-def test_faults_name_the_file(folder: Path, rows: list[dict[str, Any]], message: str) -> None:
-    write(folder, "tuned", "evaluate/layers", rows, LAYERS)
-    with pytest.raises(InputError, match=message) as caught:
-        read(folder)
-    assert str(folder / "tuned/evaluate/layers.csv") in str(caught.value)
-
-
-def test_models_that_were_scored_on_other_questions(folder: Path) -> None:
-    write(folder, "base", "evaluate/layers", [point("base", 0, 0, 100, total=11)], LAYERS)
-    with pytest.raises(InputError, match=r"base/evaluate/layers.csv: total or NoAns_total differs"):
-        read(folder)
 
 
 @pytest.mark.parametrize("table", ["evaluate/intervals", "examine/controls", "compare/differences"])

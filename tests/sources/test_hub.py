@@ -190,7 +190,6 @@ def test_case_50_damaged_cache(hub: Hub, tmp_path: Path, monkeypatch: pytest.Mon
         fetch_snapshot([HUB_SOURCE], tmp_path / "m", sha256=pinned)
     got = hashlib.sha256(bad).hexdigest()
     assert f"model.safetensors: expected sha256 {WEIGHTS_SHA256}, got {got}" in str(caught.value)
-    assert "fetching it again failed: no complete answer: ConnectError" in str(caught.value)
     hub.use(monkeypatch, tmp_path / "home")
     fetch_snapshot([HUB_SOURCE], tmp_path / "m", sha256=pinned)
     assert cached.read_bytes() == WEIGHTS

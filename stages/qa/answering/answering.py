@@ -20,7 +20,7 @@ from stages.qa.data.windows import Windows
 from stages.qa.encoding.encoder import Chunk, Encoder, encode, pieces
 from stages.qa.errors import NumericsError
 from stages.qa.probing.readouts import Probes
-from stages.qa.progress import Progress
+from stages.qa.progress import progress_bar
 from stages.qa.readings import Reading
 from stages.qa.sections import Protocol
 
@@ -50,7 +50,7 @@ def answer(
             windows, len(rows_of[name]), max_answer_tokens=protocol.max_answer_tokens, merge=protocol.windows
         )
     own = _own_pieces(encoder, windows)
-    with Progress("answering", total=sum(map(len, own)), unit="window") as progress, torch.inference_mode():
+    with progress_bar("answering", total=sum(map(len, own)), unit="window") as progress, torch.inference_mode():
         for rows in own:
             chunk = encode(encoder, windows, rows)
             logits = _logits(chunk, probes)
@@ -58,7 +58,7 @@ def answer(
             likelihood.read(rows, logits)
             for name, reader in readers.items():
                 reader.read(rows, logits[rows_of[name]])
-            progress.advance(len(rows))
+            progress.update(len(rows))
     read = np.concatenate([np.empty(0, dtype=np.int64), *own])
     for array in (likelihood.nll, *(array for reader in readers.values() for array in reader.arrays)):
         processes.complete(array, read)

@@ -15,10 +15,9 @@ from stages.qa.answering.spans import SpanReader, sliced
 from stages.qa.data.squad import Example
 from stages.qa.data.windows import IGNORED, Windows
 from stages.qa.encoding.encoder import Chunk, Encoder, encode, pieces
-from stages.qa.errors import NumericsError
 from stages.qa.metric import question_scores
 from stages.qa.probing.probes import target_log_probabilities, token_scores
-from stages.qa.progress import Progress
+from stages.qa.progress import progress_bar
 
 CHUNK_GIB = 0.25  # hidden states in memory at once
 Scorer = Callable[[Chunk], Tensor]  # -> scores (readings, tokens, 2)
@@ -45,11 +44,8 @@ class Judge:
         self.nll: list[np.ndarray] = []  # (readings, windows with a target)
 
     def __call__(self, chunk: Chunk) -> None:
-        """Read a chunk of `windows`; NumericsError if a score is not finite."""
+        """Read a chunk of `windows`."""
         logits = self.scorer(chunk)
-        if not torch.isfinite(logits.sum()):
-            example = self.examples[self.windows.examples[chunk.rows[0]]]
-            raise NumericsError(f"scores are not finite near question {example.id!r}")
         if self.reader is None:
             self.reader = SpanReader(self.windows, len(logits), max_answer_tokens=self.max_answer_tokens)
         self.reader.read(chunk.rows, logits)
@@ -61,8 +57,7 @@ class Judge:
 
     def judged(self) -> Judged:
         """The scores after all windows were read."""
-        if self.reader is None:
-            raise ValueError("no window has been read")
+        assert self.reader is not None
         spans = self.reader.spans([example.context for example in self.examples])
         answerable = [example for example in self.examples if example.answers]
         texts = {
@@ -82,13 +77,13 @@ class Judge:
 @torch.inference_mode()
 def read_windows(encoder: Encoder, windows: Windows, readers: Sequence[Callable[[Chunk], None]]) -> None:
     """Run all windows through the encoder once; each of `readers` gets every chunk of hidden states, in float32."""
-    with Progress(f"reading {encoder.name}", total=len(windows), unit="window") as progress:
+    with progress_bar(f"reading {encoder.name}", total=len(windows), unit="window") as progress:
         for rows in pieces(encoder, windows, np.arange(len(windows)), gib=CHUNK_GIB):
             chunk = encode(encoder, windows, rows)
             chunk = replace(chunk, states=chunk.states.float())
             for reader in readers:
                 reader(chunk)
-            progress.advance(len(rows))
+            progress.update(len(rows))
 
 
 def linear_scorer(weights: np.ndarray) -> Scorer:

@@ -27,7 +27,7 @@ from stages.qa.encoding.features import Features
 from stages.qa.errors import NumericsError
 from stages.qa.probing.probes import summed_loss, token_scores
 from stages.qa.probing.readouts import Probes
-from stages.qa.progress import Progress
+from stages.qa.progress import progress_bar
 from stages.qa.readings import Readout
 from stages.qa.sections import Convex
 
@@ -97,10 +97,11 @@ class Solver:
         curvature = self._sampled_hessian()
         length = torch.ones_like(value)
         passes = 1
-        with Progress(f"fitting probes, l2 {l2:g}", total=max_passes, unit="pass") as progress:
+        with progress_bar(f"fitting probes, l2 {l2:g}", total=max_passes, unit="pass") as progress:
             while True:
                 bound = gradient.square().sum(1) / (2 * l2)
-                progress.advance(gap=float(bound.max()))
+                progress.set_postfix(gap=f"{float(bound.max()):.3f}", refresh=False)
+                progress.update()
                 unfinished = bound > gap
                 if passes >= max_passes or not unfinished.any():
                     break

@@ -48,13 +48,12 @@ class Results:
 def read_results(folder: Path, runs: Mapping[str, Sequence[str]], compared: Mapping[str, str]) -> Results:
     """Read FOLDER/l2.json and FOLDER/<model>/{evaluate,examine,compare}/; compare/ only of the keys of `compared`.
 
-    runs: those of each model. Raises InputError naming the file if one is missing or malformed, a model has no row or
-    other runs, or the models were not all scored on the same number of questions.
+    runs: those of each model. Raises InputError naming the file if one is missing or malformed, or has other runs.
     """
     models = list(runs)
 
     def read(table: str, columns: Sequence[str], keys: Iterable[str] = models) -> pd.DataFrame:
-        frames = [_read_table(folder / key / f"{table}.csv", columns, key) for key in keys]
+        frames = [read_table(folder / key / f"{table}.csv", columns) for key in keys]
         return joined(frames) if frames else pd.DataFrame(columns=list(columns))
 
     layers = read("evaluate/layers", LAYERS)
@@ -64,7 +63,6 @@ def read_results(folder: Path, runs: Mapping[str, Sequence[str]], compared: Mapp
             has, wants = ", ".join(sorted(records[model])), ", ".join(sorted(runs[model]))
             where = f"remove the others from data/predictions/{model}, and run dvc repro again"
             raise InputError(f"{folder / model}: holds the runs {has}, params.yaml says {wants}; {where}")
-        _check_points(folder / model / "evaluate/layers.csv", layers[layers["model"] == model], layers)
     return Results(
         models=models,
         layers=layers,
@@ -144,24 +142,3 @@ def question_counts(layers: pd.DataFrame) -> str:
     total = int(layers["total"].iloc[0])
     no_answer = int(layers["NoAns_total"].fillna(0).iloc[0])
     return f"{total:,} questions: {total - no_answer:,} HasAns, {no_answer:,} NoAns"
-
-
-def _read_table(path: Path, columns: Sequence[str], model: str) -> pd.DataFrame:
-    frame = read_table(path, columns)
-    if other := [name for name in frame["model"].fillna("").unique() if name != model]:
-        raise InputError(f"{path}: column model says {other[0]!r}, the folder {model!r}")
-    return frame
-
-
-def _check_points(path: Path, points: pd.DataFrame, all_points: pd.DataFrame) -> None:
-    for field in ("protocol", "layer", "total", "exact", "f1"):
-        if points[field].isna().any():
-            raise InputError(f"{path}: {field} is empty in a row; run the evaluate stage again")
-    if not points["reading"].isin(["probe", "head"]).any():
-        raise InputError(f"{path}: no row of this model with reading 'probe' or 'head'; run the evaluate stage again")
-    counts = pd.concat([points, all_points.iloc[:1]])[["total", "NoAns_total"]].fillna(0)
-    if len(counts.drop_duplicates()) > 1:
-        raise InputError(
-            f"{path}: total or NoAns_total differs between rows or from the first model's: they were scored on "
-            "different questions; run the evaluate stage again"
-        )

@@ -20,7 +20,6 @@ import pooch
 from stages.qa.data.squad import Purpose, keep_articles, read_squad
 from stages.qa.errors import InputError, IntegrityError
 from stages.qa.models.manifest import write_manifest
-from stages.qa.sections import validate_source
 from stages.qa.sources import hub
 from stages.qa.sources.parquet import convert
 
@@ -111,18 +110,14 @@ def fetch_snapshot(sources: Sequence[str], out: Path, *, sha256: Mapping[str, st
 
     `sha256` maps names of files to the checksums that they must have, whatever the source. The manifest names the first
     source, for all give the same content; a branch or tag is recorded as the commit that it names.
-    ValueError for what `validate_source` refuses; IntegrityError with all faults if no source works; OSError if the
-    disk is full.
+    IntegrityError with all faults if no source works; OSError if the disk is full.
     """
-    for source in sources:
-        validate_source(source)
     faults = []
     for source in sources:
         with _folder_beside(out) as folder:
             try:
                 with _one_line(source):
                     used = _fill(folder, source)
-                    hub.check_shards(folder)
                     for name, expected in sorted(sha256.items()):
                         if not (folder / name).is_file():
                             raise IntegrityError(f"has no {name}, which must have sha256 {expected}")
