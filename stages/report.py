@@ -15,10 +15,9 @@ from stages.qa.report.charts import curve_charts
 from stages.qa.report.explorer import pack
 from stages.qa.report.figures import write_figures
 from stages.qa.report.html import page, render
-from stages.qa.report.provenance import sources
-from stages.qa.report.published import read_published
+from stages.qa.report.original import read_published
 from stages.qa.report.results import read_results
-from stages.qa.report.views import page_charts, study_view
+from stages.qa.report.views import page_charts, sources, study_view
 from stages.qa.scoring.resampling import load_resampled
 
 Format = StrEnum("Format", ["png", "svg", "pdf"])

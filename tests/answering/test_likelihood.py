@@ -6,7 +6,7 @@ import torch
 from scipy.special import log_softmax
 
 from stages.qa.answering.answering import answer
-from stages.qa.answering.likelihood import GoldLikelihood, gold_tokens
+from stages.qa.answering.gold import GoldLikelihood, gold_tokens
 from stages.qa.data.squad import Answer, Example
 from stages.qa.data.windows import IGNORED, Windows, make_windows
 from stages.qa.encoding.encoder import load_encoder

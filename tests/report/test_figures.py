@@ -205,7 +205,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from stages.qa.report.figures import lines_figure
-from stages.qa.report.style import save
+from stages.qa.report.figures import save
 from tests.report.test_figures import charts_of
 from tests.report.figure_example import example
 folder = Path(sys.argv[1])

@@ -53,7 +53,7 @@ class Elements(HTMLParser):
 def test_texts_of_the_data_make_no_element_and_nothing_is_fetched(html: Path) -> None:
     text = html.read_text(encoding="utf-8")
     elements = Elements(text).found
-    assert [tag for tag, _ in elements].count("script") == 6
+    assert [tag for tag, _ in elements].count("script") == 5
     assert not [tag for tag, _ in elements if tag in ("img", "iframe", "object", "embed", "form_")]
     for tag, attributes in elements:
         assert not [name for name in attributes if name.startswith("on")], tag
@@ -94,11 +94,9 @@ def test_packed_answers_are_those_of_the_scores(tmp_path: Path) -> None:
     start, length = np.frombuffer(cells, "<u4", 2 * number).reshape(2, readings, questions)
     null, f1, flags = np.frombuffer(cells, "u1", offset=8 * number).reshape(3, readings, questions)
     assert header["sets"][0]["layers"] == [0, 1, 2, 3, "head"]
-    assert packed.left_out == []
-    units = CONTEXT.encode("utf-16-le")  # as JavaScript counts
 
     def slice_(at: int, count: int) -> str:
-        return units[2 * at : 2 * (at + count)].decode("utf-16-le")
+        return CONTEXT[at : at + count]
 
     shown_rows = [*range(LAYERS + 1), -1]  # without the lens
     for row, place in enumerate(shown_rows):
@@ -112,17 +110,6 @@ def test_packed_answers_are_those_of_the_scores(tmp_path: Path) -> None:
     assert null.tolist() == np.rint(100 * given.null_probability[shown_rows]).tolist()
     assert f1.tolist() == (100 * given.forced_f1[shown_rows]).tolist()
     assert [header["words"][i] for i in header["word"]] == ["who", "what", "where", "how"]
-
-
-def test_protocols_beyond_the_limit_are_left_out_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_squad(tmp_path / "dev.json")
-    examples = read_squad(tmp_path / "dev.json", purpose="score")
-    given = scores(examples, 2, head=False)
-    monkeypatch.setattr(explorer, "LIMIT", 1)
-    for name in PROTOCOLS:
-        save_question_scores(tmp_path / "m" / name, given)
-    packed = explorer.pack(examples, tmp_path, ["m"], PROTOCOLS)
-    assert packed.left_out == [PROTOCOLS[1]]
 
 
 POINTS = (

@@ -12,8 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from stages.qa import processes
 from stages.qa.answering.answers import Answers, Spans, Texts
-from stages.qa.answering.ceiling import TextOf, best_gold_spans
-from stages.qa.answering.likelihood import GoldLikelihood
+from stages.qa.answering.gold import GoldLikelihood, TextOf, best_gold_spans
 from stages.qa.answering.spans import SpanReader, stripped
 from stages.qa.data.squad import Example
 from stages.qa.data.windows import Windows
@@ -45,7 +44,8 @@ def answer(
     rows_of: dict[str, list[int]] = {}  # the readings of each protocol
     readers: dict[str, SpanReader] = {}
     for name, protocol in protocols.items():
-        rows_of[name] = [row for row, reading in enumerate(readings) if _belongs(reading, protocol)]
+        optimizers = [reading.readout.optimizer if reading.readout else protocol.optimizer for reading in readings]
+        rows_of[name] = [row for row, optimizer in enumerate(optimizers) if optimizer == protocol.optimizer]
         readers[name] = SpanReader(
             windows, len(rows_of[name]), max_answer_tokens=protocol.max_answer_tokens, merge=protocol.windows
         )
@@ -92,11 +92,6 @@ def _readings(encoder: Encoder, probes: Probes) -> list[Reading]:
         readings += [Reading("lens", layer, None) for layer in range(encoder.heads - 1)]
         readings.append(Reading("head", encoder.layers - 1, None))
     return readings
-
-
-def _belongs(reading: Reading, protocol: Protocol) -> bool:
-    """Whether the protocol reads it: the probes of its optimizer, the lens and the own head."""
-    return reading.readout is None or reading.readout.optimizer == protocol.optimizer
 
 
 def _own_pieces(encoder: Encoder, windows: Windows) -> list[np.ndarray]:

@@ -1,11 +1,11 @@
 """What is measured on a bounded sample of questions, to stay cheap: one encoder alone, and one beside another."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
-from torch import Tensor
 
 from stages.qa.checks.controls import (
     TASK,
@@ -17,7 +17,7 @@ from stages.qa.checks.controls import (
 )
 from stages.qa.checks.judging import Judge, Judged, linear_scorer, read_windows
 from stages.qa.checks.learning import PARTS, description_rows, doublings, optimal_weights, rows_of
-from stages.qa.checks.similarity import TokenSample, cka_matrix, similarity_rows
+from stages.qa.checks.similarity import TokenSample, similarity_rows
 from stages.qa.data.splits import evenly_spread
 from stages.qa.data.squad import Example
 from stages.qa.data.windows import Windows, make_windows
@@ -25,12 +25,6 @@ from stages.qa.encoding.encoder import Encoder
 from stages.qa.encoding.features import Features
 from stages.qa.readings import CONTROLS, DESCRIPTION, LEARNING, SIMILARITY
 from stages.qa.sections import Convex, Examine
-
-# control -> the questions as it sees them, and a seed
-OTHER_INPUTS: dict[str, Callable[[Sequence[Example], int], list[Example]]] = {
-    "shuffled_question": lambda examples, seed: shuffled_questions(examples, seed=seed),
-    "no_question": lambda examples, seed: without_questions(examples),
-}
 
 
 @dataclass(frozen=True)
@@ -95,8 +89,9 @@ def examine(
     read_windows(encoder, windows, [*curve.values(), words, by_position, tokens])
 
     controls = {TASK: curve[len(articles)], "words": words, "position_only": by_position}
-    for name, change in OTHER_INPUTS.items():
-        train, dev = (change(part, settings.seed) for part in (sample.train, sample.dev))
+    shuffle = partial(shuffled_questions, seed=settings.seed)
+    for name, change in {"shuffled_question": shuffle, "no_question": without_questions}.items():
+        train, dev = change(sample.train), change(sample.dev)
         dev_windows = sample.windows(encoder, dev)
         other = judge(Features(encoder, sample.windows(encoder, train), gib=memory), dev, dev_windows)
         read_windows(encoder, dev_windows, [other])
@@ -107,7 +102,7 @@ def examine(
         "controls": control_rows(model, judged, len(sample.train)),
         "learning": learning_rows(model, sample.train, {count: one.judged() for count, one in curve.items()}),
         "description": description_rows(model, Features(encoder, windows, gib=memory), l2, convex),
-        "similarity": _similarity(model, model, states, states),
+        "similarity": similarity_rows(model, states, model, states),
     }
     return {name: _six_digits(table) for name, table in tables.items()}
 
@@ -137,22 +132,13 @@ def compare(
 
     On the sampled dev questions. InputError if the encoders do not cut the questions into the same tokens.
     """
-    states = [_token_states(each, sample, settings) for each in (encoder, base)]
-    return _six_digits(_similarity(model, other, *states))
-
-
-def _token_states(encoder: Encoder, sample: Sample, settings: Examine) -> Tensor:
-    """Hidden states (layers, tokens, hidden) of some tokens of the sampled dev questions."""
-    windows = sample.windows(encoder, sample.dev)
-    tokens = TokenSample(windows, settings.cka_tokens)
-    read_windows(encoder, windows, [tokens])
-    return tokens.states()
-
-
-def _similarity(model: str, other: str, states: Tensor, other_states: Tensor) -> pd.DataFrame:
-    """The layers of `model` against those of `other`; states as `_token_states` gives them."""
-    cka = cka_matrix(states, other_states)
-    return similarity_rows(model, cka, other=other, tokens=states.shape[1])
+    states = []
+    for each in encoder, base:
+        windows = sample.windows(each, sample.dev)
+        tokens = TokenSample(windows, settings.cka_tokens)
+        read_windows(each, windows, [tokens])
+        states.append(tokens.states())
+    return _six_digits(similarity_rows(model, states[0], other, states[1]))
 
 
 def _six_digits(table: pd.DataFrame) -> pd.DataFrame:

@@ -22,7 +22,6 @@ from transformers import (
 )
 
 from stages.qa import processes
-from stages.qa.data.guard import plain_pieces
 from stages.qa.data.text import without_accents
 from stages.qa.errors import InputError, IntegrityError, one_line
 from stages.qa.files import disk_faults
@@ -118,7 +117,8 @@ def load_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenize
 
 def _loses_letters(tokenizer: Any) -> bool:
     """Whether a hundredth of the vocabulary has capitals or accents that the tokenizer takes away."""
-    pieces, lost = plain_pieces(tokenizer), 0
+    special, lost = set(tokenizer.all_special_tokens), 0
+    pieces = [piece for piece in tokenizer.get_vocab() if piece not in special and "unused" not in piece]
     for piece in pieces:
         text = tokenizer.convert_tokens_to_string([piece])
         plain = without_accents(text.lower())

@@ -206,5 +206,5 @@ def _loss_curve(of_batches: np.ndarray, epoch: int, variants: list[tuple[float, 
         mean = part.mean(0)  # (layers, variants)
         for column, (rate, seed) in enumerate(variants):
             for layer in range(len(mean)):
-                points.append(LossPoint(layer, rate, seed, time, float(mean[layer, column])))
+                points.append((layer, rate, seed, time, float(mean[layer, column])))
     return points

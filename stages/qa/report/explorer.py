@@ -1,7 +1,6 @@
 """What every layer answered to every question, packed for the page's question explorer.
 
-Texts travel as JSON, answers as one block of numbers; both are deflated (RFC 1950), which browsers can undo. Characters
-are counted in UTF-16 units, as JavaScript counts them.
+Texts travel as JSON, answers as one block of numbers; both are deflated (RFC 1950), which browsers can undo.
 """
 
 import base64
@@ -9,6 +8,7 @@ import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,15 @@ from stages.qa.scoring.breakdown import question_word
 from stages.qa.scoring.question_scores import QuestionScores, load_question_scores
 
 WORDS = ("what", "who", "when", "where", "which", "why", "how", "other")
-LIMIT = 8 * 2**20  # bytes of answers before deflation; further protocols are left out, and the page says which
 ANSWERED, EXACT, FORCED_EXACT = 1, 2, 4  # bits of a cell's flags
 
 
 @dataclass(frozen=True)
 class Packed:
-    """Two deflated blocks in base64, and the protocols for which there was no room."""
+    """Two deflated blocks in base64."""
 
     texts: str  # JSON of `_questions` and `sets`
     cells: str  # per set of (readings, questions): start, length, then null probability, F1 in percent, flags
-    left_out: list[str]
 
 
 def pack(examples: Sequence[Example], scores_dir: Path, models: Sequence[str], protocols: Sequence[str]) -> Packed:
@@ -39,32 +37,18 @@ def pack(examples: Sequence[Example], scores_dir: Path, models: Sequence[str], p
     Sets are taken protocol by protocol. A set's cells are little-endian: start and length of the span
     (32 bits), then a byte each: null probability and forced F1 in percent, and flags.
     """
-    places = [_utf16_places(example.context) for example in examples]
     blocks: list[bytes] = []
     sets: list[dict[str, Any]] = []
-    left_out: list[str] = []
-    used = 0
-    for protocol in protocols:
-        parts: list[bytes] = []
-        headers: list[dict[str, Any]] = []
-        for model in models:
-            scores = load_question_scores(scores_dir / model / protocol)
-            rows = first_seed(scores.readings)
-            readings = [scores.readings[row] for row in rows]
-            layers = [reading.layer if reading.kind == "probe" else reading.kind for reading in readings]
-            texts = _other_texts(examples, scores, rows)
-            headers.append({"model": model, "protocol": protocol, "layers": layers, "texts": texts})
-            parts.append(_cells(scores, rows, places))
-        size = sum(map(len, parts))
-        if sets and used + size > LIMIT:
-            left_out.append(protocol)
-            continue
-        used += size
-        blocks += parts
-        sets += headers
-    header = _questions(examples, places) | {"sets": sets}
-    text = json.dumps(header, separators=(",", ":"), allow_nan=False)
-    return Packed(deflate(text.encode()), deflate(b"".join(blocks)), left_out)
+    for protocol, model in product(protocols, models):
+        scores = load_question_scores(scores_dir / model / protocol)
+        rows = first_seed(scores.readings)
+        readings = [scores.readings[row] for row in rows]
+        layers = [reading.layer if reading.kind == "probe" else reading.kind for reading in readings]
+        texts = _other_texts(examples, scores, rows)
+        sets.append({"model": model, "protocol": protocol, "layers": layers, "texts": texts})
+        blocks.append(_cells(scores, rows))
+    text = json.dumps(_questions(examples) | {"sets": sets}, separators=(",", ":"), allow_nan=False)
+    return Packed(deflate(text.encode()), deflate(b"".join(blocks)))
 
 
 def deflate(data: bytes) -> str:
@@ -81,21 +65,16 @@ def first_seed(readings: Sequence[Reading]) -> list[int]:
     return [rows[key] for key in sorted(rows)]
 
 
-def _questions(examples: Sequence[Example], places: Sequence[np.ndarray | None]) -> dict[str, Any]:
+def _questions(examples: Sequence[Example]) -> dict[str, Any]:
     """Columns of the questions; a gold answer is [start, length], or its text where the context has another there."""
     contexts: dict[str, int] = {}
     titles: dict[str, int] = {}
     columns: dict[str, list[Any]] = {name: [] for name in ("ids", "questions", "context", "title", "word", "golds")}
-    for question, example in enumerate(examples):
+    for example in examples:
         golds: list[Any] = []
         for answer in dict.fromkeys(example.answers):
-            start, end = answer.start, answer.start + len(answer.text)
-            if not answer.text or example.context[start:end] != answer.text:
-                golds.append(answer.text)
-                continue
-            if (utf16 := places[question]) is not None:
-                start, end = int(utf16[start]), int(utf16[end])
-            golds.append([start, end - start])
+            stands_there = answer.text and example.context.startswith(answer.text, answer.start)
+            golds.append([answer.start, len(answer.text)] if stands_there else answer.text)
         columns["ids"].append(example.id)
         columns["questions"].append(example.question)
         columns["context"].append(contexts.setdefault(example.context, len(contexts)))
@@ -118,22 +97,11 @@ def _other_texts(examples: Sequence[Example], scores: QuestionScores, rows: Sequ
     return texts
 
 
-def _cells(scores: QuestionScores, rows: Sequence[int], places: Sequence[np.ndarray | None]) -> bytes:
+def _cells(scores: QuestionScores, rows: Sequence[int]) -> bytes:
     """The block of one set."""
-    chars = np.array(scores.chars[rows], dtype=np.int64)  # a copy
-    for question, utf16 in enumerate(places):
-        if utf16 is not None:
-            chars[:, question] = np.where(chars[:, question] >= 0, utf16[chars[:, question]], -1)
-    start, end = np.maximum(chars[..., 0], 0), np.maximum(chars[..., 1], 0)
+    start, end = np.moveaxis(np.maximum(scores.chars[rows], 0), -1, 0)
     flags = ANSWERED * scores.answered[rows] + EXACT * (scores.exact[rows] == 1)
     flags = flags + FORCED_EXACT * (scores.forced_exact[rows] == 1)
     parts = [start.astype("<u4"), (end - start).astype("<u4")]
     parts += [np.rint(100 * part[rows]).astype(np.uint8) for part in (scores.null_probability, scores.forced_f1)]
     return b"".join(part.tobytes() for part in [*parts, flags.astype(np.uint8)])
-
-
-def _utf16_places(text: str) -> np.ndarray | None:
-    """(characters + 1,) places in UTF-16 units; None where they are the same as those in characters."""
-    if text.isascii() or max(text) <= "\uffff":
-        return None
-    return np.concatenate([[0], np.cumsum([1 + (char > "\uffff") for char in text])])

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from stages.qa.errors import InputError
-from stages.qa.report.claims import Key
+from stages.qa.report.original import Key
 from stages.qa.report.results import last_layer, probes_of
 from stages.qa.scoring.resampling import Interval, Resampled
 from stages.qa.sections import Encoder, Finetuning
