@@ -6,7 +6,6 @@ curve.plot(x="layer", y="forced_f1")
 """
 
 from pathlib import Path
-from typing import cast
 
 import pandas as pd
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
@@ -74,10 +73,7 @@ def encoder_of(model: str | Path | PreTrainedModel, tokenizer: PreTrainedTokeniz
     InputError if there is no fast tokenizer, since answers then have no character offsets.
     """
     if isinstance(model, str | Path):
-        fast = cast(
-            PreTrainedTokenizerFast, AutoTokenizer.from_pretrained(model)
-        )  # whether it is fast is checked below
-        return encoder_of(AutoModel.from_pretrained(model), fast)
+        return encoder_of(AutoModel.from_pretrained(model), AutoTokenizer.from_pretrained(model))
     name = model.name_or_path or "encoder"
     if tokenizer is None or not tokenizer.is_fast:
         raise InputError(f"{name}: no fast tokenizer, so answers have no character offsets")

@@ -15,8 +15,8 @@ from huggingface_hub import ModelCard
 
 from stages import report
 from stages.qa.data.squad import read_squad
-from stages.qa.report import chart_data, explorer
 from stages.qa.report import html as templates
+from stages.qa.report import page_data
 from stages.qa.scoring.question_scores import save_question_scores
 from tests.page_example import (
     CONTEXT,
@@ -85,7 +85,7 @@ def test_packed_answers_are_those_of_the_scores(tmp_path: Path) -> None:
     examples = read_squad(tmp_path / "dev.json", purpose="score")
     given = scores(examples, 2, head=True)
     save_question_scores(tmp_path / "m" / PROTOCOLS[0], given)
-    packed = explorer.pack(examples, tmp_path, ["m"], PROTOCOLS[:1])
+    packed = page_data.pack(examples, tmp_path, ["m"], PROTOCOLS[:1])
     header = json.loads(zlib.decompress(base64.b64decode(packed.texts)))
     cells = zlib.decompress(base64.b64decode(packed.cells))
     readings, questions = LAYERS + 2, len(QUESTIONS)
@@ -121,7 +121,7 @@ POINTS = (
 
 def test_rows_of_the_charts() -> None:
     layers = pd.DataFrame(POINTS)
-    rows = chart_data.curve_rows(pd.concat([layers, layers.assign(seed=2, f1=layers["f1"] + 2)]))
+    rows = page_data.curve_rows(pd.concat([layers, layers.assign(seed=2, f1=layers["f1"] + 2)]))
     first = dict(zip(rows["columns"], rows["rows"][0], strict=True))
     assert first["f1"] == 55
     assert len(rows["rows"]) == 12

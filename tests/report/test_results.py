@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from stages.qa.errors import InputError, IntegrityError
-from stages.qa.report.chart_data import split_rows
-from stages.qa.report.results import Results, at_final_rate, no_answer_score, protocols_of, read_results
+from stages.qa.report.page_data import split_rows
+from stages.qa.report.results import Results, at_final_rate, no_answer_score, read_results
 from stages.qa.scoring.curves import LAYERS, LOSS
 from tests.page_example import MODELS, write, write_study
 from tests.report.example import NAN, curves, gold_or_head, point
@@ -55,11 +54,6 @@ def test_curves_are_the_mean_of_the_final_points(folder: Path) -> None:
     ]
     every_epoch = at_final_rate(results.layers[results.layers["model"] == "base"])
     assert sorted(every_epoch["HasAns_f1"]) == [0, 0, 30, 50, 55, 99]
-
-
-def test_the_headline_comes_first() -> None:
-    frame = pd.DataFrame({"protocol": ["a", "b", "c", "b"], "headline": [False, True, False, True]})
-    assert protocols_of(frame) == ["b", "a", "c"]
 
 
 def test_split_rows() -> None:

@@ -342,13 +342,6 @@ def test_wheel_cannot_write_elsewhere(index: Path, tmp_path: Path) -> None:
 # Branches, tags and what must not be accepted
 
 
-def test_case_48_a_bad_source_is_refused_before_anything_is_fetched(hub: Hub, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="is not of the form"):
-        fetch_snapshot([HUB_SOURCE, "hub:a/b@x;touch P"], tmp_path / "models" / "m", sha256={})
-    assert hub.requests == []
-    assert not (tmp_path / "models").exists()
-
-
 def test_a_branch_is_recorded_as_its_commit(
     hub: Hub, repo: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -28,7 +28,6 @@ class Judged:
     """How well each reading does."""
 
     questions: int  # with an answer: those that forced F1 counts
-    windows: int  # with a target: those that the cross-entropy counts
     forced_f1: np.ndarray  # (readings,) percent; not-a-number without questions
     nll: np.ndarray  # (readings,) nats a position: mean over windows and over start and end
 
@@ -71,7 +70,7 @@ class Judge:
             for reading in range(len(nll)):
                 scores = question_scores(answerable, {id_: of_readings[reading] for id_, of_readings in texts.items()})
                 f1[reading] = 100 * scores.f1.mean()
-        return Judged(len(answerable), nll.shape[1], f1, nll.mean(1))
+        return Judged(len(answerable), f1, nll.mean(1))
 
 
 @torch.inference_mode()

@@ -1,6 +1,5 @@
 """Questions and contexts as token windows, and answers as token positions in them."""
 
-import logging
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,8 +12,6 @@ from transformers import PreTrainedTokenizerFast
 from stages.qa.data.squad import Example
 from stages.qa.data.text import covering
 from stages.qa.errors import InputError
-
-logger = logging.getLogger(__name__)
 
 IGNORED = -1  # the target of a window whose answer has no token at all
 BATCH = 1000  # texts that are tokenised at once
@@ -94,13 +91,11 @@ def make_windows(
     offsets: list[np.ndarray] = []
     lengths, numbers, bounds, targets = [], [], [], []
     outside = np.zeros((max_seq_length, 2), dtype=np.int32)  # offsets of what is not context
-    cut = without_token = 0
     for number, (example, question) in enumerate(zip(examples, questions, strict=True)):
         context = context_of[example.context]
         asked = question.tokens[:max_query_length]
         if example.question and not _is_visible(example.question.strip(), question.offsets[:max_query_length]):
             raise InputError(f"question {example.id!r}: none of its first {len(asked)} tokens is a visible character")
-        cut += len(question.tokens) > max_query_length
         head = len(template.before) + len(asked) + len(template.between)
         room = max_seq_length - head - len(template.after)
         size = len(context.tokens)
@@ -110,8 +105,8 @@ def make_windows(
                 f"raise windows.max_seq_length ({max_seq_length}) or lower windows.doc_stride ({doc_stride})"
             )
         answer = _answer_tokens(example, context)
-        without_token += answer == (IGNORED, IGNORED)
-        for first in _window_starts(size, room, doc_stride):
+        beyond_first_window = max(size - room, 0)
+        for first in range(0, beyond_first_window + doc_stride, doc_stride):
             last = min(first + room, size)  # the window holds the context tokens from first to last, without last
             tokens += [template.before, asked, template.between, context.tokens[first:last], template.after]
             offsets += [outside[:head], context.offsets[first:last], outside[: len(template.after)]]
@@ -119,12 +114,6 @@ def make_windows(
             numbers.append(number)
             bounds.append((head, head + last - first))
             targets.append(_target(answer, first, last, head))
-    if cut:
-        logger.info("%d of %d questions cut to %d tokens", cut, len(examples), max_query_length)
-    if without_token:
-        logger.info(
-            "%d of %d answers hold no token of this tokenizer; their windows are ignored", without_token, len(examples)
-        )
     articles = np.array([example.article for example in examples], dtype=np.int32)
     all_ids, types = np.concatenate(tokens).T.copy()
     starts = np.cumsum([0, *lengths])
@@ -158,12 +147,6 @@ def touching(offsets: np.ndarray, start: int, end: int) -> np.ndarray:
     """
     first, after = offsets[:, 0], offsets[:, 1]
     return np.flatnonzero((after > start) & (first < end) & (first < after))
-
-
-def _window_starts(size: int, room: int, stride: int) -> range:
-    """The first context token of each window: steps of `stride` until a window of `room` tokens reaches the end."""
-    beyond_first_window = max(size - room, 0)
-    return range(0, beyond_first_window + stride, stride)
 
 
 def _answer_tokens(example: Example, context: _Text) -> tuple[int, int] | None:

@@ -42,7 +42,9 @@ class Results:
     @property
     def protocols(self) -> list[str]:
         """The protocols, that of the headline first."""
-        return protocols_of(self.layers)
+        names = self.layers["protocol"].unique()
+        headline = self.layers.loc[self.layers["headline"], "protocol"].unique()
+        return [*headline, *(name for name in names if name not in headline)]
 
 
 def read_results(folder: Path, runs: Mapping[str, Sequence[str]], compared: Mapping[str, str]) -> Results:
@@ -115,21 +117,9 @@ def runs_note(results: Results) -> str:
     return "".join(f"; {model}: mean of {count} runs" for model, count in several.items())
 
 
-def protocols_of(frame: pd.DataFrame) -> list[str]:
-    """The protocols of a frame, that of the headline first."""
-    names = frame["protocol"].unique()
-    headline = frame.loc[frame["headline"], "protocol"].unique()
-    return [*headline, *(name for name in names if name not in headline)]
-
-
 def probes_of(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows of the probes."""
     return frame[frame["reading"] == "probe"]
-
-
-def last_layer(points: pd.DataFrame) -> pd.Series:
-    """The point of the deepest layer, of one curve's points."""
-    return points.loc[points["layer"].idxmax()]
 
 
 def no_answer_score(layers: pd.DataFrame) -> float:

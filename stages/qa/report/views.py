@@ -11,10 +11,10 @@ from stages.qa.config import Params
 from stages.qa.errors import InputError
 from stages.qa.models.manifest import checksum
 from stages.qa.report import findings, original
-from stages.qa.report.chart_data import chart_data
 from stages.qa.report.charts import Chart, evidence_charts
 from stages.qa.report.html import MISSING, Table, layer_text, percent, signed
 from stages.qa.report.original import STATEMENTS, Claim, Key, claims
+from stages.qa.report.page_data import chart_data
 from stages.qa.report.probing_charts import probing_charts, similarity_caption
 from stages.qa.report.results import Results, no_answer_score, probes_of, question_counts, runs_note
 from stages.qa.scoring.curves import best_layer
@@ -183,7 +183,6 @@ def sources(
     return {
         "files": file_table(data_dir, params.datasets[params.dataset]),
         "models": model_table(records, params),
-        "weights": weights_table(records),
         "versions": {name: pins[name] for name in LIBRARIES if name in pins},
     }
 
@@ -218,13 +217,3 @@ def model_table(records: Mapping[str, Mapping[str, Any]], params: Params) -> Tab
         rows.append([key, family.kinds[key], record["model_type"], record["source"], settings, back])
     head = ["model", "kind", "architecture", "source", "settings", "gold answers that its tokens give back"]
     return Table(head, rows, names=5)
-
-
-def weights_table(records: Mapping[str, Mapping[str, Any]]) -> Table:
-    """The files of weights and their checksums."""
-    rows = []
-    for key, record in records.items():
-        for name, file in record["files"].items():
-            if name.endswith((".safetensors", ".bin")):
-                rows.append([key, name, f"{file['bytes']:,}", file["sha256"]])
-    return Table(["model", "file", "bytes", "sha256"], rows, names=4)

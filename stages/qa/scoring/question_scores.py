@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.qa.answering.answers import Answers, null_probability
+from stages.qa.answering.answers import Answers, Texts, null_probability
 from stages.qa.data.squad import Example
 from stages.qa.files import read_json, read_tensors, refuses_damage, write_json, write_tensors
 from stages.qa.metric import question_scores
@@ -96,14 +96,11 @@ def _scores_of(examples: Sequence[Example], answers: Answers, row: int) -> dict[
 
 def save_question_scores(folder: Path, scores: QuestionScores) -> None:
     """Write questions.json (readings, ids, each text once) and questions.safetensors (the arrays)."""
-    numbers: dict[str, int] = {}  # text -> its place in the list of texts
-    places = np.zeros((len(scores.readings), len(scores.ids)), dtype=np.int32)
-    for row, texts in enumerate(scores.texts):
-        places[row] = [numbers.setdefault(text, len(numbers)) for text in texts]
+    texts = Texts.of(zip(*scores.texts, strict=True), scores.exact.shape)
     tensors = {name: getattr(scores, name) for name in ARRAYS}
-    write_tensors(folder / "questions.safetensors", tensors | {"text": places})
+    write_tensors(folder / "questions.safetensors", tensors | {"text": texts.places})
     header = {"readings": [asdict(reading) for reading in scores.readings], "runs": scores.runs, "ids": scores.ids}
-    write_json(folder / "questions.json", header | {"texts": list(numbers)})
+    write_json(folder / "questions.json", header | {"texts": texts.unique})
 
 
 def rows_of(scores: QuestionScores, kind: str, layer: int, run: str | None = None) -> list[int]:

@@ -82,20 +82,15 @@ def fetch_file(source: str, out: Path, *, checksum: str | None) -> None:
         else:
             raise InputError(f"{source}: no such file (paths are relative to the project's folder)")
         if shown.endswith(".gz"):
-            file = _unpack(file, shown)
+            packed, file = file, folder / "unpacked"
+            try:
+                with gzip.open(packed) as unpacked, file.open("wb") as out_file:
+                    shutil.copyfileobj(unpacked, out_file)
+            except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+                raise IntegrityError(f"{shown}: not a whole gzip file ({error})") from error
         if checksum is not None:
             hub.check_content(file, checksum, shown)
         file.replace(out)
-
-
-def _unpack(packed: Path, shown: str) -> Path:
-    path = packed.with_suffix(".unpacked")
-    try:
-        with gzip.open(packed) as unpacked, path.open("wb") as file:
-            shutil.copyfileobj(unpacked, file)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise IntegrityError(f"{shown}: not a whole gzip file ({error})") from error
-    return path
 
 
 def without_secrets(source: str) -> str:
@@ -146,7 +141,7 @@ def _fill(folder: Path, source: str) -> str:
         files = [Path(place, name) for name in hub.needed_files(path.name for path in Path(place).iterdir())]
     else:
         repo, _, revision = place.partition("@")
-        commit, files = hub.model_files(repo, revision)
+        commit, files = hub.download(repo, "model", revision, hub.needed_files)
         source = f"hub:{repo}@{commit}"
     for file in files:
         shutil.copyfile(file, folder / file.name)

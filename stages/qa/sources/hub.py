@@ -65,24 +65,19 @@ def needed_files(names: Iterable[str]) -> list[str]:
     raise IntegrityError("has no config.json with model.safetensors or pytorch_model.bin (is it a transformers model?)")
 
 
-def model_files(repo: str, revision: str) -> tuple[str, list[Path]]:
-    """The commit that `revision` names, and the model's files in the cache. Raises what `_download` raises."""
-    return _download(repo, "model", revision, needed_files)
-
-
 def data_files(source: str) -> list[Path]:
     """The files that match `hf://datasets/NAME@COMMIT/PATTERN`, in the cache, sorted by name.
 
-    IntegrityError if there is none; otherwise raises what `_download` raises.
+    IntegrityError if there is none; otherwise raises what `download` raises.
     """
     repo, commit, pattern = hub_data(source)
-    _, files = _download(repo, "dataset", commit, lambda names: fnmatch.filter(sorted(names), pattern))
+    _, files = download(repo, "dataset", commit, lambda names: fnmatch.filter(sorted(names), pattern))
     if not files:
         raise IntegrityError(f"has no file {pattern}")
     return files
 
 
-def _download(
+def download(
     repo: str, kind: str, revision: str, choose: Callable[[Iterable[str]], list[str]]
 ) -> tuple[str, list[Path]]:
     """The commit that `revision` names, and its files whose names `choose` returns, in the cache.
