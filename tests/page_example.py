@@ -76,7 +76,7 @@ def scores(examples: list[Example], since: int, head: bool) -> QuestionScores:
         chars=chars,
         answered=answered,
         null_probability=null,
-        **dict.fromkeys(("exact", "f1", "forced_exact", "forced_f1"), exact),
+        **dict.fromkeys(("exact", "f1", "forced_f1"), exact),
         **dict.fromkeys(("start_nll", "end_nll"), 1 - exact),
         answerable=np.array([bool(e.answers) for e in examples]),
         article=article,

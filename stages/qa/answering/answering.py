@@ -80,7 +80,6 @@ def answer(
             spans=spans,
             null_threshold=protocol.null_threshold,
             nll=nll_here,
-            windows=likelihood.counts(),
         )
         yield name, answers
 

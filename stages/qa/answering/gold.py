@@ -50,10 +50,6 @@ class GoldLikelihood:
             result[:, question] = self.nll[:, rows].mean(axis=1, dtype=np.float64)
         return result
 
-    def counts(self) -> np.ndarray:
-        """Windows of each question, (questions,) int32."""
-        return np.array([rows.stop - rows.start for rows in self.questions], dtype=np.int32)
-
 
 def gold_tokens(windows: Windows, examples: Sequence[Example]) -> np.ndarray:
     """First and last gold tokens of each window, (windows, tokens, 2) int64: positions in the window, in rising order.

@@ -71,7 +71,6 @@ def graft(tuned: Encoder, base: Encoder, examples: Sequence[Example], windows: W
         spans=spans,
         null_threshold=protocol.null_threshold,
         nll=np.full((*spans.score.shape, 2), np.nan, np.float32),
-        windows=np.bincount(windows.examples, minlength=len(examples)).astype(np.int32),
     )
 
 

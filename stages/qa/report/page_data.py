@@ -29,7 +29,7 @@ POINT = ["model", "protocol", "reading", "epoch", "layer"]
 INTERVALS = ["model", "protocol", "reading", "layer", "metric", "low", "high", "band_low", "band_high"]
 SPLITS = {"all": "", "HasAns": "HasAns_", "NoAns": "NoAns_", "forced": "forced_"}  # split -> prefix of its columns
 WORDS = ("what", "who", "when", "where", "which", "why", "how", "other")
-ANSWERED, EXACT, FORCED_EXACT = 1, 2, 4  # bits of a cell's flags
+ANSWERED, EXACT = 1, 2  # bits of a cell's flags
 
 
 def chart_data(
@@ -178,7 +178,6 @@ def _cells(scores: QuestionScores, rows: Sequence[int]) -> bytes:
     """The block of one set."""
     start, end = np.moveaxis(np.maximum(scores.chars[rows], 0), -1, 0)
     flags = ANSWERED * scores.answered[rows] + EXACT * (scores.exact[rows] == 1)
-    flags = flags + FORCED_EXACT * (scores.forced_exact[rows] == 1)
     parts = [start.astype("<u4"), (end - start).astype("<u4")]
     parts += [np.rint(100 * part[rows]).astype(np.uint8) for part in (scores.null_probability, scores.forced_f1)]
     return b"".join(part.tobytes() for part in [*parts, flags.astype(np.uint8)])

@@ -27,8 +27,7 @@ class QuestionScores:
     null_probability: np.ndarray  # float64
     exact: np.ndarray  # float64, of the answer that is given
     f1: np.ndarray
-    forced_exact: np.ndarray  # float64, of the span, whether given or not
-    forced_f1: np.ndarray
+    forced_f1: np.ndarray  # float64, of the span, whether given or not
     start_nll: np.ndarray  # float64, nats (see `likelihood`); NaN where no gold answer has a token
     end_nll: np.ndarray
     answerable: np.ndarray  # (questions,) bool: the question has a gold answer
@@ -87,7 +86,6 @@ def _scores_of(examples: Sequence[Example], answers: Answers, row: int) -> dict[
         "null_probability": null_probability(spans, row),
         "exact": given.exact,
         "f1": given.f1,
-        "forced_exact": forced.exact,
         "forced_f1": forced.f1,
         "start_nll": answers.nll[row, :, 0].astype(np.float64),
         "end_nll": answers.nll[row, :, 1].astype(np.float64),
