@@ -91,15 +91,6 @@ def test_an_empty_group_keeps_its_panel() -> None:
     assert "4 questions: 4 HasAns, 0 NoAns" in chart.caption
 
 
-def test_epochs_are_a_line_each_and_a_convex_fit_is_one() -> None:
-    results = example([2, 2], epochs=3)
-    chart = curves(results)["epochs"]
-    assert chart.line_names() == ["epoch 1", "epoch 2", "epoch 3"]
-    assert values(chart, "m1: paper", "epoch 3") == pytest.approx([53.2, 53.6, 54.0])
-    fits = results.layers[results.layers["final"]].assign(epoch=NAN, learning_rate=NAN, seed=NAN)
-    assert curves(of_layers(fits))["epochs"].line_names() == ["optimum"]
-
-
 def test_captions_say_what_is_counted(evidence: dict[str, Chart]) -> None:
     for name in ("differences", "quality", "reliability"):
         assert "700 questions of 15 articles; corrected protocol" in evidence[name].caption

@@ -116,7 +116,7 @@ def ticks_of(axes: Axes) -> list[Text]:
 
 
 @pytest.mark.parametrize("sizes", [[12], [24] * 2, [6, 12, 24] * 3], ids=["one", "deep", "nine"])
-@pytest.mark.parametrize("name", ["f1_by_layer", "panels", "epochs"])
+@pytest.mark.parametrize("name", ["f1_by_layer", "panels"])
 def test_nothing_overlaps(name: str, sizes: list[int]) -> None:
     layers = example(sizes, epochs=3, heads=1).layers
     longest = "sentence-transformers--" * 4

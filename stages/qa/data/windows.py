@@ -1,5 +1,6 @@
 """Questions and contexts as token windows, and answers as token positions in them."""
 
+import logging
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from transformers import PreTrainedTokenizerFast
 from stages.qa.data.squad import Example
 from stages.qa.data.text import covering
 from stages.qa.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 IGNORED = -1  # the target of a window whose answer has no token at all
 BATCH = 1000  # texts that are tokenised at once
@@ -114,6 +117,9 @@ def make_windows(
             numbers.append(number)
             bounds.append((head, head + last - first))
             targets.append(_target(answer, first, last, head))
+    cut = sum(len(question.tokens) > max_query_length for question in questions)
+    if cut:
+        logger.info("%d of %d questions cut to %d tokens", cut, len(examples), max_query_length)
     articles = np.array([example.article for example in examples], dtype=np.int32)
     all_ids, types = np.concatenate(tokens).T.copy()
     starts = np.cumsum([0, *lengths])

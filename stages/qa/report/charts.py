@@ -8,9 +8,7 @@ import pandas as pd
 
 from stages.qa.report.results import (
     Results,
-    at_final_rate,
     joined,
-    mean_of_runs,
     no_answer_score,
     probes_of,
     question_counts,
@@ -104,20 +102,7 @@ def curve_charts(results: Results, ladder: Sequence[str], confidence: float) -> 
         "exact_by_layer": scores({"exact": "exact match"}, "Exact match", "protocol", "model", models),
         "panels": scores(KINDS, "F1", "protocol", "model", models),
         "protocols": scores(KINDS, "F1", "model", "protocol", protocols),
-        "epochs": epochs(results, floor, about),
     }
-
-
-def epochs(results: Results, floor: float, about: str) -> Chart:
-    """F1 by layer after each epoch; a panel for each model and protocol."""
-    rows = probes_of(at_final_rate(results.layers))
-    rows = mean_of_runs(rows, ["model", "protocol", "epoch", "layer"], ["f1"])
-    names = rows["epoch"].map(lambda epoch: "optimum" if pd.isna(epoch) else f"epoch {epoch:g}")
-    rows = rows.assign(panel=rows["model"] + ": " + rows["protocol"], line=names)
-    lines = list(rows.sort_values("epoch")["line"].unique())
-    levels = [(panel, FLOOR, floor) for panel in rows["panel"].unique()]
-    caption = f"F1 of a probe on each layer, by epoch\n{about}"
-    return Chart(caption, rows, "panel", "line", "f1", y="F1 (%)", lines=lines, levels=levels)
 
 
 def curve_points(results: Results) -> pd.DataFrame:
