@@ -99,8 +99,3 @@ def stripped(context: str, first: int, end: int) -> tuple[int, int]:
     text = context[first:end]
     first += len(text) - len(text.lstrip())
     return first, first + len(text.strip())
-
-
-def sliced(context: str, chars: np.ndarray) -> list[str]:
-    """The characters of each of some spans, chars (spans, 2); "" for a span that is nowhere."""
-    return [context[first:end] if first >= 0 else "" for first, end in chars.tolist()]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages.qa.answering.spans import SpanReader, sliced
+from stages.qa.answering.spans import SpanReader
 from stages.qa.data.squad import Example
 from stages.qa.data.windows import IGNORED, Windows
 from stages.qa.encoding.encoder import Chunk, Encoder, encode, pieces
@@ -59,17 +59,16 @@ class Judge:
         assert self.reader is not None
         spans = self.reader.spans([example.context for example in self.examples])
         answerable = [example for example in self.examples if example.answers]
-        texts = {
-            example.id: sliced(example.context, spans.chars[:, question])
-            for question, example in enumerate(self.examples)
-            if example.answers
-        }
         nll = np.concatenate(self.nll, axis=1)
         f1 = np.full(len(nll), np.nan)
         if answerable:
-            for reading in range(len(nll)):
-                scores = question_scores(answerable, {id_: of_readings[reading] for id_, of_readings in texts.items()})
-                f1[reading] = 100 * scores.f1.mean()
+            for reading, chars in enumerate(spans.chars.tolist()):
+                texts = {
+                    example.id: example.context[first:end] if first >= 0 else ""
+                    for example, (first, end) in zip(self.examples, chars, strict=True)
+                    if example.answers
+                }
+                f1[reading] = 100 * question_scores(answerable, texts).f1.mean()
         return Judged(len(answerable), f1, nll.mean(1))
 
 
