@@ -8,7 +8,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import pytest
 
 from stages.qa.report import findings
 from stages.qa.report.findings import Lineage
