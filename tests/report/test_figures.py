@@ -210,7 +210,7 @@ from tests.report.test_figures import charts_of
 from tests.report.figure_example import example
 folder = Path(sys.argv[1])
 charts = charts_of(example([2, 3], epochs=2, seeds=2, heads=1, bands=True))
-for name in ("f1_by_layer", "loss_curves", "reliability"):
+for name in ("f1_by_layer", "loss_curves", "quality"):
     save(lines_figure(charts[name]), folder / f"{name}.png")
 for kind in ("svg", "pdf"):
     save(lines_figure(charts["f1_by_layer"]), folder / f"f1_by_layer.{kind}")

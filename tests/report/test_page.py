@@ -134,7 +134,7 @@ def test_every_chart_has_its_rows(html: Path) -> None:
     points = {
         name: [dict(zip(c["columns"], row, strict=True)) for row in c["rows"]] for name, c in data["panels"].items()
     }
-    names = {"differences", "quality", "reliability", "controls", "published", "loss_curves", "by_question_word"}
+    names = {"differences", "quality", "controls", "published", "loss_curves", "by_question_word"}
     assert set(points) == names | {"learning", "description", "strengths", "three_curves"}
     for name, rows in points.items():
         assert rows or name == "strengths", name

@@ -19,7 +19,6 @@ from stages.qa.report.results import (
 KINDS = {"f1": "all", "HasAns_f1": "HasAns", "NoAns_f1": "NoAns", "forced_f1": "HasAns, answer forced"}  # of question
 FLOOR = 'always "no answer"'
 FEWEST = 20  # questions with an answer, of a group that is drawn
-FEWEST_IN_BIN = 10  # questions, of a bin that is drawn
 QUALITY = {
     "nll": "loss at the gold start and end (nats)",
     "auprc": "answerability: area under PR (%)",
@@ -130,7 +129,6 @@ def evidence_charts(results: Results, comparison: pd.DataFrame, confidence: floa
     return {
         "differences": differences(results, basis, confidence),
         "quality": quality_chart(quality, results.models, basis),
-        "reliability": reliability(results.reliability, basis),
         **breakdowns(results.breakdown, basis),
         "published": Chart(caption, published, "model_prefix", "line", "value", y="F1 (%)"),
     }
@@ -171,26 +169,6 @@ def quality_chart(quality: pd.DataFrame, models: Sequence[str], basis: str) -> C
         across=len(QUALITY),
         levels=[(QUALITY["auprc"], "by chance", with_answer), (QUALITY["crossfit_f1"], FLOOR, 100 - with_answer)],
     )
-
-
-def reliability(bins: pd.DataFrame, basis: str) -> Chart:
-    """Share of questions without an answer against the probability of no answer, of three layers and the head."""
-    bins = bins[bins["headline"] & (bins["questions"] >= FEWEST_IN_BIN)]
-    probes = probes_of(bins)
-    deepest = probes.groupby("model")["layer"].transform("max")
-    diagonal = pd.DataFrame({"null_probability": [0.0, 1.0], "no_answer_share": [0.0, 1.0]})
-    lines = {
-        "first layer": probes[probes["layer"] == 0],
-        "middle layer": probes[probes["layer"] == (deepest + 1) // 2],
-        "last layer": probes[probes["layer"] == deepest],
-        "own head": bins[bins["reading"] == "head"],
-        "calibrated": bins[["model"]].drop_duplicates().merge(diagonal, how="cross"),
-    }
-    rows = pd.concat([part.assign(line=name) for name, part in lines.items()], ignore_index=True)
-    x = "probability of no answer"
-    rows = rows.rename(columns={"null_probability": x}).drop(columns="reading")
-    caption = f"Calibration of the probability of no answer\nbins of {FEWEST_IN_BIN} questions or more; {basis}"
-    return Chart(caption, rows, "model", "line", "no_answer_share", x=x, y="share without an answer")
 
 
 def breakdowns(breakdown: pd.DataFrame, basis: str) -> dict[str, Chart]:

@@ -10,7 +10,7 @@ import pandas as pd
 from stages.qa.errors import InputError
 from stages.qa.files import read_json, read_table
 from stages.qa.readings import CONTROLS, DESCRIPTION, LEARNING, SIMILARITY
-from stages.qa.scoring.answerability import QUALITY, RELIABILITY
+from stages.qa.scoring.answerability import QUALITY
 from stages.qa.scoring.breakdown import BREAKDOWN
 from stages.qa.scoring.curves import LAYERS, LOSS, SCORES
 from stages.qa.scoring.intervals import DIFFERENCES, INTERVALS
@@ -30,7 +30,6 @@ class Results:
     differences: pd.DataFrame  # DIFFERENCES: each compared model less the other
     grafts: pd.DataFrame  # INTERVALS: readings graft and graft_reverse of each compared model, on a sample
     quality: pd.DataFrame  # QUALITY
-    reliability: pd.DataFrame  # RELIABILITY
     breakdown: pd.DataFrame  # BREAKDOWN
     controls: pd.DataFrame  # CONTROLS
     learning: pd.DataFrame  # LEARNING
@@ -75,7 +74,6 @@ def read_results(folder: Path, runs: Mapping[str, Sequence[str]], compared: Mapp
         differences=read("compare/differences", DIFFERENCES, compared),
         grafts=read("compare/grafts", INTERVALS, compared),
         quality=read("evaluate/quality", QUALITY),
-        reliability=read("evaluate/reliability", RELIABILITY),
         breakdown=read("evaluate/breakdown", BREAKDOWN),
         controls=read("examine/controls", CONTROLS),
         learning=read("examine/learning", LEARNING),
