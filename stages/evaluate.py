@@ -4,7 +4,7 @@ from pathlib import Path
 
 from stages.qa.answering.answers import load_answers
 from stages.qa.cli import run
-from stages.qa.config import headline_first, load_params
+from stages.qa.config import load_params
 from stages.qa.data.squad import read_squad
 from stages.qa.files import read_json, read_table, write_json, write_table
 from stages.qa.scoring.answerability import quality_rows
@@ -32,7 +32,7 @@ def main(
     examples = read_squad(data_dir / "dev.json", purpose="score")
     answers = {
         protocol: {run: load_answers(predictions_dir / run / protocol) for run in runs}
-        for protocol in headline_first(params.protocols, headline)
+        for protocol in dict.fromkeys([headline, *params.protocols])  # the headline's first
     }
     l2 = read_json(l2_file)["l2"]
     layers = layer_rows(key, examples, answers, headline, l2)

@@ -2,13 +2,15 @@
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import log_loss
 
-from stages.qa.checks.judging import Judge, linear_scorer, read_windows
+from stages.qa.checks.judging import Judge, read_windows
 from stages.qa.data.squad import Example
 from stages.qa.data.windows import Windows, make_windows
 from stages.qa.encoding.encoder import Encoder, encode, load_encoder
 from stages.qa.metric import official_metrics
+from stages.qa.probing.probes import token_scores
 from tests.conftest import CPU, TinyModel
 
 
@@ -35,7 +37,7 @@ def weights(encoder: Encoder) -> np.ndarray:
 def test_the_judge_equals_scikit_learn_and_the_official_metric(
     encoder: Encoder, examples: list[Example], windows: Windows, weights: np.ndarray
 ) -> None:
-    judge = Judge(linear_scorer(weights), examples, windows, 5)
+    judge = Judge(lambda chunk: token_scores(chunk.states, torch.from_numpy(weights)), examples, windows, 5)
     read_windows(encoder, windows, [judge])
     found = judge.judged()
     answerable = [example for example in examples if example.answers]

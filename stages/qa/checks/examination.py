@@ -15,14 +15,16 @@ from stages.qa.checks.controls import (
     without_questions,
     word_answers,
 )
-from stages.qa.checks.judging import Judge, Judged, linear_scorer, read_windows
-from stages.qa.checks.learning import PARTS, description_rows, doublings, optimal_weights, rows_of
+from stages.qa.checks.judging import Judge, Judged, read_windows
+from stages.qa.checks.learning import PARTS, description_rows, doublings, rows_of
 from stages.qa.checks.similarity import TokenSample, similarity_rows
 from stages.qa.data.splits import evenly_spread
 from stages.qa.data.squad import Example
 from stages.qa.data.windows import Windows, make_windows
 from stages.qa.encoding.encoder import Encoder
 from stages.qa.encoding.features import Features
+from stages.qa.probing.convex import Solver
+from stages.qa.probing.probes import token_scores
 from stages.qa.readings import CONTROLS, DESCRIPTION, LEARNING, SIMILARITY
 from stages.qa.sections import Convex, Examine
 
@@ -66,8 +68,8 @@ def examine(
     tokens = TokenSample(windows, settings.cka_tokens)
 
     def judge(features: Features, dev: Sequence[Example], windows: Windows) -> Judge:
-        scorer = linear_scorer(optimal_weights(features, l2, convex))
-        return Judge(scorer, dev, windows, settings.max_answer_tokens)
+        weights = Solver(features, convex).fit(l2).weights
+        return Judge(lambda chunk: token_scores(chunk.states, weights), dev, windows, settings.max_answer_tokens)
 
     curve: dict[int, Judge] = {}  # number of training articles -> the task, learned from these
     articles = np.unique(training.articles)

@@ -16,7 +16,7 @@ from stages.qa.data.squad import Example
 from stages.qa.data.windows import IGNORED, Windows
 from stages.qa.encoding.encoder import Chunk, Encoder, encode, pieces
 from stages.qa.metric import question_scores
-from stages.qa.probing.probes import target_log_probabilities, token_scores
+from stages.qa.probing.probes import target_log_probabilities
 from stages.qa.progress import progress_bar
 
 CHUNK_GIB = 0.25  # hidden states in memory at once
@@ -82,9 +82,3 @@ def read_windows(encoder: Encoder, windows: Windows, readers: Sequence[Callable[
             for reader in readers:
                 reader(chunk)
             progress.update(len(rows))
-
-
-def linear_scorer(weights: np.ndarray) -> Scorer:
-    """Each layer's own probe: weights (layers, hidden, 2)."""
-    vectors = torch.from_numpy(weights)
-    return lambda chunk: token_scores(chunk.states, vectors.to(chunk.states.device))

@@ -32,11 +32,6 @@ def rows_of(articles: np.ndarray, chosen: Sequence[int] | np.ndarray) -> np.ndar
     return np.flatnonzero(np.isin(articles, chosen))
 
 
-def optimal_weights(features: Features, l2: float, convex: Convex) -> np.ndarray:
-    """The probe of every layer at its optimum, (layers, hidden, 2)."""
-    return Solver(features, convex).fit(l2).weights.cpu().numpy()
-
-
 def description_rows(model: str, features: Features, l2: float, convex: Convex) -> pd.DataFrame:
     """A row under DESCRIPTION for each layer: bits of all starts and ends of `features`, coded uniformly and online.
 

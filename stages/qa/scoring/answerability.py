@@ -73,8 +73,8 @@ def average_precision(positive: np.ndarray, score: np.ndarray) -> float:
 def calibration_error(true: np.ndarray, probability: np.ndarray, *, bins: int) -> float:
     """Expected calibration error of `probability` (n,) of what is `true` (n,) bool, 0 to 1 (Naeini et al. 2015).
 
-    Bins are of equal width; a bin holds its upper edge, and the first also holds 0. The distance of the mean probability
-    from the share that came true is weighted by the questions.
+    The distance of the mean probability from the share that came true, over bins of equal width weighted by their
+    questions. A bin holds its upper edge, and the first also holds 0.
     """
     place = np.clip(np.ceil(probability * bins).astype(int) - 1, 0, bins - 1)
     questions = np.bincount(place, minlength=bins)
