@@ -10,7 +10,7 @@ import pytest
 
 from stages.qa.data.squad import Example, read_squad
 from stages.qa.errors import InputError
-from stages.qa.sources.parquet import convert
+from stages.qa.sources.fetch import convert
 from tests.sources.conftest import as_row, write_parquet
 
 Rows = list[dict[str, Any]]
