@@ -206,12 +206,6 @@ def test_a_markdown_table() -> None:
     ]
 
 
-def test_a_script_that_would_end_its_element_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(templates, "charts_script", lambda: "x = '</SCRIPT>'")
-    with pytest.raises(ValueError, match="end its own element"):
-        templates.page({})
-
-
 def test_the_template_of_dvc_has_its_places_and_the_library() -> None:
     text = templates.plots_template()
     assert text.count("{plot_divs}") == text.count("{refresh_tag}") == 1

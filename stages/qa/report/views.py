@@ -183,6 +183,7 @@ def sources(
     return {
         "files": file_table(data_dir, params.datasets[params.dataset]),
         "models": model_table(records, params),
+        "weights": weights_table(records),
         "versions": {name: pins[name] for name in LIBRARIES if name in pins},
     }
 
@@ -217,3 +218,13 @@ def model_table(records: Mapping[str, Mapping[str, Any]], params: Params) -> Tab
         rows.append([key, family.kinds[key], record["model_type"], record["source"], settings, back])
     head = ["model", "kind", "architecture", "source", "settings", "gold answers that its tokens give back"]
     return Table(head, rows, names=5)
+
+
+def weights_table(records: Mapping[str, Mapping[str, Any]]) -> Table:
+    """The files of weights and their checksums."""
+    rows = []
+    for key, record in records.items():
+        for name, file in record["files"].items():
+            if name.endswith((".safetensors", ".bin")):
+                rows.append([key, name, f"{file['bytes']:,}", file["sha256"]])
+    return Table(["model", "file", "bytes", "sha256"], rows, names=4)
