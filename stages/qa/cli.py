@@ -1,10 +1,11 @@
 """What all commands of the project share: typed arguments, plain log lines, and one line for a fault."""
 
+import contextlib
 import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import typer
@@ -27,10 +28,9 @@ def run(*commands: Callable[..., Any]) -> None:
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     for command in commands:
         app.command()(command)
-    for number in signal.SIGINT, signal.SIGTERM:
-        signal.signal(number, _stop)
     try:
-        app()
+        with _signals_raise():
+            app()
     except UserError as error:
         _fail(error, error.exit_code)
     except OSError as error:  # a full or read-only disk, a folder in the place of a file
@@ -38,8 +38,8 @@ def run(*commands: Callable[..., Any]) -> None:
     except MemoryError:
         _fail("out of memory", 4)
     except _Stopped as stopped:
-        name = signal.Signals(stopped.args[0]).name
-        _fail(f"stopped by {name}; run it again to go on", 128 + stopped.args[0])
+        number = signal.Signals(stopped.args[0])
+        _fail(f"stopped by {number.name}; run it again to go on", 128 + number)
 
 
 def _set_up_logs() -> None:
@@ -64,7 +64,17 @@ def _fail(message: object, code: int) -> None:
     sys.exit(code)
 
 
-def _stop(number: int, frame: object) -> None:
-    """End the command by an exception; a second signal ends the process at once."""
-    signal.signal(number, signal.SIG_DFL)
-    raise _Stopped(number)
+@contextlib.contextmanager
+def _signals_raise() -> Iterator[None]:
+    """SIGINT and SIGTERM end the block by an exception; a second one ends the process at once."""
+
+    def stop(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise _Stopped(number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
