@@ -4,11 +4,11 @@ from pathlib import Path
 
 from stages.qa.answering.answers import load_answers
 from stages.qa.cli import run
-from stages.qa.config import headline_first, load_params
+from stages.qa.config import load_params
 from stages.qa.data.squad import read_squad
 from stages.qa.errors import IntegrityError
 from stages.qa.files import read_json, read_table, write_json, write_table
-from stages.qa.scoring.answerability import quality_rows, reliability_rows
+from stages.qa.scoring.answerability import quality_rows
 from stages.qa.scoring.breakdown import breakdown_rows
 from stages.qa.scoring.curves import PROBE_LOSS, layer_rows, loss_rows, summary
 from stages.qa.scoring.intervals import interval_rows, step_rows
@@ -35,7 +35,7 @@ def main(
         raise IntegrityError(f"{predictions_dir}: holds no answers; run the predict stage again")
     answers = {
         protocol: {run: load_answers(predictions_dir / run / protocol) for run in runs}
-        for protocol in headline_first(params.protocols, headline)
+        for protocol in dict.fromkeys([headline, *params.protocols])  # the headline's first
     }
     l2 = read_json(l2_file)["l2"]
     layers = layer_rows(key, examples, answers, headline, l2)
@@ -45,7 +45,6 @@ def main(
     write_table(out_dir / "intervals.csv", interval_rows(key, scored, headline, settings))
     write_table(out_dir / "steps.csv", step_rows(key, scored, headline, settings))
     write_table(out_dir / "quality.csv", quality_rows(key, scored, headline, settings))
-    write_table(out_dir / "reliability.csv", reliability_rows(key, scored, headline, settings))
     write_table(out_dir / "breakdown.csv", breakdown_rows(key, examples, scored, headline))
     write_table(out_dir / "loss.csv", loss_rows(key, losses))
     write_json(out_dir / "runs.json", {run: read_json(predictions_dir / run / "model.json") for run in runs})

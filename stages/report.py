@@ -10,15 +10,13 @@ from stages.qa.cli import run
 from stages.qa.config import load_params
 from stages.qa.data.squad import read_squad
 from stages.qa.files import write_text
-from stages.qa.report.chart_data import split_rows
 from stages.qa.report.charts import curve_charts
-from stages.qa.report.explorer import pack
 from stages.qa.report.figures import write_figures
 from stages.qa.report.html import page, render
-from stages.qa.report.provenance import sources
-from stages.qa.report.published import read_published
+from stages.qa.report.original import read_published
+from stages.qa.report.page_data import pack, split_rows
 from stages.qa.report.results import read_results
-from stages.qa.report.views import page_charts, study_view
+from stages.qa.report.views import page_charts, sources, study_view
 from stages.qa.scoring.resampling import load_resampled
 
 Format = StrEnum("Format", ["png", "svg", "pdf"])

@@ -14,7 +14,7 @@ from stages.qa.data.squad import Example, read_squad
 from stages.qa.files import write_json, write_table
 from stages.qa.readings import Reading, Readout
 from stages.qa.report.results import CONTROLS, DESCRIPTION, LEARNING, SIMILARITY
-from stages.qa.scoring.answerability import QUALITY, RELIABILITY
+from stages.qa.scoring.answerability import QUALITY
 from stages.qa.scoring.breakdown import BREAKDOWN
 from stages.qa.scoring.curves import LAYERS as LAYER_COLUMNS
 from stages.qa.scoring.curves import LOSS
@@ -76,7 +76,7 @@ def scores(examples: list[Example], since: int, head: bool) -> QuestionScores:
         chars=chars,
         answered=answered,
         null_probability=null,
-        **dict.fromkeys(("exact", "f1", "forced_exact", "forced_f1"), exact),
+        **dict.fromkeys(("exact", "f1", "forced_f1"), exact),
         **dict.fromkeys(("start_nll", "end_nll"), 1 - exact),
         answerable=np.array([bool(e.answers) for e in examples]),
         article=article,
@@ -112,12 +112,6 @@ def write_study(folder: Path) -> None:
         ]
         quality = [row | dict.fromkeys(QUALITY[5:], 10.0 + row["layer"]) for row in points]
         write(folder, key, "evaluate/quality", quality, QUALITY)
-        bins = [
-            row | {"null_probability": place, "no_answer_share": place / 2, "questions": 12}
-            for row in points
-            for place in (0.2, 0.8)
-        ]
-        write(folder, key, "evaluate/reliability", bins, RELIABILITY)
         groups = [
             row | {"breakdown": "question word", "group": word, "answerable": count, "forced_f1": 5.0 * row["layer"]}
             for row in points

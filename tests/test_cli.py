@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.qa.progress import Progress
+from stages.qa.progress import progress_bar
 
 ROOT = Path(__file__).parents[1]
 
@@ -38,9 +38,10 @@ def test_a_bug_keeps_its_traceback() -> None:
 
 
 def test_a_log_shows_progress_in_plain_lines(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO), Progress("counting", total=3, unit="sheep") as progress:
+    with caplog.at_level(logging.INFO), progress_bar("counting", total=3, unit="sheep") as progress:
         for _ in range(3):
-            progress.advance(loss=0.5)
+            progress.set_postfix(loss="0.500", refresh=False)
+            progress.update()
     last = caplog.messages[-1]
     assert last.startswith("counting: 100% 3/3 [")
     assert last.endswith("loss=0.500]")

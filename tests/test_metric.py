@@ -277,7 +277,7 @@ def test_the_command_writes_a_file_in_place_of_printing(
     case = GOLDEN[0]
     data, predictions, na = files(tmp_path, case)
     out = tmp_path / "out.json"
-    assert command(monkeypatch, data, predictions, "-v", "-n", na, "--out-file", str(out)) == 0
+    assert command(monkeypatch, data, predictions, "-n", na, "--out-file", str(out)) == 0
     assert out.read_text() == json.dumps(case["official"]["with_na_prob"])
     assert capsys.readouterr().out == ""
 
@@ -296,7 +296,6 @@ def test_the_command_names_the_file_at_fault_in_one_line(
         (b"{}", [data, predictions, "-n", str(bad)], f"{bad}: no number for 25 of 25 questions: '{first}'"),  # case 39
         (b"{}", [str(bad), predictions], f"{bad}: data: is missing"),
         (b"{}", [data, str(tmp_path / "absent")], f"{tmp_path / 'absent'}: cannot be read"),
-        (b"", [data, predictions, "-p", str(tmp_path)], "--out-image-dir: this command draws no"),
     ]
     for content, arguments, message in faults:
         bad.write_bytes(content)

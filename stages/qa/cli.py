@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from stages.qa.errors import UserError
-from stages.qa.ranks import rank
+from stages.qa.processes import rank
 
 
 class _Stopped(BaseException):

@@ -174,11 +174,6 @@ def _joined(one: Mapping[str, Any], other: Mapping[str, Any], place: str) -> dic
     return {**one, **other}
 
 
-def headline_first(protocols: Mapping[str, Protocol], headline: str) -> list[str]:
-    """The names of the protocols, that of the headline in front, the others as they stand."""
-    return [headline, *(name for name in protocols if name != headline)]
-
-
 def entry(section: Mapping[str, T], key: str, name: str) -> T:
     """section[key]; InputError if the section `name` of params.yaml has no such key."""
     if key not in section:

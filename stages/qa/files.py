@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from stages.qa.errors import InputError, IntegrityError, ResourceError, one_line
-from stages.qa.ranks import rank
+from stages.qa.processes import rank
 
 T = TypeVar("T")
 TEXT = (  # the columns of tables that hold text

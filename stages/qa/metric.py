@@ -179,12 +179,8 @@ def main(
         float, Option("--na-prob-thresh", "-t", help="Questions above it count as not answered.")
     ] = 1.0,
     out_file: Annotated[Path | None, Option("--out-file", "-o", help="Write here instead of printing.")] = None,
-    out_image_dir: Annotated[Path | None, Option("--out-image-dir", "-p", help="Refused: there are no plots.")] = None,
-    verbose: Annotated[bool, Option("--verbose", "-v", help="Changes nothing, as in the official script.")] = False,
 ) -> None:
-    """The official SQuAD 2.0 metric, with the arguments and the output of evaluate-v2.0.py."""
-    if out_image_dir is not None:
-        raise InputError("--out-image-dir: this command draws no precision-recall curves; leave the option out")
+    """The official SQuAD 2.0 metric, with the output of evaluate-v2.0.py and its arguments, but for plots."""
     examples = read_squad(data_file, purpose="score")
     answers = _read_object(pred_file)
     _check(examples, answers, "text", str(pred_file))

@@ -74,9 +74,7 @@ def encoder_of(model: str | Path | PreTrainedModel, tokenizer: PreTrainedTokeniz
     InputError if there is no fast tokenizer, since answers then have no character offsets.
     """
     if isinstance(model, str | Path):
-        fast = cast(
-            PreTrainedTokenizerFast, AutoTokenizer.from_pretrained(model)
-        )  # whether it is fast is checked below
+        fast = cast(PreTrainedTokenizerFast, AutoTokenizer.from_pretrained(model))  # whether it is fast: see below
         return encoder_of(AutoModel.from_pretrained(model), fast)
     name = model.name_or_path or "encoder"
     if tokenizer is None or not tokenizer.is_fast:

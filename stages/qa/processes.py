@@ -4,17 +4,26 @@ All of them hold the same encoder and the same probes. Each computes a share of 
 hold the same sums. The first process alone logs, locks and writes.
 """
 
+import os
 from functools import cache
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from stages.qa.ranks import count, rank
+if TYPE_CHECKING:  # torch takes seconds: it is imported where several processes need it
+    from torch import Tensor
 
-__all__ = ["complete", "count", "from_each", "from_first", "join", "rank", "summed"]
 T = TypeVar("T")
+
+
+def count() -> int:
+    """Number of processes, from the launcher's environment."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def rank() -> int:
+    """Number of this process, from 0."""
+    return int(os.environ.get("RANK", 0))
 
 
 @cache
@@ -26,10 +35,12 @@ def join(*, cpu: bool) -> None:
         PartialState(cpu=cpu)
 
 
-def summed(*tensors: Tensor) -> tuple[Tensor, ...]:
+def summed(*tensors: "Tensor") -> tuple["Tensor", ...]:
     """The sum of each tensor over all processes. One exchange takes all of them, in the widest of their types."""
     if count() == 1:
         return tensors
+    import torch
+
     flat = torch.cat([tensor.flatten() for tensor in tensors])
     torch.distributed.all_reduce(flat)
     parts = flat.split([tensor.numel() for tensor in tensors])
@@ -40,6 +51,8 @@ def from_first(value: T) -> T:
     """The first process's value, in all processes."""
     if count() == 1:
         return value
+    import torch
+
     values = [value]
     torch.distributed.broadcast_object_list(values, src=0)
     return values[0]
@@ -49,6 +62,8 @@ def from_each(value: T) -> list[T]:
     """Every process's value, in the order of their numbers, in all processes."""
     if count() == 1:
         return [value]
+    import torch
+
     values: list[T | None] = [None] * count()
     torch.distributed.all_gather_object(values, value)
     return cast(list[T], values)

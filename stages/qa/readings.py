@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 # columns of the tables that the stages examine and compare write
-CONTROLS = ["model", "control", "layer", "training_questions", "questions", "forced_f1", "nll"]
-CONTROLS += ["selectivity", "selectivity_nats"]
+CONTROLS = ["model", "control", "layer", "training_questions", "questions", "forced_f1", "nll", "selectivity"]
 LEARNING = ["model", "layer", "articles", "training_questions", "questions", "forced_f1", "nll"]
 DESCRIPTION = ["model", "layer", "articles", "windows", "uniform_bits", "online_bits", "compression"]
 SIMILARITY = ["model", "layer", "other", "other_layer", "tokens", "cka"]

@@ -123,7 +123,6 @@ def test_a_graft_with_itself_changes_nothing(protocol: Protocol, pair: Callable[
     assert [reading.kind for reading in scores.readings] == ["graft"] * 3 + ["graft_reverse"] * 3
     assert np.isnan(scores.start_nll).all()
     assert (scores.forced_f1 == scores.forced_f1[0]).all()
-    assert found.windows.tolist() == own_answers(tuned, protocol)[0].windows.tolist()
 
 
 def test_the_encoders_stay_as_they_are(pair: Callable[[str], Pair]) -> None:

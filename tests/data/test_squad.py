@@ -145,13 +145,13 @@ REFUSED = {
     "case-07-top-level-list": ([valid()], "all", "the top level is a list", ('"data"',)),
     "case-07-top-level-text": (b'"data"', "all", "the top level is 'data'", ()),
     "case-07-data-missing": (changed("data"), "all", "data: is missing", ()),
-    "case-07-data-object": (changed("data", {}), "all", "data: is an object, not a list", ()),
-    "case-07-article-null": (changed("data.0", None), "all", "data[0]: is null, not an object", ()),
+    "case-07-data-object": (changed("data", {}), "all", "data: is an object, not a valid list", ()),
+    "case-07-article-null": (changed("data.0", None), "all", "data[0]: is null, not a valid object", ()),
     "case-07-paragraphs-missing": (changed("data.0.paragraphs"), "all", "data[0].paragraphs: is missing", ()),
     "case-07-paragraph-text": (
         changed("data.0.paragraphs.1", "x"),
         "all",
-        "data[0].paragraphs[1]: is 'x', not an object",
+        "data[0].paragraphs[1]: is 'x', not a valid object",
         (),
     ),
     "case-07-qas-missing": (changed("paragraph.qas"), "all", "data[0].paragraphs[1].qas: is missing", ()),
@@ -161,14 +161,14 @@ REFUSED = {
         f"{PLACE}.answers {ID}: is an object",
         ("Hugging Face",),
     ),
-    "case-07-title-number": (changed("data.0.title", 7), "all", "data[0].title: is 7, not a string", ()),
+    "case-07-title-number": (changed("data.0.title", 7), "all", "data[0].title: is 7, not a valid string", ()),
     "case-08-id-missing": (changed("qa.id"), "all", f"{PLACE}.id: is missing", ()),
     "case-08-question-missing": (changed("qa.question"), "all", f"{PLACE}.question {ID}: is missing", ()),
     "case-08-context-missing": (changed("paragraph.context"), "all", "data[0].paragraphs[1].context: is missing", ()),
     "case-08-answers-missing": (changed("qa.answers"), "all", f"{PLACE}.answers {ID}: is missing", ()),
     "case-08-text-missing": (changed("answer.text"), "all", f"{PLACE}.answers[0].text {ID}: is missing", ()),
-    "case-09-id-boolean": (changed("qa.id", True), "all", f"{PLACE}.id: is true, not a string", ()),
-    "case-09-id-fraction": (changed("qa.id", 3.0), "all", f"{PLACE}.id: is 3.0, not a string", ()),
+    "case-09-id-boolean": (changed("qa.id", True), "all", f"{PLACE}.id: is true, not a valid string", ()),
+    "case-09-id-fraction": (changed("qa.id", 3.0), "all", f"{PLACE}.id: is 3.0, not a valid string", ()),
     "case-09-id-empty": (changed("qa.id", ""), "all", f"{PLACE}.id: is empty", ()),
     "case-09-id-blank": (changed("qa.id", " "), "all", f"{PLACE}.id: is blank", ()),
     "case-10-id-twice": (
@@ -223,7 +223,12 @@ REFUSED = {
     ),
     "case-14-null": (changed("qa.is_impossible", None), "all", f"{PLACE}.is_impossible {ID}: is null", ()),
     "case-14-text": (changed("qa.is_impossible", "false"), "all", f"{PLACE}.is_impossible {ID}: is 'false', not", ()),
-    "case-14-number": (changed("qa.is_impossible", 0), "all", f"{PLACE}.is_impossible {ID}: is 0, not true", ()),
+    "case-14-number": (
+        changed("qa.is_impossible", 0),
+        "all",
+        f"{PLACE}.is_impossible {ID}: is 0, not a valid",
+        (),
+    ),
     "case-15-start-negative": (
         changed("answer.answer_start", -1),
         "all",
@@ -240,13 +245,13 @@ REFUSED = {
         changed("answer.answer_start", float("nan")),
         "all",
         f"{PLACE}.answers[0].answer_start {ID}: is NaN",
-        ("whole",),
+        ("a valid integer",),
     ),
     "case-15-start-text": (
         changed("answer.answer_start", "22"),
         "all",
         f"{PLACE}.answers[0].answer_start {ID}: is '22'",
-        ("whole",),
+        ("a valid integer",),
     ),
     "case-15-start-float": (changed("answer.answer_start", 22.0), "all", f"{PLACE}.answers[0].answer_start {ID}: ", ()),
     "case-15-start-true": (changed("answer.answer_start", True), "all", f"{PLACE}.answers[0].answer_start {ID}: ", ()),
@@ -276,7 +281,12 @@ REFUSED = {
     ),
     "case-17-gold-empty": (changed("answer.text", ""), "train", f"{PLACE}.answers[0].text {ID}: is empty", ()),
     "case-17-gold-blank": (changed("answer.text", " "), "train", f"{PLACE}.answers[0].text {ID}: is blank", ()),
-    "case-18-answers-null": (changed("qa.answers", None), "all", f"{PLACE}.answers {ID}: is null, not a list", ()),
+    "case-18-answers-null": (
+        changed("qa.answers", None),
+        "all",
+        f"{PLACE}.answers {ID}: is null, not a valid list",
+        (),
+    ),
     "case-18-answer-null": (changed("qa.answers.0", None), "all", f"{PLACE}.answers[0] {ID}: is null", ()),
     "case-18-text-null": (changed("answer.text", None), "all", f"{PLACE}.answers[0].text {ID}: is null", ()),
     "case-19-context-empty": (changed("paragraph.context", ""), "all", "data[0].paragraphs[1].context: is empty", ()),
@@ -339,7 +349,7 @@ def test_all_faults_are_counted_and_the_first_of_the_file_is_told(tmp_path: Path
     document = changed("qa.id", None, changed("answer.answer_start", -1))
     document["data"][0]["paragraphs"][0]["qas"][1]["question"] = None
     line = refusal(tmp_path / "squad.json", document, "train")
-    assert line == "data[0].paragraphs[0].qas[1].question (id 'q2'): is null, not a string (and 2 more)"
+    assert line == "data[0].paragraphs[0].qas[1].question (id 'q2'): is null, not a valid string (and 2 more)"
 
 
 @pytest.mark.parametrize("version", ["1.0", "KorQuAD_v1.0_train", 1, None])

@@ -23,12 +23,12 @@ from stages.qa.sections import Section
 ROOT = Path(__file__).parents[2]
 STUDIES = [ROOT / "params.yaml", *sorted((ROOT / "studies").glob("*.yaml"))]
 # Not dependencies: types without values, and what no result depends on.
-UNTRACKED_NAMES = ("cli", "config", "errors", "processes", "progress", "ranks", "sections")
+UNTRACKED_NAMES = ("cli", "config", "errors", "processes", "progress", "sections")
 UNTRACKED = {f"stages/qa/{name}.py" for name in UNTRACKED_NAMES}
 # Left may not import right; two of one level may not import each other.
 LEVELS = [
     ["errors"],
-    ["ranks", "sections"],
+    ["sections"],
     ["config", "processes"],
     ["progress", "cli"],
     ["files", "readings"],

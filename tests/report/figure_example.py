@@ -13,7 +13,6 @@ POINT = ["model", "protocol", "headline", "reading", "layer"]
 SCORES = ["total", "HasAns_total", "NoAns_total"]
 SCORES += [f"{kind}{score}" for score in ("f1", "exact") for kind in ("", "HasAns_", "NoAns_", "forced_")]
 METRICS = ["f1", "HasAns_f1", "NoAns_f1", "forced_f1", "exact"]
-BINS = {"null_probability": [0.1, 0.5, 0.9], "no_answer_share": [0.2, 0.5, 0.8], "questions": [10, 9, 50]}
 GROUPS = {
     "breakdown": ["question word", "question word", "windows"],
     "group": ["what", "who", "one window"],
@@ -97,7 +96,6 @@ def of_layers(layers: pd.DataFrame, *, bands: bool = False) -> Results:
             ece=points["f1"] / 2,
             crossfit_f1=points["f1"] + 1,
         ),
-        reliability=points[POINT].merge(pd.DataFrame(BINS), how="cross"),
         breakdown=probes[[*POINT, "forced_f1"]].merge(pd.DataFrame(GROUPS), how="cross"),
         controls=pd.concat(controls).assign(training_questions=33, questions=12),
         learning=states.assign(training_questions=33, forced_f1=states["layer"]),

@@ -91,17 +91,8 @@ def test_an_empty_group_keeps_its_panel() -> None:
     assert "4 questions: 4 HasAns, 0 NoAns" in chart.caption
 
 
-def test_epochs_are_a_line_each_and_a_convex_fit_is_one() -> None:
-    results = example([2, 2], epochs=3)
-    chart = curves(results)["epochs"]
-    assert chart.line_names() == ["epoch 1", "epoch 2", "epoch 3"]
-    assert values(chart, "m1: paper", "epoch 3") == pytest.approx([53.2, 53.6, 54.0])
-    fits = results.layers[results.layers["final"]].assign(epoch=NAN, learning_rate=NAN, seed=NAN)
-    assert curves(of_layers(fits))["epochs"].line_names() == ["optimum"]
-
-
 def test_captions_say_what_is_counted(evidence: dict[str, Chart]) -> None:
-    for name in ("differences", "quality", "reliability"):
+    for name in ("differences", "quality"):
         assert "700 questions of 15 articles; corrected protocol" in evidence[name].caption
     assert evidence["differences"].caption.endswith("95 % bands, from 12 articles")
     assert "12 sampled HasAns questions\nall trained on the same 33" in evidence["controls"].caption
@@ -127,15 +118,6 @@ def test_quality(evidence: dict[str, Chart]) -> None:
     assert values(chart, ranking, "m1") == pytest.approx([52.4, 52.8, 53.2])
     assert values(chart, calibration, "m0")[3] == 42  # the head
     assert levels(chart) == {ranking: 40, f1: 60}
-
-
-def test_reliability_shows_three_layers_and_the_head(evidence: dict[str, Chart]) -> None:
-    chart = evidence["reliability"]
-    assert chart.line_names() == ["first layer", "middle layer", "last layer", "own head", "calibrated"]
-    assert values(chart, "m0", "own head", "x") == [0.1, 0.9]  # 9 questions are too few
-    assert values(chart, "m0", "own head") == [0.2, 0.8]
-    assert values(chart, "m1", "own head") == []
-    assert values(chart, "m1", "calibrated") == [0, 1]
 
 
 def test_breakdowns_leave_out_small_groups_and_single_ones() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from stages.qa.report import claims as statements
+from stages.qa.report import original as statements
 from stages.qa.scoring.resampling import Interval, Resampled
 
 Pair = tuple[float, float]  # HasAns and NoAns F1 of a layer

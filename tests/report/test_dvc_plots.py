@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.qa.report.chart_data import split_rows
+from stages.qa.report.page_data import split_rows
 from tests.report.figure_example import example
 
 ROOT = Path(__file__).parents[2]

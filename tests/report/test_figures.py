@@ -116,7 +116,7 @@ def ticks_of(axes: Axes) -> list[Text]:
 
 
 @pytest.mark.parametrize("sizes", [[12], [24] * 2, [6, 12, 24] * 3], ids=["one", "deep", "nine"])
-@pytest.mark.parametrize("name", ["f1_by_layer", "panels", "epochs"])
+@pytest.mark.parametrize("name", ["f1_by_layer", "panels"])
 def test_nothing_overlaps(name: str, sizes: list[int]) -> None:
     layers = example(sizes, epochs=3, heads=1).layers
     longest = "sentence-transformers--" * 4
@@ -203,12 +203,12 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from stages.qa.report.figures import lines_figure
-from stages.qa.report.style import save
+from stages.qa.report.figures import save
 from tests.report.test_figures import charts_of
 from tests.report.figure_example import example
 folder = Path(sys.argv[1])
 charts = charts_of(example([2, 3], epochs=2, seeds=2, heads=1, bands=True))
-for name in ("f1_by_layer", "loss_curves", "reliability"):
+for name in ("f1_by_layer", "loss_curves", "quality"):
     save(lines_figure(charts[name]), folder / f"{name}.png")
 for kind in ("svg", "pdf"):
     save(lines_figure(charts["f1_by_layer"]), folder / f"f1_by_layer.{kind}")

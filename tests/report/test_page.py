@@ -14,8 +14,8 @@ import pytest
 from huggingface_hub import ModelCard
 
 from stages.qa.data.squad import read_squad
-from stages.qa.report import chart_data, explorer
 from stages.qa.report import html as templates
+from stages.qa.report import page_data
 from stages.qa.scoring.question_scores import save_question_scores
 from tests.page_example import (
     CONTEXT,
@@ -51,7 +51,7 @@ class Elements(HTMLParser):
 def test_texts_of_the_data_make_no_element_and_nothing_is_fetched(html: Path) -> None:
     text = html.read_text(encoding="utf-8")
     elements = Elements(text).found
-    assert [tag for tag, _ in elements].count("script") == 6
+    assert [tag for tag, _ in elements].count("script") == 5
     assert not [tag for tag, _ in elements if tag in ("img", "iframe", "object", "embed", "form_")]
     for tag, attributes in elements:
         assert not [name for name in attributes if name.startswith("on")], tag
@@ -83,7 +83,7 @@ def test_packed_answers_are_those_of_the_scores(tmp_path: Path) -> None:
     examples = read_squad(tmp_path / "dev.json", purpose="score")
     given = scores(examples, 2, head=True)
     save_question_scores(tmp_path / "m" / PROTOCOLS[0], given)
-    packed = explorer.pack(examples, tmp_path, ["m"], PROTOCOLS[:1])
+    packed = page_data.pack(examples, tmp_path, ["m"], PROTOCOLS[:1])
     header = json.loads(zlib.decompress(base64.b64decode(packed.texts)))
     cells = zlib.decompress(base64.b64decode(packed.cells))
     readings, questions = LAYERS + 2, len(QUESTIONS)
@@ -92,11 +92,9 @@ def test_packed_answers_are_those_of_the_scores(tmp_path: Path) -> None:
     start, length = np.frombuffer(cells, "<u4", 2 * number).reshape(2, readings, questions)
     null, f1, flags = np.frombuffer(cells, "u1", offset=8 * number).reshape(3, readings, questions)
     assert header["sets"][0]["layers"] == [0, 1, 2, 3, "head"]
-    assert packed.left_out == []
-    units = CONTEXT.encode("utf-16-le")  # as JavaScript counts
 
     def slice_(at: int, count: int) -> str:
-        return units[2 * at : 2 * (at + count)].decode("utf-16-le")
+        return CONTEXT[at : at + count]
 
     shown_rows = [*range(LAYERS + 1), -1]  # without the lens
     for row, place in enumerate(shown_rows):
@@ -112,17 +110,6 @@ def test_packed_answers_are_those_of_the_scores(tmp_path: Path) -> None:
     assert [header["words"][i] for i in header["word"]] == ["who", "what", "where", "how"]
 
 
-def test_protocols_beyond_the_limit_are_left_out_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_squad(tmp_path / "dev.json")
-    examples = read_squad(tmp_path / "dev.json", purpose="score")
-    given = scores(examples, 2, head=False)
-    monkeypatch.setattr(explorer, "LIMIT", 1)
-    for name in PROTOCOLS:
-        save_question_scores(tmp_path / "m" / name, given)
-    packed = explorer.pack(examples, tmp_path, ["m"], PROTOCOLS)
-    assert packed.left_out == [PROTOCOLS[1]]
-
-
 POINTS = (
     [point("tuned", layer, 10 * layer, 90) for layer in range(4)]
     + [point("base", layer, has, 90) for layer, has in enumerate([1, 5, 3, 2])]
@@ -132,7 +119,7 @@ POINTS = (
 
 def test_rows_of_the_charts() -> None:
     layers = pd.DataFrame(POINTS)
-    rows = chart_data.curve_rows(pd.concat([layers, layers.assign(seed=2, f1=layers["f1"] + 2)]))
+    rows = page_data.curve_rows(pd.concat([layers, layers.assign(seed=2, f1=layers["f1"] + 2)]))
     first = dict(zip(rows["columns"], rows["rows"][0], strict=True))
     assert first["f1"] == 55
     assert len(rows["rows"]) == 12
@@ -145,7 +132,7 @@ def test_every_chart_has_its_rows(html: Path) -> None:
     points = {
         name: [dict(zip(c["columns"], row, strict=True)) for row in c["rows"]] for name, c in data["panels"].items()
     }
-    names = {"differences", "quality", "reliability", "controls", "published", "loss_curves", "by_question_word"}
+    names = {"differences", "quality", "controls", "published", "loss_curves", "by_question_word"}
     assert set(points) == names | {"learning", "description", "strengths", "three_curves"}
     for name, rows in points.items():
         assert rows or name == "strengths", name
@@ -205,12 +192,6 @@ def test_a_markdown_table() -> None:
         r"| a\|b   | 0  |  7.00 |",
         "| longer | 1  | 62.00 |",
     ]
-
-
-def test_a_script_that_would_end_its_element_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(templates, "charts_script", lambda: "x = '</SCRIPT>'")
-    with pytest.raises(ValueError, match="end its own element"):
-        templates.page({})
 
 
 def test_the_template_of_dvc_has_its_places_and_the_library() -> None:

@@ -1,14 +1,12 @@
 """The tables of a study are read back; what is wrong with them is named."""
 
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
 import pytest
 
 from stages.qa.errors import InputError, IntegrityError
-from stages.qa.report.chart_data import split_rows
-from stages.qa.report.results import Results, at_final_rate, no_answer_score, protocols_of, read_results
+from stages.qa.report.page_data import split_rows
+from stages.qa.report.results import Results, at_final_rate, no_answer_score, read_results
 from stages.qa.scoring.curves import LAYERS, LOSS
 from tests.page_example import MODELS, write, write_study
 from tests.report.example import NAN, curves, gold_or_head, point
@@ -58,11 +56,6 @@ def test_curves_are_the_mean_of_the_final_points(folder: Path) -> None:
     assert sorted(every_epoch["HasAns_f1"]) == [0, 0, 30, 50, 55, 99]
 
 
-def test_the_headline_comes_first() -> None:
-    frame = pd.DataFrame({"protocol": ["a", "b", "c", "b"], "headline": [False, True, False, True]})
-    assert protocols_of(frame) == ["b", "a", "c"]
-
-
 def test_split_rows() -> None:
     rows = split_rows(curves(POINTS))
     assert list(rows.columns) == ["model", "protocol", "layer", "split", "f1", "exact"]
@@ -87,35 +80,6 @@ def test_a_model_may_be_called_null_and_may_have_no_losses(folder: Path) -> None
     results = read_results(folder, {"null": ["null"], "base": ["base"]}, {"null": "base"})
     assert list(results.layers["model"].unique()) == ["null", "base"]
     assert list(results.losses["model"].unique()) == ["base"]
-
-
-A = point("tuned", 0, 0, 100)
-
-
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        ([A | {"model": "other"}], "column model says 'other', the folder 'tuned'"),
-        ([A | {"f1": "high"}], "f1|high"),
-        ([A | {"f1": NAN}], "f1 is empty"),
-        ([A | {"protocol": ""}], "protocol is empty"),
-        ([A | {"layer": NAN}], "layer is empty"),
-        ([gold_or_head("gold", "tuned", 0, 0, 100)], "no row .* with reading 'probe'"),
-        ([], "no row .* with reading 'probe'"),
-        ([A, A | {"layer": 1, "NoAns_total": 5}], "total or NoAns_total differs"),
-    ],
-)
-def test_faults_name_the_file(folder: Path, rows: list[dict[str, Any]], message: str) -> None:
-    write(folder, "tuned", "evaluate/layers", rows, LAYERS)
-    with pytest.raises(InputError, match=message) as caught:
-        read(folder)
-    assert str(folder / "tuned/evaluate/layers.csv") in str(caught.value)
-
-
-def test_models_that_were_scored_on_other_questions(folder: Path) -> None:
-    write(folder, "base", "evaluate/layers", [point("base", 0, 0, 100, total=11)], LAYERS)
-    with pytest.raises(InputError, match=r"base/evaluate/layers.csv: total or NoAns_total differs"):
-        read(folder)
 
 
 @pytest.mark.parametrize("table", ["evaluate/intervals", "examine/controls", "compare/differences"])

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from stages.qa.report import charts, findings, html, probing_charts, published, views
+from stages.qa.report import charts, findings, html, original, probing_charts, views
 from stages.qa.report.results import read_results
 from stages.qa.scoring.curves import LOSS
 from tests.page_example import ROOT, write, write_study
@@ -55,7 +55,7 @@ def test_a_study_without_comparisons(tmp_path: Path) -> None:
     write_study(tmp_path)
     write(tmp_path, "base", "evaluate/loss", [], LOSS)  # of probes at the optimum alone
     results = read_results(tmp_path, {"base": ["base"]}, {})
-    comparison = published.compare(results.layers, published.read_published(ROOT / "studies/published"), "one")
+    comparison = original.compare(results.layers, original.read_published(ROOT / "studies/published"), "one")
     evidence = charts.evidence_charts(results, comparison, 0.95)
     assert len(evidence["differences"].points()) == 3
     assert probing_charts.probing_charts(results, 0.95)["loss_curves"].line_names() == []

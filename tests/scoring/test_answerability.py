@@ -9,14 +9,12 @@ from sklearn.metrics import average_precision_score
 
 from stages.qa.scoring.answerability import (
     QUALITY,
-    RELIABILITY,
     average_precision,
     best_threshold,
+    calibration_error,
     cross_fitted,
     folds_of,
     quality_rows,
-    reliability,
-    reliability_rows,
 )
 from tests.scoring.test_intervals import SETTINGS, scores
 
@@ -34,19 +32,14 @@ def test_one_kind_has_no_area() -> None:
     assert np.isnan(average_precision(np.array([False]), np.array([0.1])))
 
 
-def test_reliability_is_scikit_learns() -> None:
+def test_the_calibration_error_is_scikit_learns() -> None:
     rng = np.random.default_rng(0)
     probability = rng.beta(0.5, 0.5, 500)
     true = rng.random(500) < probability**2
-    found = reliability(true, probability, bins=10)
     share, mean = calibration_curve(true, probability, n_bins=10)
-    assert found.mean == pytest.approx(mean)
-    assert found.share == pytest.approx(share)
     numbers = np.histogram(probability, np.linspace(0, 1, 11))[0]
-    assert found.questions.tolist() == numbers[numbers > 0].tolist()
-    assert found.error == pytest.approx(np.abs(mean - share) @ numbers / 500)
-    sure = reliability(np.array([True, False]), np.array([1.0, 0.0]), bins=10)
-    assert (sure.error, sure.mean.tolist()) == (0, [0, 1])
+    assert calibration_error(true, probability, bins=10) == pytest.approx(np.abs(mean - share) @ numbers / 500)
+    assert calibration_error(np.array([True, False]), np.array([1.0, 0.0]), bins=10) == 0
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.integers(0, 5)), min_size=1, max_size=25))
@@ -85,9 +78,6 @@ def test_quality_of_the_official_answers() -> None:
     assert first["start_nll"] == pytest.approx(given.start_nll[[0, 3]].mean(), abs=1e-5)
     assert first["end_nll"] == pytest.approx(given.end_nll[[0, 3]].mean(), abs=1e-5)
     assert first["auprc"] > first["auprc_chance"] == pytest.approx(100 * given.answerable.mean(), abs=1e-4)
-    bins = reliability_rows("m", {"p": given}, "p", SETTINGS)
-    assert list(bins.columns) == RELIABILITY
-    assert bins.loc[bins["layer"] == 1, "questions"].sum() == len(given.ids)
 
 
 def test_without_a_question_of_a_kind_or_a_second_fold_figures_are_missing() -> None:

@@ -35,7 +35,7 @@ def answers(texts: list[list[str]], margins: list[list[float]]) -> Answers:
     readings = [Reading("probe", layer, READOUT) for layer in range(len(texts) - 1)] + [Reading("head", 1, None)]
     ids, nll = [example.id for example in EXAMPLES], np.zeros((*score.shape, 2), dtype=np.float32)
     given = Texts.of(zip(*texts, strict=True), score.shape)
-    return Answers(readings, ids, given, spans, 0.0, nll=nll, windows=np.ones(len(ids), dtype=np.int32))
+    return Answers(readings, ids, given, spans, 0.0, nll=nll)
 
 
 GIVEN = answers(

@@ -52,7 +52,7 @@ def scores(
     ids = [f"q{i}" for i in range(len(article))]
     null = np.clip(0.3 * (1 - answerable) + 0.7 * rng.random(f1.shape), 0, 1)
     return QuestionScores(
-        readings, of_runs, ids, [ids] * len(f1), nothing, f1 > 0, null, f1, f1, forced, forced, nll, nll + 1,
+        readings, of_runs, ids, [ids] * len(f1), nothing, f1 > 0, null, f1, f1, forced, nll, nll + 1,
         answerable, article, paragraph,
     )  # fmt: skip
 

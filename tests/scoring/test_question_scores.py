@@ -26,7 +26,7 @@ def test_scores_of_single_questions() -> None:
     assert scores.exact[0].tolist() == [0, 0, 1, 0]
     assert scores.answered.tolist() == [[True, True, False, True], [True, False, False, False], [False] * 4]
     # layer 1: b is refused, and right where an answer is forced
-    assert (scores.exact[1].tolist(), scores.forced_exact[1].tolist()) == ([1, 0, 1, 1], [1, 1, 0, 0])
+    assert (scores.exact[1].tolist(), scores.forced_f1[1].tolist()) == ([1, 0, 1, 1], [1, 1, 0, 0])
     assert scores.null_probability[0, 0] == pytest.approx(1 / (1 + np.e))
 
 

@@ -132,7 +132,9 @@ def test_questions_of_the_hub(hub: Hub, sample: list[Example], tmp_path: Path) -
     write_parquet(tmp_path / "questions/squad/train-0.parquet", rows[:half])
     write_parquet(tmp_path / "questions/squad/train-1.parquet", rows[half:])
     (tmp_path / "questions/train.json").write_bytes(SAMPLE.read_bytes())
-    hub.fault("corrupt", "train-1.parquet", times=1)  # wrong once: it is fetched again
+    hub.fault("corrupt", "train-1.parquet", times=1)
+    with pytest.raises(IntegrityError, match=r"train-1\.parquet: expected sha256|train-1\.parquet: expected git blob"):
+        get(f"{HF}squad/train-*.parquet", tmp_path / "a.json")
     assert get(f"{HF}squad/train-*.parquet", tmp_path / "a.json") == sample
     assert get(f"{HF}train.json", tmp_path / "b.json", checksum=checksum(SAMPLE)) == sample
     hub.requests.clear()

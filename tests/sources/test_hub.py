@@ -190,7 +190,6 @@ def test_case_50_damaged_cache(hub: Hub, tmp_path: Path, monkeypatch: pytest.Mon
         fetch_snapshot([HUB_SOURCE], tmp_path / "m", sha256=pinned)
     got = hashlib.sha256(bad).hexdigest()
     assert f"model.safetensors: expected sha256 {WEIGHTS_SHA256}, got {got}" in str(caught.value)
-    assert "fetching it again failed: no complete answer: ConnectError" in str(caught.value)
     hub.use(monkeypatch, tmp_path / "home")
     fetch_snapshot([HUB_SOURCE], tmp_path / "m", sha256=pinned)
     assert cached.read_bytes() == WEIGHTS
@@ -341,13 +340,6 @@ def test_wheel_cannot_write_elsewhere(index: Path, tmp_path: Path) -> None:
 
 
 # Branches, tags and what must not be accepted
-
-
-def test_case_48_a_bad_source_is_refused_before_anything_is_fetched(hub: Hub, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="is not of the form"):
-        fetch_snapshot([HUB_SOURCE, "hub:a/b@x;touch P"], tmp_path / "models" / "m", sha256={})
-    assert hub.requests == []
-    assert not (tmp_path / "models").exists()
 
 
 def test_a_branch_is_recorded_as_its_commit(

@@ -10,7 +10,7 @@ import pytest
 
 from stages.qa.data.squad import Example, read_squad
 from stages.qa.errors import InputError
-from stages.qa.sources.parquet import convert
+from stages.qa.sources.fetch import convert
 from tests.sources.conftest import as_row, write_parquet
 
 Rows = list[dict[str, Any]]
@@ -72,7 +72,7 @@ def drop(column: str) -> Callable[[Rows], Rows]:
     [
         (drop("title"), "the column title is missing; there are id, context, question, answers"),
         (drop("answers"), "the column answers is missing"),
-        (change(2, id=None), "is null, not a string"),
+        (change(2, id=None), "is null, not a valid string"),
         (change(2, title=""), r"title \(id 'q2'\): is empty"),
         (change(2, title=None), r"title \(id 'q2'\): is empty"),
         (change(4, context=" "), "is blank"),
@@ -81,8 +81,8 @@ def drop(column: str) -> Callable[[Rows], Rows]:
         (change(1, answers=None), r"answers \(id 'q1'\): not a list of text beside one of answer_start, as long"),
         (change(1, answers={"text": ["Oaks"], "answer_start": [0, 0]}), r"\(id 'q1'\): not a list of text beside"),
         (change(1, answers={"text": ["Oaks"], "answer_start": [1]}), r"\(id 'q1'\): is 1, where the context has"),
-        (change(1, answers={"text": ["Oaks"], "answer_start": [None]}), r"\(id 'q1'\): is null, not a whole number"),
-        (change(1, answers={"text": [None], "answer_start": [0]}), r"\(id 'q1'\): is null, not a string"),
+        (change(1, answers={"text": ["Oaks"], "answer_start": [None]}), r"\(id 'q1'\): is null, not a valid integer"),
+        (change(1, answers={"text": [None], "answer_start": [0]}), r"\(id 'q1'\): is null, not a valid string"),
         (change(1, answers={"text": ["Oaks"], "answer_start": [0.5]}), "not a Parquet file in the layout of squad_v2"),
         (lambda rows: [row | {"answers": "Oaks"} for row in rows], "not a Parquet file in the layout of squad_v2"),
         (lambda rows: [row | {"title": ["a", "b"]} for row in rows], "not a Parquet file in the layout of squad_v2"),

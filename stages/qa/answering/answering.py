@@ -12,15 +12,14 @@ from transformers import PreTrainedTokenizerFast
 
 from stages.qa import processes
 from stages.qa.answering.answers import Answers, Spans, Texts
-from stages.qa.answering.ceiling import TextOf, best_gold_spans
-from stages.qa.answering.likelihood import GoldLikelihood
+from stages.qa.answering.gold import GoldLikelihood, TextOf, best_gold_spans
 from stages.qa.answering.spans import SpanReader, stripped
 from stages.qa.data.squad import Example
 from stages.qa.data.windows import Windows
 from stages.qa.encoding.encoder import Chunk, Encoder, encode, pieces
 from stages.qa.errors import NumericsError
 from stages.qa.probing.readouts import Probes
-from stages.qa.progress import Progress
+from stages.qa.progress import progress_bar
 from stages.qa.readings import Reading
 from stages.qa.sections import Protocol
 
@@ -45,12 +44,13 @@ def answer(
     rows_of: dict[str, list[int]] = {}  # the readings of each protocol
     readers: dict[str, SpanReader] = {}
     for name, protocol in protocols.items():
-        rows_of[name] = [row for row, reading in enumerate(readings) if _belongs(reading, protocol)]
+        optimizers = [reading.readout.optimizer if reading.readout else protocol.optimizer for reading in readings]
+        rows_of[name] = [row for row, optimizer in enumerate(optimizers) if optimizer == protocol.optimizer]
         readers[name] = SpanReader(
             windows, len(rows_of[name]), max_answer_tokens=protocol.max_answer_tokens, merge=protocol.windows
         )
     own = _own_pieces(encoder, windows)
-    with Progress("answering", total=sum(map(len, own)), unit="window") as progress, torch.inference_mode():
+    with progress_bar("answering", total=sum(map(len, own)), unit="window") as progress, torch.inference_mode():
         for rows in own:
             chunk = encode(encoder, windows, rows)
             logits = _logits(chunk, probes)
@@ -58,7 +58,7 @@ def answer(
             likelihood.read(rows, logits)
             for name, reader in readers.items():
                 reader.read(rows, logits[rows_of[name]])
-            progress.advance(len(rows))
+            progress.update(len(rows))
     read = np.concatenate([np.empty(0, dtype=np.int64), *own])
     for array in (likelihood.nll, *(array for reader in readers.values() for array in reader.arrays)):
         processes.complete(array, read)
@@ -80,7 +80,6 @@ def answer(
             spans=spans,
             null_threshold=protocol.null_threshold,
             nll=nll_here,
-            windows=likelihood.counts(),
         )
         yield name, answers
 
@@ -92,11 +91,6 @@ def _readings(encoder: Encoder, probes: Probes) -> list[Reading]:
         readings += [Reading("lens", layer, None) for layer in range(encoder.heads - 1)]
         readings.append(Reading("head", encoder.layers - 1, None))
     return readings
-
-
-def _belongs(reading: Reading, protocol: Protocol) -> bool:
-    """Whether the protocol reads it: the probes of its optimizer, the lens and the own head."""
-    return reading.readout is None or reading.readout.optimizer == protocol.optimizer
 
 
 def _own_pieces(encoder: Encoder, windows: Windows) -> list[np.ndarray]:

@@ -56,7 +56,6 @@ class Answers:
     spans: Spans
     null_threshold: float
     nll: np.ndarray  # (readings, questions, 2) float32, nats: of the gold start and end; NaN where there is none
-    windows: np.ndarray  # (questions,) int32: token windows of the question
 
     def final(self, reading: int) -> dict[str, str]:
         """Question id -> answer, "" where the null score is above the best span's by more than the threshold."""
@@ -84,7 +83,6 @@ def save_answers(folder: Path, answers: Answers) -> None:
         "score": answers.spans.score,
         "null_score": answers.spans.null_score,
         "nll": answers.nll,
-        "windows": answers.windows,
     }
     write_tensors(folder / "answers.safetensors", tensors)
     header = {
@@ -126,5 +124,4 @@ def load_answers(folder: Path) -> Answers:
         spans=Spans(**{name: tensors[name] for name in ("chars", "tokens", "score", "null_score")}),
         null_threshold=header["null_threshold"],
         nll=tensors["nll"],
-        windows=tensors["windows"],
     )

@@ -1,6 +1,5 @@
 """Start and end logits as answers: the best span of each window, and one answer for each question."""
 
-from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -9,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import max_pool1d, pad
 
 from stages.qa.answering.answers import Spans
-from stages.qa.data.windows import Windows
+from stages.qa.data.windows import Windows, question_rows
 from stages.qa.probing.probes import padded_windows
 
 Merge = Literal["official", "highest"]
@@ -31,12 +30,6 @@ def best_spans(start: Tensor, end: Tensor, *, max_answer_tokens: int) -> tuple[T
     ends = reach.gather(-1, first[:, None] + torch.arange(max_answer_tokens, device=reach.device))
     last = first + ends.argmax(-1)
     return first.reshape(shape), last.reshape(shape), score.reshape(shape)
-
-
-def question_rows(windows: Windows, questions: int) -> list[slice]:
-    """The rows of each question's windows, which are neighbours."""
-    bounds = np.searchsorted(windows.examples, np.arange(questions + 1))
-    return [slice(first, end) for first, end in pairwise(bounds.tolist())]
 
 
 class SpanReader:
@@ -106,8 +99,3 @@ def stripped(context: str, first: int, end: int) -> tuple[int, int]:
     text = context[first:end]
     first += len(text) - len(text.lstrip())
     return first, first + len(text.strip())
-
-
-def sliced(context: str, chars: np.ndarray) -> list[str]:
-    """The characters of each of some spans, chars (spans, 2); "" for a span that is nowhere."""
-    return [context[first:end] if first >= 0 else "" for first, end in chars.tolist()]

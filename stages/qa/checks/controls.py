@@ -147,7 +147,7 @@ def control_rows(model: str, judged: Mapping[str, Judged], training_questions: i
     """A row under CONTROLS for each control and layer; a control without layers has the same scores at each.
 
     forced_f1 is percent, over `questions` that have an answer; nll is nats a position. Selectivity is the task's forced
-    F1 minus the control's, in points; selectivity_nats is the control's nll minus the task's, since less is better.
+    F1 minus the control's, in points.
     """
     task = judged[TASK]
     parts = []
@@ -163,7 +163,6 @@ def control_rows(model: str, judged: Mapping[str, Judged], training_questions: i
             "forced_f1": f1,
             "nll": nll,
             "selectivity": np.nan if control == TASK else task.forced_f1 - f1,
-            "selectivity_nats": np.nan if control == TASK else nll - task.nll,
         }
         parts.append(pd.DataFrame(columns, columns=CONTROLS))
     return pd.concat(parts, ignore_index=True)

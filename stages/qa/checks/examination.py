@@ -1,11 +1,19 @@
-"""What is measured on a bounded sample of questions, to stay cheap: one encoder alone, and one beside another."""
+"""What is measured on a bounded sample of questions, to stay cheap: one encoder alone, and one beside another.
 
-from collections.abc import Callable, Mapping, Sequence
+Learning curves and description lengths use probes at their optimum, on nested parts of the articles that double in
+size. The description length is the prequential code of Voita and Titov (2020): the first block of articles is coded
+uniformly over the tokens of each window, each further block with probes that are trained on the blocks before it. Its
+blocks are dev articles, which no encoder of the study has been trained on: on the text of its fine-tuning, an encoder's
+memory would count as knowledge.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from math import log
 
 import numpy as np
 import pandas as pd
-from torch import Tensor
 
 from stages.qa.checks.controls import (
     TASK,
@@ -15,22 +23,19 @@ from stages.qa.checks.controls import (
     without_questions,
     word_answers,
 )
-from stages.qa.checks.judging import Judge, Judged, linear_scorer, read_windows
-from stages.qa.checks.learning import PARTS, description_rows, doublings, optimal_weights, rows_of
-from stages.qa.checks.similarity import TokenSample, cka_matrix, similarity_rows
+from stages.qa.checks.judging import Judge, Judged, read_windows
+from stages.qa.checks.similarity import TokenSample, similarity_rows
 from stages.qa.data.splits import evenly_spread
 from stages.qa.data.squad import Example
-from stages.qa.data.windows import Windows, make_windows
+from stages.qa.data.windows import IGNORED, Windows, make_windows
 from stages.qa.encoding.encoder import Encoder
 from stages.qa.encoding.features import Features
+from stages.qa.probing.convex import Solver, mean_loss
+from stages.qa.probing.probes import token_scores
 from stages.qa.readings import CONTROLS, DESCRIPTION, LEARNING, SIMILARITY
 from stages.qa.sections import Convex, Examine
 
-# control -> the questions as it sees them, and a seed
-OTHER_INPUTS: dict[str, Callable[[Sequence[Example], int], list[Example]]] = {
-    "shuffled_question": lambda examples, seed: shuffled_questions(examples, seed=seed),
-    "no_question": lambda examples, seed: without_questions(examples),
-}
+PARTS = 5  # sizes of a learning curve
 
 
 @dataclass(frozen=True)
@@ -72,8 +77,8 @@ def examine(
     tokens = TokenSample(windows, settings.cka_tokens)
 
     def judge(features: Features, dev: Sequence[Example], windows: Windows) -> Judge:
-        scorer = linear_scorer(optimal_weights(features, l2, convex))
-        return Judge(scorer, dev, windows, settings.max_answer_tokens)
+        weights = Solver(features, convex).fit(l2).weights
+        return Judge(lambda chunk: token_scores(chunk.states, weights), dev, windows, settings.max_answer_tokens)
 
     curve: dict[int, Judge] = {}  # number of training articles -> the task, learned from these
     articles = np.unique(training.articles)
@@ -95,8 +100,10 @@ def examine(
     read_windows(encoder, windows, [*curve.values(), words, by_position, tokens])
 
     controls = {TASK: curve[len(articles)], "words": words, "position_only": by_position}
-    for name, change in OTHER_INPUTS.items():
-        train, dev = (change(part, settings.seed) for part in (sample.train, sample.dev))
+    parts = sample.train, sample.dev
+    shuffled = [shuffled_questions(part, seed=settings.seed) for part in parts]
+    unasked = [without_questions(part) for part in parts]
+    for name, (train, dev) in {"shuffled_question": shuffled, "no_question": unasked}.items():
         dev_windows = sample.windows(encoder, dev)
         other = judge(Features(encoder, sample.windows(encoder, train), gib=memory), dev, dev_windows)
         read_windows(encoder, dev_windows, [other])
@@ -107,9 +114,51 @@ def examine(
         "controls": control_rows(model, judged, len(sample.train)),
         "learning": learning_rows(model, sample.train, {count: one.judged() for count, one in curve.items()}),
         "description": description_rows(model, Features(encoder, windows, gib=memory), l2, convex),
-        "similarity": _similarity(model, model, states, states),
+        "similarity": similarity_rows(model, states, model, states),
     }
     return {name: _six_digits(table) for name, table in tables.items()}
+
+
+def doublings(total: int, parts: int) -> list[int]:
+    """At most `parts` whole numbers, each about twice the one before; the last is `total`."""
+    return sorted({max(1, round(total / 2**halvings)) for halvings in range(parts)})
+
+
+def rows_of(articles: np.ndarray, chosen: Sequence[int] | np.ndarray) -> np.ndarray:
+    """The windows of the chosen articles; articles (windows,)."""
+    return np.flatnonzero(np.isin(articles, chosen))
+
+
+def description_rows(model: str, features: Features, l2: float, convex: Convex) -> pd.DataFrame:
+    """A row under DESCRIPTION for each layer: bits of all starts and ends of `features`, coded uniformly and online.
+
+    compression is the first over the second: 1 where a probe learns nothing that carries over to other articles.
+    """
+    windows = features.windows
+    with_target = np.flatnonzero(windows.targets[:, 0] != IGNORED)
+    articles = windows.articles[with_target]
+    names = np.unique(articles)
+    ends = doublings(len(names), 1 + len(names).bit_length())
+    bits = 2 * np.log2(windows.lengths)
+    first = with_target[rows_of(articles, names[: ends[0]])]
+    online = np.full(features.encoder.layers, bits[first].sum())
+    for known, end in pairwise(ends):
+        before = with_target[rows_of(articles, names[:known])]
+        block = with_target[rows_of(articles, names[known:end])]
+        solver = Solver(features.part(before), convex)
+        loss, _ = mean_loss(features.part(block), solver.fit(l2).weights)  # (layers, 2)
+        online += loss.sum(1).cpu().numpy() * len(block) / log(2)
+    uniform = bits[with_target].sum()
+    columns = {
+        "model": model,
+        "layer": range(len(online)),
+        "articles": len(names),
+        "windows": len(with_target),
+        "uniform_bits": uniform,
+        "online_bits": online,
+        "compression": uniform / online,
+    }
+    return pd.DataFrame(columns, columns=DESCRIPTION)
 
 
 def learning_rows(model: str, train: Sequence[Example], curve: Mapping[int, Judged]) -> pd.DataFrame:
@@ -137,22 +186,13 @@ def compare(
 
     On the sampled dev questions. InputError if the encoders do not cut the questions into the same tokens.
     """
-    states = [_token_states(each, sample, settings) for each in (encoder, base)]
-    return _six_digits(_similarity(model, other, *states))
-
-
-def _token_states(encoder: Encoder, sample: Sample, settings: Examine) -> Tensor:
-    """Hidden states (layers, tokens, hidden) of some tokens of the sampled dev questions."""
-    windows = sample.windows(encoder, sample.dev)
-    tokens = TokenSample(windows, settings.cka_tokens)
-    read_windows(encoder, windows, [tokens])
-    return tokens.states()
-
-
-def _similarity(model: str, other: str, states: Tensor, other_states: Tensor) -> pd.DataFrame:
-    """The layers of `model` against those of `other`; states as `_token_states` gives them."""
-    cka = cka_matrix(states, other_states)
-    return similarity_rows(model, cka, other=other, tokens=states.shape[1])
+    states = []
+    for each in encoder, base:
+        windows = sample.windows(each, sample.dev)
+        tokens = TokenSample(windows, settings.cka_tokens)
+        read_windows(each, windows, [tokens])
+        states.append(tokens.states())
+    return _six_digits(similarity_rows(model, states[0], other, states[1]))
 
 
 def _six_digits(table: pd.DataFrame) -> pd.DataFrame:

@@ -21,7 +21,7 @@ from stages.qa.data.squad import Example
 from stages.qa.data.windows import Windows
 from stages.qa.encoding.encoder import Encoder, encode, pieces
 from stages.qa.errors import InputError
-from stages.qa.progress import Progress
+from stages.qa.progress import progress_bar
 from stages.qa.readings import Reading
 from stages.qa.sections import Protocol
 
@@ -48,7 +48,7 @@ def graft(tuned: Encoder, base: Encoder, examples: Sequence[Example], windows: W
     new_reader = partial(SpanReader, windows, max_answer_tokens=protocol.max_answer_tokens, merge=protocol.windows)
     reader = new_reader(len(readings))
     every_piece = list(pieces(mixed, windows, np.arange(len(windows)), gib=CHUNK_GIB))
-    with Progress("grafting", total=len(readings) * len(windows), unit="window") as progress:
+    with progress_bar("grafting", total=len(readings) * len(windows), unit="window") as progress:
         for row, reading in enumerate(readings):
             # `mixed` is all of `tuned` at first. Part by part it becomes the base, then part by part `tuned` again.
             donor = base if reading.kind == "graft" else tuned
@@ -58,7 +58,7 @@ def graft(tuned: Encoder, base: Encoder, examples: Sequence[Example], windows: W
             one = new_reader(1)
             for rows in every_piece:
                 one.read(rows, encode(mixed, windows, rows).head_logits)
-                progress.advance(len(rows))
+                progress.update(len(rows))
             for array, of_one in zip(reader.arrays, one.arrays, strict=True):
                 array[row] = of_one[0]
     contexts = [example.context for example in examples]
@@ -71,7 +71,6 @@ def graft(tuned: Encoder, base: Encoder, examples: Sequence[Example], windows: W
         spans=spans,
         null_threshold=protocol.null_threshold,
         nll=np.full((*spans.score.shape, 2), np.nan, np.float32),
-        windows=np.bincount(windows.examples, minlength=len(examples)).astype(np.int32),
     )
 
 

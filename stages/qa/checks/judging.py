@@ -11,14 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages.qa.answering.spans import SpanReader, sliced
+from stages.qa.answering.spans import SpanReader
 from stages.qa.data.squad import Example
 from stages.qa.data.windows import IGNORED, Windows
 from stages.qa.encoding.encoder import Chunk, Encoder, encode, pieces
-from stages.qa.errors import NumericsError
 from stages.qa.metric import question_scores
-from stages.qa.probing.probes import target_log_probabilities, token_scores
-from stages.qa.progress import Progress
+from stages.qa.probing.probes import target_log_probabilities
+from stages.qa.progress import progress_bar
 
 CHUNK_GIB = 0.25  # hidden states in memory at once
 Scorer = Callable[[Chunk], Tensor]  # -> scores (readings, tokens, 2)
@@ -29,7 +28,6 @@ class Judged:
     """How well each reading does."""
 
     questions: int  # with an answer: those that forced F1 counts
-    windows: int  # with a target: those that the cross-entropy counts
     forced_f1: np.ndarray  # (readings,) percent; not-a-number without questions
     nll: np.ndarray  # (readings,) nats a position: mean over windows and over start and end
 
@@ -45,11 +43,8 @@ class Judge:
         self.nll: list[np.ndarray] = []  # (readings, windows with a target)
 
     def __call__(self, chunk: Chunk) -> None:
-        """Read a chunk of `windows`; NumericsError if a score is not finite."""
+        """Read a chunk of `windows`."""
         logits = self.scorer(chunk)
-        if not torch.isfinite(logits.sum()):
-            example = self.examples[self.windows.examples[chunk.rows[0]]]
-            raise NumericsError(f"scores are not finite near question {example.id!r}")
         if self.reader is None:
             self.reader = SpanReader(self.windows, len(logits), max_answer_tokens=self.max_answer_tokens)
         self.reader.read(chunk.rows, logits)
@@ -61,37 +56,29 @@ class Judge:
 
     def judged(self) -> Judged:
         """The scores after all windows were read."""
-        if self.reader is None:
-            raise ValueError("no window has been read")
+        assert self.reader is not None
         spans = self.reader.spans([example.context for example in self.examples])
         answerable = [example for example in self.examples if example.answers]
-        texts = {
-            example.id: sliced(example.context, spans.chars[:, question])
-            for question, example in enumerate(self.examples)
-            if example.answers
-        }
         nll = np.concatenate(self.nll, axis=1)
         f1 = np.full(len(nll), np.nan)
         if answerable:
-            for reading in range(len(nll)):
-                scores = question_scores(answerable, {id_: of_readings[reading] for id_, of_readings in texts.items()})
-                f1[reading] = 100 * scores.f1.mean()
-        return Judged(len(answerable), nll.shape[1], f1, nll.mean(1))
+            for reading, chars in enumerate(spans.chars.tolist()):
+                texts = {
+                    example.id: example.context[first:end] if first >= 0 else ""
+                    for example, (first, end) in zip(self.examples, chars, strict=True)
+                    if example.answers
+                }
+                f1[reading] = 100 * question_scores(answerable, texts).f1.mean()
+        return Judged(len(answerable), f1, nll.mean(1))
 
 
 @torch.inference_mode()
 def read_windows(encoder: Encoder, windows: Windows, readers: Sequence[Callable[[Chunk], None]]) -> None:
     """Run all windows through the encoder once; each of `readers` gets every chunk of hidden states, in float32."""
-    with Progress(f"reading {encoder.name}", total=len(windows), unit="window") as progress:
+    with progress_bar(f"reading {encoder.name}", total=len(windows), unit="window") as progress:
         for rows in pieces(encoder, windows, np.arange(len(windows)), gib=CHUNK_GIB):
             chunk = encode(encoder, windows, rows)
             chunk = replace(chunk, states=chunk.states.float())
             for reader in readers:
                 reader(chunk)
-            progress.advance(len(rows))
-
-
-def linear_scorer(weights: np.ndarray) -> Scorer:
-    """Each layer's own probe: weights (layers, hidden, 2)."""
-    vectors = torch.from_numpy(weights)
-    return lambda chunk: token_scores(chunk.states, vectors.to(chunk.states.device))
+            progress.update(len(rows))

@@ -54,15 +54,16 @@ def cka_matrix(one: Tensor, other: Tensor) -> np.ndarray:
     return cka
 
 
-def similarity_rows(model: str, cka: np.ndarray, *, other: str, tokens: int) -> pd.DataFrame:
-    """A row under SIMILARITY for each layer of `model` and each layer of `other`; cka (layers, layers of the other)."""
+def similarity_rows(model: str, states: Tensor, other: str, other_states: Tensor) -> pd.DataFrame:
+    """A row under SIMILARITY for each layer of `model` and each layer of `other`; states (layers, tokens, hidden)."""
+    cka = cka_matrix(states, other_states)
     layer, other_layer = np.indices(cka.shape)
     columns = {
         "model": model,
         "layer": layer.ravel(),
         "other": other,
         "other_layer": other_layer.ravel(),
-        "tokens": tokens,
+        "tokens": states.shape[1],
         "cka": cka.ravel(),
     }
     return pd.DataFrame(columns, columns=SIMILARITY)

@@ -12,7 +12,7 @@ from stages.qa.data.splits import evenly_spread
 from stages.qa.data.squad import Example
 from stages.qa.data.strict_json import shown
 from stages.qa.data.text import normalise
-from stages.qa.data.windows import IGNORED, Windows
+from stages.qa.data.windows import IGNORED, Windows, question_rows
 from stages.qa.errors import InputError
 
 COMPARED = 200  # questions on whose contexts the tokenizer is compared with its file
@@ -42,19 +42,18 @@ def check_gold(
     else:  # the vocabulary alone says whether capitals and accents count
         letters = {letter for piece in plain_pieces(tokenizer) for letter in piece if letter.isalpha()}
     count, lost = 0, []
-    bounds = np.searchsorted(windows.examples, np.arange(len(examples) + 1)).tolist()
-    for example, first, end in zip(examples, bounds, bounds[1:], strict=False):
+    for example, rows in zip(examples, question_rows(windows, len(examples)), strict=True):
         if not example.answers:
             continue
-        targets = windows.targets[first:end, 0]
-        holding = np.flatnonzero((targets != IGNORED) & (targets != windows.null[first:end]))
-        if end - first > 1 and not len(holding):
-            room = windows.context[first, 1] - windows.context[first, 0]
+        targets = windows.targets[rows, 0]
+        holding = np.flatnonzero((targets != IGNORED) & (targets != windows.null[rows]))
+        if len(targets) > 1 and not len(holding):
+            room = windows.context[rows.start, 1] - windows.context[rows.start, 0]
             alone = tokenizer.backend_tokenizer.encode(example.answers[0].text, add_special_tokens=False)
             if len(alone.ids) > room - doc_stride:
                 continue
         count += 1
-        text = _target_text(example, windows, first + int(holding[0]), tokenizer, letters) if len(holding) else ""
+        text = _target_text(example, windows, rows.start + int(holding[0]), tokenizer, letters) if len(holding) else ""
         if normalise(text) not in {normalise(answer.text) for answer in example.answers}:
             lost.append(f"{example.id}: {shown(example.answers[0].text)} became {shown(text)}")
     if len(lost) > (1 - least) * count:

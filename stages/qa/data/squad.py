@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NotRequired, TypeVar
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import BeforeValidator, NonNegativeInt, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic takes the one of typing from Python 3.12 on
@@ -18,7 +18,6 @@ from stages.qa.files import write_json
 
 Purpose = Literal["train", "score", "predict"]
 Labels = Literal["required", "optional", "hidden"]
-T = TypeVar("T")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -97,28 +96,31 @@ def read_squad(path: Path, *, purpose: Purpose) -> list[Example]:
         if title_fault := _text_fault(title, may_be_blank=True):
             faults.append(f"data[{index}].title: {title_fault}")
         article_number = number_of_article.setdefault(identity, len(number_of_article))
-        for place_of_paragraph, paragraph in _with_places(f"data[{index}].paragraphs", article["paragraphs"]):
+        for number, paragraph in enumerate(article["paragraphs"]):
+            place_of_paragraph = f"data[{index}].paragraphs[{number}]"
             context = paragraph["context"]
             if context_fault := _text_fault(context):
                 faults.append(f"{place_of_paragraph}.context: {context_fault}")
-            for place, qa in _with_places(f"{place_of_paragraph}.qas", paragraph["qas"]):
+            for place_in_qas, qa in enumerate(paragraph["qas"]):
+                place = f"{place_of_paragraph}.qas[{place_in_qas}]"
                 first_place = place_of_id.setdefault(qa["id"], place)
                 if first_place != place:
                     faults.append(f"{place}.id{_id_of(qa)}: is also the id of {first_place}; ids must be unique")
                 slices_of = None if purpose == "score" or context_fault else context
                 for key, what in _question_faults(qa, slices_of, purpose, labels):
                     faults.append(f"{place}.{key}{_id_of(qa)}: {what}")
-                example = Example(
-                    id=qa["id"],
-                    question=qa["question"],
-                    context=context,
-                    answers=tuple(Answer(answer["text"], answer["answer_start"]) for answer in qa["answers"]),
-                    is_impossible=None if labels == "hidden" else qa.get("is_impossible", False),
-                    article=article_number,
-                    paragraph=paragraph_number,
-                    title=title,
+                examples.append(
+                    Example(
+                        id=qa["id"],
+                        question=qa["question"],
+                        context=context,
+                        answers=tuple(Answer(answer["text"], answer["answer_start"]) for answer in qa["answers"]),
+                        is_impossible=None if labels == "hidden" else qa.get("is_impossible", False),
+                        article=article_number,
+                        paragraph=paragraph_number,
+                        title=title,
+                    )
                 )
-                examples.append(example)
             paragraph_number += 1
     if faults:
         raise InputError(f"{path}: {faults[0]}{_further(len(faults))}")
@@ -145,27 +147,19 @@ def _checked_structure(path: Path, document: Any) -> _File:
         return _STRUCTURE.validate_python(document, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
-        line = _structure_fault(first["type"], first["loc"], document)
+        line = _structure_fault(first["msg"], first["loc"], document)
         raise InputError(f"{path}: {line}{_further(error.error_count())}") from None
 
 
-def _structure_fault(kind: str, keys: Sequence[int | str], document: Any) -> str:
+def _structure_fault(message: str, keys: Sequence[int | str], document: Any) -> str:
     """Place, id and words of a fault that pydantic found where `keys` lead to."""
     place, id_, value = "", "", document
     for key in keys:
         place += f"[{key}]" if isinstance(key, int) else f".{key}"
         id_ = _id_of(value) or id_
         value = value.get(key) if isinstance(value, dict) else value[key]
-    words = {
-        "missing": "is missing",
-        "string_type": f"is {shown(value)}, not a string",
-        "bool_type": f"is {shown(value)}, not true or false",
-        "list_type": f"is {shown(value)}, not a list",
-        "dict_type": f"is {shown(value)}, not an object",
-        "int_type": f"is {shown(value)}, not a whole number",
-        "greater_than_equal": f"is {shown(value)}, before the start of the context",
-    }
-    what = words.get(kind, f"is {shown(value)}, which is not allowed here ({kind})")
+    expected = message.removeprefix("Input should be ").replace("dictionary", "object")
+    what = "is missing" if message == "Field required" else f"is {shown(value)}, not {expected}"
     if place.endswith(".answers") and isinstance(value, dict):
         what += ' of {"text", "answer_start"} objects; looks like the layout of Hugging Face datasets'
     return f"{place.removeprefix('.')}{id_}: {what}"
@@ -231,9 +225,3 @@ def _id_of(owner: object) -> str:
 
 def _further(faults: int) -> str:
     return f" (and {faults - 1} more)" if faults > 1 else ""
-
-
-def _with_places(place: str, items: Sequence[T]) -> Iterator[tuple[str, T]]:
-    """Each item of a list with its place in the file."""
-    for index, item in enumerate(items):
-        yield f"{place}[{index}]", item

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ def read_strict_json(path: Path) -> Any:
             raise InputError(f"{path}: looks like {what}")
     try:
         text = raw.decode("utf-8").removeprefix("\ufeff")
-        return json.loads(text, object_pairs_hook=_unique_keys(path))
+        return json.loads(text, object_pairs_hook=partial(_object, path))
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 at byte {error.start}; convert it to UTF-8") from error
     except json.JSONDecodeError as error:
@@ -52,18 +52,14 @@ def _syntax_hint(error: json.JSONDecodeError, text: str) -> str:
     return ""
 
 
-def _unique_keys(path: Path) -> Callable[[list[tuple[str, Any]]], dict[str, Any]]:
-    """The function with which the decoder makes objects of `path`."""
-
-    def make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        value = dict(pairs)
-        if len(value) < len(pairs):
-            key = Counter(key for key, _ in pairs).most_common(1)[0][0]
-            owner = f"the object with id {shown(value['id'])}" if "id" in value else "one object"
-            raise InputError(f"{path}: the key {shown(key)} appears twice in {owner}")
-        return value
-
-    return make_object
+def _object(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of the file; InputError if it has a key twice."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        key = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        owner = f"the object with id {shown(value['id'])}" if "id" in value else "one object"
+        raise InputError(f"{path}: the key {shown(key)} appears twice in {owner}")
+    return value
 
 
 def shown(value: object) -> str:

@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from transformers import PreTrainedTokenizerFast
@@ -47,7 +48,7 @@ class Windows:
 class _Text:
     """The tokens of a question or a context, without special tokens."""
 
-    ids: np.ndarray  # (tokens,) int32
+    tokens: np.ndarray  # (tokens, 2) int32: id and type
     offsets: np.ndarray  # (tokens, 2) int32: characters of the text, those of a context with what `covering` adds
 
 
@@ -55,12 +56,9 @@ class _Text:
 class _Template:
     """The special tokens that a tokenizer puts before the question, between the two texts, and after the context."""
 
-    before: np.ndarray  # (tokens,) int32
-    between: np.ndarray  # (tokens,) int32
-    after: np.ndarray  # (tokens,) int32
-    before_types: np.ndarray  # (tokens,) uint8
-    between_types: np.ndarray  # (tokens,) uint8
-    after_types: np.ndarray  # (tokens,) uint8
+    before: np.ndarray  # (tokens, 2) int32: id and type of each, as in the next two
+    between: np.ndarray
+    after: np.ndarray
     question_type: int
     context_type: int
 
@@ -84,67 +82,53 @@ def make_windows(
     template = _read_template(tokenizer)
     distinct_contexts = list(dict.fromkeys(example.context for example in examples))
     context_of = {
-        text: _Text(tokens.ids, covering(text, tokens.offsets))
-        for text, tokens in zip(distinct_contexts, _tokenise(tokenizer, distinct_contexts), strict=True)
+        text: _Text(context.tokens, covering(text, context.offsets))
+        for text, context in zip(
+            distinct_contexts, _tokenise(tokenizer, distinct_contexts, template.context_type), strict=True
+        )
     }
-    questions = _tokenise(tokenizer, [example.question.strip() for example in examples])
+    questions = _tokenise(tokenizer, [example.question.strip() for example in examples], template.question_type)
 
     # What follows is filled window by window. The pieces of all windows are joined at the end.
-    input_ids: list[np.ndarray] = []
-    token_type_ids: list[np.ndarray] = []
+    tokens: list[np.ndarray] = []  # (tokens, 2) int32: id and type
     offsets: list[np.ndarray] = []
     lengths, numbers, bounds, targets = [], [], [], []
-    question_types = np.full(max_query_length, template.question_type, dtype=np.uint8)
-    context_types = np.full(max_seq_length, template.context_type, dtype=np.uint8)
     outside = np.zeros((max_seq_length, 2), dtype=np.int32)  # offsets of what is not context
-    cut = without_token = 0
     for number, (example, question) in enumerate(zip(examples, questions, strict=True)):
         context = context_of[example.context]
-        question_ids = question.ids[:max_query_length]
+        asked = question.tokens[:max_query_length]
         if example.question and not _is_visible(example.question.strip(), question.offsets[:max_query_length]):
-            raise InputError(
-                f"question {example.id!r}: none of its first {len(question_ids)} tokens is a visible character"
-            )
-        cut += len(question.ids) > max_query_length
-        head = len(template.before) + len(question_ids) + len(template.between)
+            raise InputError(f"question {example.id!r}: none of its first {len(asked)} tokens is a visible character")
+        head = len(template.before) + len(asked) + len(template.between)
         room = max_seq_length - head - len(template.after)
-        size = len(context.ids)
+        size = len(context.tokens)
         if room < 1 or (size > room and doc_stride > room):
             raise InputError(
-                f"question {example.id!r}: {max(room, 0)} context tokens fit beside its {len(question_ids)} tokens; "
+                f"question {example.id!r}: {max(room, 0)} context tokens fit beside its {len(asked)} tokens; "
                 f"raise windows.max_seq_length ({max_seq_length}) or lower windows.doc_stride ({doc_stride})"
             )
         answer = _answer_tokens(example, context)
-        without_token += answer == (IGNORED, IGNORED)
-        for first in _window_starts(size, room, doc_stride):
+        beyond_first_window = max(size - room, 0)
+        for first in range(0, beyond_first_window + doc_stride, doc_stride):
             last = min(first + room, size)  # the window holds the context tokens from first to last, without last
-            input_ids += [template.before, question_ids, template.between, context.ids[first:last], template.after]
-            token_type_ids += [
-                template.before_types,
-                question_types[: len(question_ids)],
-                template.between_types,
-                context_types[: last - first],
-                template.after_types,
-            ]
+            tokens += [template.before, asked, template.between, context.tokens[first:last], template.after]
             offsets += [outside[:head], context.offsets[first:last], outside[: len(template.after)]]
             lengths.append(head + last - first + len(template.after))
             numbers.append(number)
             bounds.append((head, head + last - first))
             targets.append(_target(answer, first, last, head))
+    cut = sum(len(question.tokens) > max_query_length for question in questions)
     if cut:
         logger.info("%d of %d questions cut to %d tokens", cut, len(examples), max_query_length)
-    if without_token:
-        logger.info(
-            "%d of %d answers hold no token of this tokenizer; their windows are ignored", without_token, len(examples)
-        )
     articles = np.array([example.article for example in examples], dtype=np.int32)
-    all_ids, starts = np.concatenate(input_ids), np.cumsum([0, *lengths])
+    all_ids, types = np.concatenate(tokens).T.copy()
+    starts = np.cumsum([0, *lengths])
     null_tokens = np.flatnonzero(all_ids == tokenizer.cls_token_id)
     null = null_tokens[np.searchsorted(null_tokens, starts[:-1])] - starts[:-1]
     all_targets = np.array(targets, dtype=np.int64)
     return Windows(
         input_ids=all_ids,
-        token_type_ids=np.concatenate(token_type_ids),
+        token_type_ids=types.astype(np.uint8),
         offsets=np.concatenate(offsets),
         starts=starts,
         examples=np.array(numbers, dtype=np.int32),
@@ -155,6 +139,12 @@ def make_windows(
     )
 
 
+def question_rows(windows: Windows, questions: int) -> list[slice]:
+    """The rows of each question's windows, which are neighbours."""
+    bounds = np.searchsorted(windows.examples, np.arange(questions + 1))
+    return [slice(first, end) for first, end in pairwise(bounds.tolist())]
+
+
 def touching(offsets: np.ndarray, start: int, end: int) -> np.ndarray:
     """The tokens that touch the characters from `start` to `end`, without `end`: their indices in `offsets`, int64.
 
@@ -163,12 +153,6 @@ def touching(offsets: np.ndarray, start: int, end: int) -> np.ndarray:
     """
     first, after = offsets[:, 0], offsets[:, 1]
     return np.flatnonzero((after > start) & (first < end) & (first < after))
-
-
-def _window_starts(size: int, room: int, stride: int) -> range:
-    """The first context token of each window: steps of `stride` until a window of `room` tokens reaches the end."""
-    beyond_first_window = max(size - room, 0)
-    return range(0, beyond_first_window + stride, stride)
 
 
 def _answer_tokens(example: Example, context: _Text) -> tuple[int, int] | None:
@@ -195,11 +179,10 @@ def _target(answer: tuple[int, int] | None, first: int, last: int, head: int) ->
 def _read_template(tokenizer: PreTrainedTokenizerFast) -> _Template:
     """Learn the template from one encoded pair: it differs between families ([SEP] once, </s></s> twice)."""
     pair = tokenizer("a", "a", return_token_type_ids=True, split_special_tokens=True)
-    ids, types = np.array(pair["input_ids"], dtype=np.int32), np.array(pair["token_type_ids"], dtype=np.uint8)
+    tokens = np.array([pair["input_ids"], pair["token_type_ids"]], dtype=np.int32).T
     sequence = pair.sequence_ids()
     question = [place for place, text in enumerate(sequence) if text == 0]
     context = [place for place, text in enumerate(sequence) if text == 1]
-    before, between, after = slice(question[0]), slice(question[-1] + 1, context[0]), slice(context[-1] + 1, None)
     if tokenizer.cls_token_id not in pair["input_ids"]:
         template = " ".join(tokenizer.convert_ids_to_tokens(pair["input_ids"]))
         raise InputError(
@@ -207,14 +190,11 @@ def _read_template(tokenizer: PreTrainedTokenizerFast) -> _Template:
             f"answer, beside two texts: {template}"
         )
     return _Template(
-        before=ids[before],
-        between=ids[between],
-        after=ids[after],
-        before_types=types[before],
-        between_types=types[between],
-        after_types=types[after],
-        question_type=types[question[0]],
-        context_type=types[context[0]],
+        before=tokens[: question[0]],
+        between=tokens[question[-1] + 1 : context[0]],
+        after=tokens[context[-1] + 1 :],
+        question_type=int(tokens[question[0], 1]),
+        context_type=int(tokens[context[0], 1]),
     )
 
 
@@ -223,7 +203,7 @@ def _is_visible(text: str, offsets: np.ndarray) -> bool:
     return any(unicodedata.category(character)[0] not in "ZC" for character in text[: offsets[:, 1].max(initial=0)])
 
 
-def _tokenise(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[_Text]:
+def _tokenise(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], token_type: int) -> list[_Text]:
     """The tokens of each text, without special tokens.
 
     A Unigram vocabulary lists special tokens among its pieces, so it finds them in a text even when told to split them.
@@ -240,6 +220,7 @@ def _tokenise(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[
         batch = list(texts[begin : begin + BATCH])
         for encoding in backend.encode_batch(batch, add_special_tokens=False):
             ids = [unknown if token in special else token for token in encoding.ids]
-            offsets = np.array(encoding.offsets, dtype=np.int32).reshape(-1, 2)
-            tokenised.append(_Text(np.array(ids, dtype=np.int32), offsets))
+            tokens = np.full((len(ids), 2), token_type, dtype=np.int32)
+            tokens[:, 0] = ids
+            tokenised.append(_Text(tokens, np.array(encoding.offsets, dtype=np.int32).reshape(-1, 2)))
     return tokenised

@@ -17,10 +17,9 @@ from stages.qa.data.splits import evenly_spread
 from stages.qa.data.windows import Windows
 from stages.qa.encoding.heads import last_linear, lens_of, run_with_head
 from stages.qa.errors import NumericsError
-from stages.qa.models.checkpoints import has_head, load_config, load_model, load_tokenizer
+from stages.qa.models.checkpoints import bf16_is_fast, has_head, load_config, load_model, load_tokenizer
 from stages.qa.models.families import check_length, check_model, hidden_states, model_inputs, token_index
 from stages.qa.models.manifest import verify_snapshot
-from stages.qa.models.precision import bf16_is_fast
 
 logger = logging.getLogger(__name__)
 BATCH_TOKENS = {"cpu": 2**12, "cuda": 2**15}  # of one forward pass, at most

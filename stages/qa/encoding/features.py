@@ -18,7 +18,7 @@ from stages.qa.data.windows import Windows
 from stages.qa.encoding.encoder import Chunk, Encoder, encode, pieces
 from stages.qa.errors import InputError
 from stages.qa.models.families import token_index
-from stages.qa.progress import Progress
+from stages.qa.progress import progress_bar
 
 BLOCK_BYTES = {"cpu": 2**21, "cuda": 2**28}  # of one layer of a block, as float32: a CPU's cache holds them
 
@@ -134,8 +134,8 @@ class Features:
         """The hidden states of this process's windows, sorted by length."""
         if self._kept is None:
             rows = own(self.by_length)
-            with Progress("encoding", total=len(rows), unit="window") as progress:
-                self._kept = encode(self.encoder, self.windows, rows, advance=progress.advance)
+            with progress_bar("encoding", total=len(rows), unit="window") as progress:
+                self._kept = encode(self.encoder, self.windows, rows, advance=progress.update)
         return self._kept
 
 

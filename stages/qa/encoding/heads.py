@@ -99,7 +99,7 @@ def _closing(model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> str:
     finally:
         for hook in hooks:
             hook.remove()
-    of_layers = [gives for place, _, gives in calls if _in_layer(place)]
+    of_layers = [gives for place, _, gives in calls if re.search(r"(^|\.)\d+(\.|$)", place)]  # layers are numbered
     end = _sorted(output)
     if not all(_is_among(_sorted(states), of_layers) for states in output.hidden_states[1:-1]):
         raise ValueError("its hidden states are not what its layers give")
@@ -109,11 +109,6 @@ def _closing(model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> str:
         if _is_among(gets, of_layers) and _is_among(gives, [end]):
             return place
     raise ValueError("more than one module lies between its last layer and its output")
-
-
-def _in_layer(place: str) -> bool:
-    """Whether a module stands in a list of modules."""
-    return re.search(r"(^|\.)\d+(\.|$)", place) is not None
 
 
 def _sorted(output: Any) -> Tensor | None:

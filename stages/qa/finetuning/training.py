@@ -32,10 +32,9 @@ from stages.qa.data.windows import IGNORED, Windows
 from stages.qa.errors import InputError, NumericsError
 from stages.qa.files import disk_faults, write_json
 from stages.qa.finetuning.resuming import fingerprint, last_checkpoint, only_training
-from stages.qa.models.checkpoints import load_config, load_model, load_tokenizer, save_model
+from stages.qa.models.checkpoints import bf16_is_fast, load_config, load_model, load_tokenizer, save_model
 from stages.qa.models.families import check_model, model_inputs
 from stages.qa.models.manifest import verify_snapshot, write_manifest
-from stages.qa.models.precision import mixed_precision
 from stages.qa.sections import Finetuning
 
 logger = logging.getLogger(__name__)
@@ -137,7 +136,9 @@ def _train(base: Path, windows: Windows, out: Path, *, settings: Finetuning, wor
     check_model(model, windows, tokenizer, base.name)
     order = _Order(windows, group=settings.train_batch_size * settings.gradient_accumulation_steps, seed=settings.seed)
     steps = len(order) // order.group * settings.num_train_epochs
-    precision = mixed_precision(settings.mixed_precision, device.type)
+    precision: str = settings.mixed_precision
+    if precision == "auto":
+        precision = "bf16" if processes.from_first(bf16_is_fast(device.type)) else "no"
     if device.type == "cpu" and precision == "bf16":
         model.set_attn_implementation("eager")  # PyTorch's fused attention is slow backwards here: docs/performance.md
     trainer = _Trainer(

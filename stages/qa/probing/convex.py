@@ -27,7 +27,7 @@ from stages.qa.encoding.features import Features
 from stages.qa.errors import NumericsError
 from stages.qa.probing.probes import summed_loss, token_scores
 from stages.qa.probing.readouts import Probes
-from stages.qa.progress import Progress
+from stages.qa.progress import progress_bar
 from stages.qa.readings import Readout
 from stages.qa.sections import Convex
 
@@ -90,17 +90,17 @@ class Solver:
     def _fit(self, l2: float) -> Fit:
         gap, max_passes = self.settings.gap, self.settings.max_passes
         # a penalty's share of the change of the gradient is l2 times the step
-        changed = l2 - self.l2
-        self.steps = deque((_Step(s.step, s.change + changed * s.step) for s in self.steps), maxlen=HISTORY)
+        self.steps = deque((_Step(s.step, s.change + (l2 - self.l2) * s.step) for s in self.steps), maxlen=HISTORY)
         self.l2 = l2
         value, gradient = self._objective(self.z)
         curvature = self._sampled_hessian()
         length = torch.ones_like(value)
         passes = 1
-        with Progress(f"fitting probes, l2 {l2:g}", total=max_passes, unit="pass") as progress:
+        with progress_bar(f"fitting probes, l2 {l2:g}", total=max_passes, unit="pass") as progress:
             while True:
                 bound = gradient.square().sum(1) / (2 * l2)
-                progress.advance(gap=float(bound.max()))
+                progress.set_postfix(gap=f"{bound.max():.3f}", refresh=False)
+                progress.update()
                 unfinished = bound > gap
                 if passes >= max_passes or not unfinished.any():
                     break

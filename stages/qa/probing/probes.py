@@ -20,7 +20,7 @@ from stages.qa import processes
 from stages.qa.data.windows import IGNORED
 from stages.qa.encoding.features import Batch, Features, Part
 from stages.qa.probing.readouts import LossPoint, Probes
-from stages.qa.progress import Progress
+from stages.qa.progress import progress_bar
 from stages.qa.readings import Readout
 from stages.qa.sections import Probe
 
@@ -178,14 +178,15 @@ def train_probes(features: Features, settings: Probe) -> Probes:
     weights: list[np.ndarray] = []
     losses: list[LossPoint] = []
     batches = math.ceil(windows / settings.batch_size)
-    with Progress("training probes", total=settings.epochs * batches, unit="batch") as progress:
+    with progress_bar("training probes", total=settings.epochs * batches, unit="batch") as progress:
         for epoch in range(settings.epochs):
             order = np.random.default_rng([settings.order_seed, epoch]).permutation(windows)
             of_batches = []
             for batch in features.batches(order, settings.batch_size):
                 loss, counts = bank.update(with_dropout(batch, settings.dropout, settings.order_seed, epoch))
                 of_batches.append((loss / counts.clamp(min=1)[:, None]).mean(1).float())  # (layers, variants)
-                progress.advance(loss=float(of_batches[-1].mean()))
+                progress.set_postfix(loss=f"{float(of_batches[-1].mean()):.3f}", refresh=False)
+                progress.update()
             losses += _loss_curve(torch.stack(of_batches).cpu().numpy(), epoch, variants)
             for column, (rate, seed) in enumerate(variants):
                 readouts.append(Readout("adamw", epoch + 1, rate, seed))
@@ -205,5 +206,5 @@ def _loss_curve(of_batches: np.ndarray, epoch: int, variants: list[tuple[float, 
         mean = part.mean(0)  # (layers, variants)
         for column, (rate, seed) in enumerate(variants):
             for layer in range(len(mean)):
-                points.append(LossPoint(layer, rate, seed, time, float(mean[layer, column])))
+                points.append((layer, rate, seed, time, float(mean[layer, column])))
     return points

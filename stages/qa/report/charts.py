@@ -8,9 +8,7 @@ import pandas as pd
 
 from stages.qa.report.results import (
     Results,
-    at_final_rate,
     joined,
-    mean_of_runs,
     no_answer_score,
     probes_and_heads,
     probes_of,
@@ -22,7 +20,6 @@ from stages.qa.report.results import (
 KINDS = {"f1": "all", "HasAns_f1": "HasAns", "NoAns_f1": "NoAns", "forced_f1": "HasAns, answer forced"}  # of question
 FLOOR = 'always "no answer"'
 FEWEST = 20  # questions with an answer, of a group that is drawn
-FEWEST_IN_BIN = 10  # questions, of a bin that is drawn
 QUALITY = {
     "nll": "loss at the gold start and end (nats)",
     "auprc": "answerability: area under PR (%)",
@@ -105,20 +102,7 @@ def curve_charts(results: Results, ladder: Sequence[str], confidence: float) -> 
         "exact_by_layer": scores({"exact": "exact match"}, "Exact match", "protocol", "model", models),
         "panels": scores(KINDS, "F1", "protocol", "model", models),
         "protocols": scores(KINDS, "F1", "model", "protocol", protocols),
-        "epochs": epochs(results, floor, about),
     }
-
-
-def epochs(results: Results, floor: float, about: str) -> Chart:
-    """F1 by layer after each epoch; a panel for each model and protocol."""
-    rows = probes_of(at_final_rate(results.layers))
-    rows = mean_of_runs(rows, ["model", "protocol", "epoch", "layer"], ["f1"])
-    names = rows["epoch"].map(lambda epoch: "optimum" if pd.isna(epoch) else f"epoch {epoch:g}")
-    rows = rows.assign(panel=rows["model"] + ": " + rows["protocol"], line=names)
-    lines = list(rows.sort_values("epoch")["line"].unique())
-    levels = [(panel, FLOOR, floor) for panel in rows["panel"].unique()]
-    caption = f"F1 of a probe on each layer, by epoch\n{about}"
-    return Chart(caption, rows, "panel", "line", "f1", y="F1 (%)", lines=lines, levels=levels)
 
 
 def curve_points(results: Results) -> pd.DataFrame:
@@ -145,7 +129,6 @@ def evidence_charts(results: Results, comparison: pd.DataFrame, confidence: floa
     return {
         "differences": differences(results, basis, confidence),
         "quality": quality_chart(quality, results.models, basis),
-        "reliability": reliability(results.reliability, basis),
         **breakdowns(results.breakdown, basis),
         "published": Chart(caption, published, "model_prefix", "line", "value", y="F1 (%)"),
     }
@@ -186,26 +169,6 @@ def quality_chart(quality: pd.DataFrame, models: Sequence[str], basis: str) -> C
         across=len(QUALITY),
         levels=[(QUALITY["auprc"], "by chance", with_answer), (QUALITY["crossfit_f1"], FLOOR, 100 - with_answer)],
     )
-
-
-def reliability(bins: pd.DataFrame, basis: str) -> Chart:
-    """Share of questions without an answer against the probability of no answer, of three layers and the head."""
-    bins = bins[bins["headline"] & (bins["questions"] >= FEWEST_IN_BIN)]
-    probes = probes_of(bins)
-    deepest = probes.groupby("model")["layer"].transform("max")
-    diagonal = pd.DataFrame({"null_probability": [0.0, 1.0], "no_answer_share": [0.0, 1.0]})
-    lines = {
-        "first layer": probes[probes["layer"] == 0],
-        "middle layer": probes[probes["layer"] == (deepest + 1) // 2],
-        "last layer": probes[probes["layer"] == deepest],
-        "own head": bins[bins["reading"] == "head"],
-        "calibrated": bins[["model"]].drop_duplicates().merge(diagonal, how="cross"),
-    }
-    rows = pd.concat([part.assign(line=name) for name, part in lines.items()], ignore_index=True)
-    x = "probability of no answer"
-    rows = rows.rename(columns={"null_probability": x}).drop(columns="reading")
-    caption = f"Calibration of the probability of no answer\nbins of {FEWEST_IN_BIN} questions or more; {basis}"
-    return Chart(caption, rows, "model", "line", "no_answer_share", x=x, y="share without an answer")
 
 
 def breakdowns(breakdown: pd.DataFrame, basis: str) -> dict[str, Chart]:

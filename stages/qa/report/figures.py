@@ -1,24 +1,45 @@
-"""Charts as figures: small multiples of lines, and heat maps. Nothing here knows what a chart shows."""
+"""Charts as figures: small multiples of lines, and heat maps. Nothing here knows what a chart shows.
 
-from collections.abc import Mapping
+No figure uses pyplot or its global state, and a user's matplotlibrc changes nothing. Names of models and protocols may
+be long: titles are wrapped, and a figure grows by its caption and its legend.
+
+Curves differ in colour, marker and dashes: they can be told apart in grey and by colour-blind readers. The colours are
+those of Okabe and Ito (2008), then three of Paul Tol's "muted" scheme.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from math import ceil
 from pathlib import Path
 from textwrap import fill
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from matplotlib import colormaps, style
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from stages.qa.report import style
+from stages.qa.files import replaced
 from stages.qa.report.charts import Chart
 from stages.qa.report.probing_charts import similarity_caption, similarity_rows
 from stages.qa.report.results import Results
 
 BAND = "band of the whole curve"
 TITLE = 34  # characters of a panel's title on a line
+COLOURS = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933", "#882255", "#332288"
+MARKERS = "os^DvPX<>*"
+DASHES = ("-", (0, (5, 1.5)), (0, (4, 1.5, 1, 1.5)), (0, (1, 1)))
+GREY = "#777777"
+PANEL = 2.7, 2.3  # inches
+RC: dict[str, Any] = {"font.size": 8, "axes.titlesize": 8, "axes.titlelocation": "left"}
+RC |= {"axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "legend.frameon": False}
+RC |= {"axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6, "grid.linewidth": 0.5}
+RC |= {"grid.color": "#e6e6e6", "legend.handlelength": 3.2, "lines.linewidth": 1.3, "lines.markersize": 3.8}
+RC |= {"svg.hashsalt": "", "pdf.fonttype": 42}  # the same ids in every SVG; fonts in a PDF that journals take
+applied = style.context(["default", RC])
 
 
 def write_figures(charts: Mapping[str, Chart], results: Results, folder: Path, format: str) -> None:
@@ -26,39 +47,39 @@ def write_figures(charts: Mapping[str, Chart], results: Results, folder: Path, f
     figures = {name: lines_figure(chart) for name, chart in charts.items()}
     figures["similarity"] = maps_figure(similarity_rows(results), similarity_caption(results.similarity))
     for name, figure in figures.items():
-        style.save(figure, folder / f"{name}.{format}")
+        save(figure, folder / f"{name}.{format}")
 
 
-@style.applied
+@applied
 def lines_figure(chart: Chart) -> Figure:
     """Small multiples: one legend for all panels below, the caption above."""
-    points, looks = chart.points(), style.looks(chart.line_names())
+    points, styles = chart.points(), looks(chart.line_names())
     names = chart.panel_names()
-    figure, grid = style.canvas(max(len(names), 1), chart.across or 4, sharey="col" if chart.across else "all")
+    figure, grid = canvas(max(len(names), 1), chart.across or 4, sharey="col" if chart.across else "all")
     for axes, name in zip(grid.flat, names, strict=False):
-        draw_panel(axes, chart, points[points["panel"] == name], looks)
+        draw_panel(axes, chart, points[points["panel"] == name], styles)
         for panel, label, height in chart.levels:
             if panel == name and axes.lines:
-                axes.axhline(height, color=style.GREY, linestyle="--", linewidth=0.9, label=label, zorder=1)
+                axes.axhline(height, color=GREY, linestyle="--", linewidth=0.9, label=label, zorder=1)
         axes.set_title(fill(str(name), TITLE))
     if not names:
-        style.say(grid.flat[0], "nothing to show")
+        say(grid.flat[0], "nothing to show")
     for axes in grid[:, 0]:
         axes.set_ylabel(chart.y)
-    style.finish(figure, chart.caption, last={BAND, *(label for _, label, _ in chart.levels)})
+    finish(figure, chart.caption, last={BAND, *(label for _, label, _ in chart.levels)})
     return figure
 
 
-def draw_panel(axes: Axes, chart: Chart, points: pd.DataFrame, looks: dict[Any, dict[str, Any]]) -> None:
-    """A line for each of `looks`, with its band and thin single runs; own heads in a strip on the right."""
+def draw_panel(axes: Axes, chart: Chart, points: pd.DataFrame, styles: dict[Any, dict[str, Any]]) -> None:
+    """A line for each of `styles`, with its band and thin single runs; own heads in a strip on the right."""
     singles, points = points[points["single"].notna()], points[points["single"].isna()]
     curves, heads = points[points["x"].notna()], points[points["x"].isna()]
     if curves.empty:
-        style.say(axes, "nothing to show")
+        say(axes, "nothing to show")
         return
     deepest = curves["x"].max()
     strip = deepest + max(1.0, 0.1 * deepest)
-    for name, look in looks.items():
+    for name, look in styles.items():
         curve, head = curves[curves["line"] == name], heads[heads["line"] == name]
         label = f"layer {name}" if isinstance(name, int) else str(name)
         if len(curve):
@@ -67,25 +88,25 @@ def draw_panel(axes: Axes, chart: Chart, points: pd.DataFrame, looks: dict[Any, 
             axes.plot(run["x"], run["value"], color=look["color"], linewidth=0.5, alpha=0.7)
         if curve["low"].notna().any():
             axes.fill_between(curve["x"], curve["low"], curve["high"], color=look["color"], alpha=0.15, linewidth=0)
-            axes.fill_between([], [], color=style.GREY, alpha=0.25, linewidth=0, label=BAND)  # in grey for the legend
+            axes.fill_between([], [], color=GREY, alpha=0.25, linewidth=0, label=BAND)  # in grey for the legend
         if len(head):
             hollow = {**look, "linestyle": "", "markersize": 5.5, "fillstyle": "none"}
             axes.plot([strip], head["value"], label="_own head" if len(curve) else label, **hollow)
             axes.vlines([strip], head["low"], head["high"], color=look["color"], alpha=0.5, linewidth=1)
     axes.grid(axis="y")
     if chart.x == "layer":
-        style.layer_axis(axes, curves["x"], strip if len(heads) else None)
+        layer_axis(axes, curves["x"], strip if len(heads) else None)
     else:
         axes.set_xlabel(chart.x)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 5, 10]))
 
 
-@style.applied
+@applied
 def maps_figure(cells: pd.DataFrame, caption: str) -> Figure:
     """Heat maps of columns panel, layer, other_layer and value: layers to the right, other layers upwards."""
     panels = list(cells.groupby("panel", sort=False))
     norm = Normalize(0, max(cells["value"].max(), 1e-9))
-    figure, grid = style.canvas(max(len(panels), 1), 4, sharey=False)
+    figure, grid = canvas(max(len(panels), 1), 4, sharey=False)
     for axes, (name, rows) in zip(grid.flat, panels, strict=False):
         values = rows.pivot(index="other_layer", columns="layer", values="value").to_numpy()
         axes.imshow(values, cmap="viridis", norm=norm, origin="lower")
@@ -94,5 +115,83 @@ def maps_figure(cells: pd.DataFrame, caption: str) -> Figure:
             axis.set_major_locator(MaxNLocator(nbins=8, integer=True))
         axes.spines[:].set_visible(False)
     figure.colorbar(ScalarMappable(norm, "viridis"), ax=figure.axes, aspect=30, pad=0.02)
-    style.finish(figure, caption)
+    finish(figure, caption)
     return figure
+
+
+def looks(names: Iterable[Any]) -> dict[Any, dict[str, Any]]:
+    """Colour, marker and dashes of the line of each name, in order; numbers are coloured in sequence, without marks."""
+    names = list(names)
+    if names and isinstance(names[0], int):
+        shades = colormaps["viridis"](np.linspace(0, 0.9, len(names)))  # its last tenth is too pale for lines
+        return {name: {"color": tuple(shade)} for name, shade in zip(names, shades, strict=True)}
+    return {
+        name: {
+            "color": COLOURS[i % len(COLOURS)],
+            "marker": MARKERS[i % len(MARKERS)],
+            "linestyle": DASHES[i % len(DASHES)],
+        }
+        for i, name in enumerate(names)
+    }
+
+
+@applied
+def save(figure: Figure, path: Path) -> None:
+    """Write a PNG (200 dots per inch), SVG or PDF, as the ending of `path` says: one figure gives the same bytes."""
+    kind = path.suffix.removeprefix(".")
+    unwanted = {"png": "Software", "svg": "Date", "pdf": "CreationDate"}[kind]
+    with replaced(path) as temporary:
+        figure.savefig(temporary, format=kind, dpi=200, metadata={unwanted: None})
+
+
+def canvas(count: int, across: int, sharey: Any) -> tuple[Figure, np.ndarray]:
+    """A figure of `count` axes, and the grid of them, at most `across` in a row."""
+    columns = min(count, across)
+    rows = ceil(count / columns)
+    figure = Figure(figsize=(max(PANEL[0] * columns, 5.0), PANEL[1] * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, sharey=sharey, squeeze=False)
+    for axes in grid.flat[count:]:
+        axes.remove()
+    return figure, grid
+
+
+def say(axes: Axes, text: str) -> None:
+    """Write `text` in place of curves."""
+    axes.text(0.5, 0.5, text, ha="center", va="center", color=GREY, transform=axes.transAxes)
+    axes.set(xticks=[])
+
+
+def layer_axis(axes: Axes, layers: pd.Series, strip: float | None = None) -> None:
+    """Put ticks at whole layers, as many as fit; strip: where own heads stand, if there are any."""
+    first, last = int(layers.min()), int(layers.max())
+    room = axes.bbox.width / 20  # ticks; the layout is made at matplotlib's 100 dots per inch
+    step = next((step for step in (1, 2, 3, 4, 6, 8) if (last - first) / step < room), 12)
+    ticks: list[float] = list(range(step * ceil(first / step), last + 1, step))
+    labels = [f"{tick:g}\n{'emb.' if tick == 0 else ''}" for tick in ticks]  # layer 0 is the embedding output
+    if strip is not None:
+        ticks, labels = [*ticks, strip], [*labels, "\nown head"]
+        axes.axvline((last + strip) / 2, color="#cccccc", linewidth=0.6, zorder=0)
+    axes.set_xticks(ticks, labels)
+    axes.set_xlabel("layer", labelpad=-8)  # on the second line of the tick labels
+
+
+def finish(figure: Figure, caption: str, last: Collection[str] = ()) -> None:
+    """Put the caption above and one legend for all axes below, wrapped to the width; the figure grows by both.
+
+    last: labels that end the legend.
+    """
+    handles: dict[str, Any] = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    width, height = figure.get_size_inches()
+    if handles:
+        entry = 0.06 * max(map(len, handles)) + 0.65  # inches
+        columns = min(max(int(width / entry), 1), len(handles))
+        width, height = max(width, entry), height + 0.17 * ceil(len(handles) / columns)
+        labels = sorted(handles, key=lambda label: label in last)
+        figure.legend([handles[label] for label in labels], labels, loc="outside lower center", ncols=columns)
+    lines = [fill(line, int(13 * width)) for line in caption.splitlines()]  # 9 points: 13 characters an inch
+    text = "\n".join(lines)
+    figure.set_size_inches(width, height + 0.1 + 0.15 * len(text.splitlines()))
+    figure.suptitle(text, x=0.01, ha="left", fontsize=9)

@@ -11,9 +11,8 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from stages.qa.errors import InputError
-from stages.qa.report.claims import Key
-from stages.qa.report.results import last_layer, probes_of
+from stages.qa.report.original import Key
+from stages.qa.report.results import probes_of
 from stages.qa.scoring.resampling import Interval, Resampled
 from stages.qa.sections import Encoder, Finetuning
 
@@ -67,15 +66,14 @@ def ladder(curves: pd.DataFrame, protocols: Sequence[str]) -> pd.DataFrame:
     """Rows under LADDER: by how many points each step changes the scores of the last layer.
 
     A step is "ONE → NEXT" of `protocols`; the last row of each model is TOTAL, the sum of its steps. No rows for fewer
-    than two protocols. InputError if a model lacks one.
+    than two protocols.
     """
     rows: list[dict[str, object]] = []
     if len(protocols) > 1:
         for model, points in probes_of(curves).groupby("model", sort=False):
             by_protocol = dict(list(points.groupby("protocol")))
-            if missing := [name for name in protocols if name not in by_protocol]:
-                raise InputError(f"ladder: {model} has no scores under {missing[0]}; run the evaluate stage again")
-            scores = {name: last_layer(by_protocol[name])[STEP_SCORES].astype(float) for name in protocols}
+            last = {name: rows_.loc[rows_["layer"].idxmax()] for name, rows_ in by_protocol.items()}
+            scores = {name: last[name][STEP_SCORES].astype(float) for name in protocols}
             steps = {f"{one} → {following}": scores[following] - scores[one] for one, following in pairwise(protocols)}
             steps[TOTAL] = scores[protocols[-1]] - scores[protocols[0]]
             rows += [{"model": model, "step": step, **change} for step, change in steps.items()]

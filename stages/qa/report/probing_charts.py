@@ -90,10 +90,8 @@ def description(rows: pd.DataFrame) -> Chart:
     caption = (
         "Compression of the answers of unseen articles\nuniform code over online code of the sampled dev questions"
     )
-    rows = rows.assign(panel="compression")
-    return Chart(
-        caption, rows, "panel", "model", "compression", y="times", levels=[("compression", "nothing learned", 1.0)]
-    )
+    rows, levels = rows.assign(panel="compression"), [("compression", "nothing learned", 1.0)]
+    return Chart(caption, rows, "panel", "model", "compression", y="times", levels=levels)
 
 
 def loss_curves(losses: pd.DataFrame) -> Chart:

@@ -10,7 +10,7 @@ import pandas as pd
 from stages.qa.errors import InputError
 from stages.qa.files import read_json, read_table
 from stages.qa.readings import CONTROLS, DESCRIPTION, LEARNING, SIMILARITY
-from stages.qa.scoring.answerability import QUALITY, RELIABILITY
+from stages.qa.scoring.answerability import QUALITY
 from stages.qa.scoring.breakdown import BREAKDOWN
 from stages.qa.scoring.curves import LAYERS, LOSS, SCORES
 from stages.qa.scoring.intervals import DIFFERENCES, INTERVALS
@@ -30,7 +30,6 @@ class Results:
     differences: pd.DataFrame  # DIFFERENCES: each compared model less the other
     grafts: pd.DataFrame  # INTERVALS: readings graft and graft_reverse of each compared model, on a sample
     quality: pd.DataFrame  # QUALITY
-    reliability: pd.DataFrame  # RELIABILITY
     breakdown: pd.DataFrame  # BREAKDOWN
     controls: pd.DataFrame  # CONTROLS
     learning: pd.DataFrame  # LEARNING
@@ -42,19 +41,20 @@ class Results:
     @property
     def protocols(self) -> list[str]:
         """The protocols, that of the headline first."""
-        return protocols_of(self.layers)
+        names = self.layers["protocol"].unique()
+        headline = self.layers.loc[self.layers["headline"], "protocol"].unique()
+        return [*headline, *(name for name in names if name not in headline)]
 
 
 def read_results(folder: Path, runs: Mapping[str, Sequence[str]], compared: Mapping[str, str]) -> Results:
     """Read FOLDER/l2.json and FOLDER/<model>/{evaluate,examine,compare}/; compare/ only of the keys of `compared`.
 
-    runs: those of each model. Raises InputError naming the file if one is missing or malformed, a model has no row or
-    other runs, or the models were not all scored on the same number of questions.
+    runs: those of each model. Raises InputError naming the file if one is missing or malformed, or has other runs.
     """
     models = list(runs)
 
     def read(table: str, columns: Sequence[str], keys: Iterable[str] = models) -> pd.DataFrame:
-        frames = [_read_table(folder / key / f"{table}.csv", columns, key) for key in keys]
+        frames = [read_table(folder / key / f"{table}.csv", columns) for key in keys]
         return joined(frames) if frames else pd.DataFrame(columns=list(columns))
 
     layers = read("evaluate/layers", LAYERS)
@@ -64,7 +64,6 @@ def read_results(folder: Path, runs: Mapping[str, Sequence[str]], compared: Mapp
             has, wants = ", ".join(sorted(records[model])), ", ".join(sorted(runs[model]))
             where = f"remove the others from data/predictions/{model}, and run dvc repro again"
             raise InputError(f"{folder / model}: holds the runs {has}, params.yaml says {wants}; {where}")
-        _check_points(folder / model / "evaluate/layers.csv", layers[layers["model"] == model], layers)
     return Results(
         models=models,
         layers=layers,
@@ -75,7 +74,6 @@ def read_results(folder: Path, runs: Mapping[str, Sequence[str]], compared: Mapp
         differences=read("compare/differences", DIFFERENCES, compared),
         grafts=read("compare/grafts", INTERVALS, compared),
         quality=read("evaluate/quality", QUALITY),
-        reliability=read("evaluate/reliability", RELIABILITY),
         breakdown=read("evaluate/breakdown", BREAKDOWN),
         controls=read("examine/controls", CONTROLS),
         learning=read("examine/learning", LEARNING),
@@ -118,13 +116,6 @@ def runs_note(results: Results) -> str:
     return "".join(f"; {model}: mean of {count} runs" for model, count in several.items())
 
 
-def protocols_of(frame: pd.DataFrame) -> list[str]:
-    """The protocols of a frame, that of the headline first."""
-    names = frame["protocol"].unique()
-    headline = frame.loc[frame["headline"], "protocol"].unique()
-    return [*headline, *(name for name in names if name not in headline)]
-
-
 def probes_of(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows of the probes."""
     return frame[frame["reading"] == "probe"]
@@ -133,11 +124,6 @@ def probes_of(frame: pd.DataFrame) -> pd.DataFrame:
 def probes_and_heads(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows of the probes and of the own heads: a model's curve, and the point beside it."""
     return frame[frame["reading"].isin(["probe", "head"])]
-
-
-def last_layer(points: pd.DataFrame) -> pd.Series:
-    """The point of the deepest layer, of one curve's points."""
-    return points.loc[points["layer"].idxmax()]
 
 
 def no_answer_score(layers: pd.DataFrame) -> float:
@@ -150,24 +136,3 @@ def question_counts(layers: pd.DataFrame) -> str:
     total = int(layers["total"].iloc[0])
     no_answer = int(layers["NoAns_total"].fillna(0).iloc[0])
     return f"{total:,} questions: {total - no_answer:,} HasAns, {no_answer:,} NoAns"
-
-
-def _read_table(path: Path, columns: Sequence[str], model: str) -> pd.DataFrame:
-    frame = read_table(path, columns)
-    if other := [name for name in frame["model"].fillna("").unique() if name != model]:
-        raise InputError(f"{path}: column model says {other[0]!r}, the folder {model!r}")
-    return frame
-
-
-def _check_points(path: Path, points: pd.DataFrame, all_points: pd.DataFrame) -> None:
-    for field in ("protocol", "layer", "total", "exact", "f1"):
-        if points[field].isna().any():
-            raise InputError(f"{path}: {field} is empty in a row; run the evaluate stage again")
-    if not points["reading"].isin(["probe", "head"]).any():
-        raise InputError(f"{path}: no row of this model with reading 'probe' or 'head'; run the evaluate stage again")
-    counts = pd.concat([points, all_points.iloc[:1]])[["total", "NoAns_total"]].fillna(0)
-    if len(counts.drop_duplicates()) > 1:
-        raise InputError(
-            f"{path}: total or NoAns_total differs between rows or from the first model's: they were scored on "
-            "different questions; run the evaluate stage again"
-        )

@@ -1,25 +1,31 @@
 """What the templates of the report are filled with: tables of texts, lists, and the numbers of the charts."""
 
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from stages.qa.config import Params
-from stages.qa.report import findings, published
-from stages.qa.report.chart_data import chart_data
+from stages.qa.errors import InputError
+from stages.qa.models.manifest import checksum
+from stages.qa.report import findings, original
 from stages.qa.report.charts import Chart, evidence_charts
-from stages.qa.report.claims import STATEMENTS, Claim, Key, claims
 from stages.qa.report.html import MISSING, Table, layer_text, percent, signed
+from stages.qa.report.original import STATEMENTS, Claim, Key, claims
+from stages.qa.report.page_data import chart_data
 from stages.qa.report.probing_charts import probing_charts, similarity_caption
 from stages.qa.report.results import Results, no_answer_score, probes_of, question_counts, runs_note
 from stages.qa.scoring.curves import best_layer
 from stages.qa.scoring.resampling import Resampled
+from stages.qa.sections import Dataset
 
 RESULT_SCORES = {"exact": "exact", "f1": "F1", "HasAns_f1": "HasAns", "NoAns_f1": "NoAns", "forced_f1": "forced"}
 CHANGES = {"f1": "F1", "HasAns_f1": "HasAns", "NoAns_f1": "NoAns", "forced_f1": "forced"}
 PUBLISHED = {"exact": "exact", "f1": "F1", "HasAns_exact": "HasAns exact", "HasAns_f1": "HasAns F1"}
 PUBLISHED |= {"NoAns_exact": "NoAns exact", "NoAns_f1": "NoAns F1"}
+LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "safetensors", "numpy", "pandas", "dvc")
 
 
 def study_view(
@@ -40,8 +46,8 @@ def study_view(
     judged = claims(resampled, family.bases)
     steps = findings.ladder(curves, params.ladder)
     first = originals(params, results)
-    comparison = published.compare(results.layers, published_rows, first)
-    published_curves = published.as_curves(published_rows)
+    comparison = original.compare(results.layers, published_rows, first)
+    published_curves = original.as_curves(published_rows)
     published_bases = findings.pretrained_bases([model for model, _ in published_curves], {})
     return {
         "study": params.study,
@@ -62,9 +68,9 @@ def study_view(
         "statement_note": statement_note(judged, confidence),
         "published": {
             "protocol": first,
-            "epoch": published.EPOCH,
-            "questions": published.QUESTIONS,
-            "same_questions": int(results.layers["total"].iloc[0]) == published.QUESTIONS,
+            "epoch": original.EPOCH,
+            "questions": original.QUESTIONS,
+            "same_questions": int(results.layers["total"].iloc[0]) == original.QUESTIONS,
             "rows": len(comparison),
             "run": int((comparison["status"] == "run").sum()),
             "tables": published_tables(comparison),
@@ -90,7 +96,7 @@ def l2_note(choice: Mapping[str, Any]) -> str:
 def page_charts(params: Params, results: Results, published_rows: pd.DataFrame) -> dict[str, Chart]:
     """Name -> chart, of those that the page shows below its curves."""
     confidence = params.statistics.confidence
-    comparison = published.compare(results.layers, published_rows, originals(params, results))
+    comparison = original.compare(results.layers, published_rows, originals(params, results))
     return probing_charts(results, confidence) | evidence_charts(results, comparison, confidence)
 
 
@@ -166,3 +172,62 @@ def published_tables(comparison: pd.DataFrame) -> list[dict[str, Any]]:
             rows.append(cells)
         tables.append({"run": run, "table": Table(head, rows, caption=str(model))})
     return tables
+
+
+def sources(
+    params: Params, runs: Mapping[str, Mapping[str, dict[str, Any]]], data_dir: Path, requirements: Path
+) -> dict[str, Any]:
+    """Where the numbers come from: tables of the files of `data_dir` and of the models, and the pinned versions.
+
+    runs: model -> run -> what the predict stage writes to model.json. InputError if a file of questions is missing.
+    """
+    records = {run: record for of_model in runs.values() for run, record in of_model.items()}
+    pins = dict(re.findall(r"^([\w-]+)==([\w.]+)", requirements.read_text(encoding="utf-8"), re.MULTILINE))
+    return {
+        "files": file_table(data_dir, params.datasets[params.dataset]),
+        "models": model_table(records, params),
+        "weights": weights_table(records),
+        "versions": {name: pins[name] for name in LIBRARIES if name in pins},
+    }
+
+
+def file_table(folder: Path, dataset: Dataset) -> Table:
+    """The files of questions in `folder`: where they are from, which articles they hold, and their checksums."""
+    rows = []
+    for name, file in (("train.json", dataset.train), ("dev.json", dataset.dev)):
+        if not (folder / name).is_file():
+            raise InputError(f"{folder / name}: is missing; run the dataset stage again")
+        articles = "all" if file.articles is None else f"first {file.articles}"
+        rows.append([name, file.source, articles, checksum(folder / name)])
+    return Table(["file", "source", "articles", "sha256"], rows, names=4)
+
+
+def model_table(records: Mapping[str, Mapping[str, Any]], params: Params) -> Table:
+    """The runs: source (hub:name@commit, wheel:name==version, finetune:base, ...) and settings."""
+    family = findings.lineage(list(records), params.encoders, params.finetuned)
+    rows = []
+    for key, record in records.items():
+        settings = "as fetched"
+        if key in params.finetuned:
+            run = params.finetuned[key]
+            settings = (
+                f"from {run.base}: {run.num_train_epochs} epochs, batch {run.train_batch_size}"
+                f" × {run.gradient_accumulation_steps}, learning rate {run.learning_rate:g}, seed {run.seed}"
+            )
+        elif key in family.seeds:
+            settings = f"weights drawn with seed {family.seeds[key]}"
+        gold = record["gold"]
+        back = f"{gold['came_back']:,} of {gold['questions']:,}"
+        rows.append([key, family.kinds[key], record["model_type"], record["source"], settings, back])
+    head = ["model", "kind", "architecture", "source", "settings", "gold answers that its tokens give back"]
+    return Table(head, rows, names=5)
+
+
+def weights_table(records: Mapping[str, Mapping[str, Any]]) -> Table:
+    """The files of weights and their checksums."""
+    rows = []
+    for key, record in records.items():
+        for name, file in record["files"].items():
+            if name.endswith((".safetensors", ".bin")):
+                rows.append([key, name, f"{file['bytes']:,}", file["sha256"]])
+    return Table(["model", "file", "bytes", "sha256"], rows, names=4)

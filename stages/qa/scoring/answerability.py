@@ -1,10 +1,8 @@
 """What F1 does not tell about the final curves: likelihood, and how well a reading knows what has no answer.
 
 The probability of no answer is the logistic function of null score less best span score. It ranks questions (areas),
-is calibrated or not (reliability), and decides by a threshold, which is chosen on other questions (cross-fitting).
+is calibrated or not, and decides by a threshold, which is chosen on other questions (cross-fitting).
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -15,7 +13,6 @@ from stages.qa.sections import Statistics
 # *_nll: nats, of the gold start and end; all other figures: percent
 ANSWERABILITY = ["auprc", "auprc_chance", "ece"]
 QUALITY = [*POINT, "questions", "articles", "start_nll", "end_nll", *ANSWERABILITY, "crossfit_f1"]
-RELIABILITY = [*POINT, "null_probability", "no_answer_share", "questions"]
 
 
 def quality_rows(model: str, scored: Scored, headline: str, settings: Statistics) -> pd.DataFrame:
@@ -28,18 +25,6 @@ def quality_rows(model: str, scored: Scored, headline: str, settings: Statistics
         basis = {"questions": len(scores.ids), "articles": len(np.unique(scores.article))}
         rows.append(point.names | basis | figures.mean(skipna=False).round(5).to_dict())
     return pd.DataFrame(rows, columns=QUALITY)
-
-
-def reliability_rows(model: str, scored: Scored, headline: str, settings: Statistics) -> pd.DataFrame:
-    """A row of RELIABILITY for each bin with questions of each protocol, reading and layer; the first run and seed."""
-    rows = []
-    for point in points_of(model, scored, headline):
-        probability = point.scores.null_probability[point.rows[0]]
-        bins = reliability(~point.scores.answerable, probability, bins=settings.calibration_bins)
-        for place, questions in enumerate(bins.questions.tolist()):
-            mean, share = round(float(bins.mean[place]), 5), round(float(bins.share[place]), 5)
-            rows.append(point.names | {"null_probability": mean, "no_answer_share": share, "questions": questions})
-    return pd.DataFrame(rows, columns=RELIABILITY)
 
 
 def folds_of(scores: QuestionScores, folds: int) -> np.ndarray:
@@ -56,7 +41,7 @@ def _figures(scores: QuestionScores, row: int, folds: np.ndarray, bins: int) -> 
     figures = {name: _known_mean(getattr(scores, name)[row]) for name in ("start_nll", "end_nll")}
     figures["auprc"] = 100 * average_precision(has_answer, -no_answer)
     figures["auprc_chance"] = 100 * has_answer.mean()
-    figures["ece"] = 100 * reliability(~has_answer, no_answer, bins=bins).error
+    figures["ece"] = 100 * calibration_error(~has_answer, no_answer, bins=bins)
     figures["crossfit_f1"] = np.nan
     if len(np.unique(folds)) > 1:
         refused = (~has_answer).astype(float)
@@ -85,28 +70,18 @@ def average_precision(positive: np.ndarray, score: np.ndarray) -> float:
     return float(np.sum(np.diff(positives, prepend=0) * precision) / positive.sum())
 
 
-@dataclass(frozen=True)
-class Reliability:
-    """Bins of equal width over a probability, without the empty ones; (bins,) each."""
+def calibration_error(true: np.ndarray, probability: np.ndarray, *, bins: int) -> float:
+    """Expected calibration error of `probability` (n,) of what is `true` (n,) bool, 0 to 1 (Naeini et al. 2015).
 
-    mean: np.ndarray  # of the probability
-    share: np.ndarray  # of the questions for which it came true
-    questions: np.ndarray
-
-    @property
-    def error(self) -> float:
-        """Expected calibration error: |mean - share|, weighted by the questions (Naeini et al. 2015), 0 to 1."""
-        return float(np.sum(np.abs(self.mean - self.share) * self.questions) / self.questions.sum())
-
-
-def reliability(true: np.ndarray, probability: np.ndarray, *, bins: int) -> Reliability:
-    """Compare `probability` (n,) with what came true, (n,) bool. A bin holds its upper edge; the first also holds 0."""
+    The distance of the mean probability from the share that came true, over bins of equal width weighted by their
+    questions. A bin holds its upper edge, and the first also holds 0.
+    """
     place = np.clip(np.ceil(probability * bins).astype(int) - 1, 0, bins - 1)
     questions = np.bincount(place, minlength=bins)
     used = questions > 0
     mean = np.bincount(place, probability, minlength=bins)[used] / questions[used]
     share = np.bincount(place, true, minlength=bins)[used] / questions[used]
-    return Reliability(mean, share, questions[used])
+    return float(np.sum(np.abs(mean - share) * questions[used]) / questions[used].sum())
 
 
 def best_threshold(answered: np.ndarray, refused: np.ndarray, probability: np.ndarray) -> float:

@@ -8,7 +8,7 @@ from stages.qa.answering.answers import Answers
 from stages.qa.data.squad import Example
 from stages.qa.errors import InputError
 from stages.qa.metric import official_metrics
-from stages.qa.progress import Progress
+from stages.qa.progress import progress_bar
 from stages.qa.readings import is_final, reading_columns
 from stages.qa.scoring.resampling import Resampled
 
@@ -41,7 +41,7 @@ def layer_rows(
     if any(given.ids != ids for given in all_answers):
         raise InputError(f"{model}: the answers are not those of this dev file; run predict again")
     rows = []
-    with Progress("scoring", total=sum(len(given.readings) for given in all_answers), unit="reading") as progress:
+    with progress_bar("scoring", total=sum(len(given.readings) for given in all_answers), unit="reading") as progress:
         for protocol, of_runs in answers.items():
             for run, given in of_runs.items():
                 names = {"model": model, "protocol": protocol, "headline": protocol == headline, "run": run}
@@ -49,7 +49,7 @@ def layer_rows(
                 for row, reading in enumerate(given.readings):
                     scores = reading_scores(examples, given, row)
                     rows.append(names | reading_columns(reading) | {"final": final[row]} | scores)
-                    progress.advance()
+                    progress.update()
     whole_numbers = ["epoch", "seed", "total", "HasAns_total", "NoAns_total"]
     return pd.DataFrame(rows, columns=LAYERS).astype({**dict.fromkeys(whole_numbers, "Int64"), "l2": "float64"})
 

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from stages.qa.answering.answers import Answers, null_probability
+from stages.qa.answering.answers import Answers, Texts, null_probability
 from stages.qa.data.squad import Example
-from stages.qa.errors import IntegrityError
 from stages.qa.files import read_json, read_tensors, refuses_damage, write_json, write_tensors
 from stages.qa.metric import question_scores
 from stages.qa.readings import Reading, is_final, read_readings
@@ -28,8 +27,7 @@ class QuestionScores:
     null_probability: np.ndarray  # float64
     exact: np.ndarray  # float64, of the answer that is given
     f1: np.ndarray
-    forced_exact: np.ndarray  # float64, of the span, whether given or not
-    forced_f1: np.ndarray
+    forced_f1: np.ndarray  # float64, of the span, whether given or not
     start_nll: np.ndarray  # float64, nats (see `likelihood`); NaN where no gold answer has a token
     end_nll: np.ndarray
     answerable: np.ndarray  # (questions,) bool: the question has a gold answer
@@ -88,7 +86,6 @@ def _scores_of(examples: Sequence[Example], answers: Answers, row: int) -> dict[
         "null_probability": null_probability(spans, row),
         "exact": given.exact,
         "f1": given.f1,
-        "forced_exact": forced.exact,
         "forced_f1": forced.f1,
         "start_nll": answers.nll[row, :, 0].astype(np.float64),
         "end_nll": answers.nll[row, :, 1].astype(np.float64),
@@ -97,14 +94,11 @@ def _scores_of(examples: Sequence[Example], answers: Answers, row: int) -> dict[
 
 def save_question_scores(folder: Path, scores: QuestionScores) -> None:
     """Write questions.json (readings, ids, each text once) and questions.safetensors (the arrays)."""
-    numbers: dict[str, int] = {}  # text -> its place in the list of texts
-    places = np.zeros((len(scores.readings), len(scores.ids)), dtype=np.int32)
-    for row, texts in enumerate(scores.texts):
-        places[row] = [numbers.setdefault(text, len(numbers)) for text in texts]
+    texts = Texts.of(zip(*scores.texts, strict=True), scores.exact.shape)
     tensors = {name: getattr(scores, name) for name in ARRAYS}
-    write_tensors(folder / "questions.safetensors", tensors | {"text": places})
+    write_tensors(folder / "questions.safetensors", tensors | {"text": texts.places})
     header = {"readings": [asdict(reading) for reading in scores.readings], "runs": scores.runs, "ids": scores.ids}
-    write_json(folder / "questions.json", header | {"texts": list(numbers)})
+    write_json(folder / "questions.json", header | {"texts": texts.unique})
 
 
 def rows_of(scores: QuestionScores, kind: str, layer: int, run: str | None = None) -> list[int]:
@@ -129,9 +123,6 @@ def load_question_scores(folder: Path) -> QuestionScores:
     """Read what `save_question_scores` wrote. IntegrityError names the file that is damaged."""
     header = read_json(folder / "questions.json")
     tensors = read_tensors(folder / "questions.safetensors")
-    missing = {*ARRAYS, "text"} - tensors.keys()
-    if missing:
-        raise IntegrityError(f"{folder}/questions.safetensors: no {min(missing)}; run the evaluate stage again")
     unique = header["texts"]
     return QuestionScores(
         readings=read_readings(header),

@@ -11,20 +11,26 @@ import re
 import shutil
 import sys
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pooch
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from stages.qa.data.squad import Purpose, keep_articles, read_squad
-from stages.qa.errors import InputError, IntegrityError
+from stages.qa.errors import InputError, IntegrityError, one_line
+from stages.qa.files import write_json
 from stages.qa.models.manifest import write_manifest
-from stages.qa.sections import validate_source
 from stages.qa.sources import hub
-from stages.qa.sources.parquet import convert
 
 logger = logging.getLogger(__name__)
+
+# columns of the hub's squad and squad_v2, a row a question
+_TYPES = {name: pa.string() for name in ("id", "title", "context", "question")}
+_TYPES["answers"] = pa.struct({"text": pa.list_(pa.string()), "answer_start": pa.list_(pa.int64())})
 
 
 def fetch_questions(source: str, out: Path, *, checksum: str | None, articles: int | None, purpose: Purpose) -> None:
@@ -83,20 +89,15 @@ def fetch_file(source: str, out: Path, *, checksum: str | None) -> None:
         else:
             raise InputError(f"{source}: no such file (paths are relative to the project's folder)")
         if shown.endswith(".gz"):
-            file = _unpack(file, shown)
+            packed, file = file, folder / "unpacked"
+            try:
+                with gzip.open(packed) as unpacked, file.open("wb") as out_file:
+                    shutil.copyfileobj(unpacked, out_file)
+            except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+                raise IntegrityError(f"{shown}: not a whole gzip file ({error})") from error
         if checksum is not None:
             hub.check_content(file, checksum, shown)
         file.replace(out)
-
-
-def _unpack(packed: Path, shown: str) -> Path:
-    path = packed.with_suffix(".unpacked")
-    try:
-        with gzip.open(packed) as unpacked, path.open("wb") as file:
-            shutil.copyfileobj(unpacked, file)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise IntegrityError(f"{shown}: not a whole gzip file ({error})") from error
-    return path
 
 
 def without_secrets(source: str) -> str:
@@ -111,18 +112,14 @@ def fetch_snapshot(sources: Sequence[str], out: Path, *, sha256: Mapping[str, st
 
     `sha256` maps names of files to the checksums that they must have, whatever the source. The manifest names the first
     source, for all give the same content; a branch or tag is recorded as the commit that it names.
-    ValueError for what `validate_source` refuses; IntegrityError with all faults if no source works; OSError if the
-    disk is full.
+    IntegrityError with all faults if no source works; OSError if the disk is full.
     """
-    for source in sources:
-        validate_source(source)
     faults = []
     for source in sources:
         with _folder_beside(out) as folder:
             try:
                 with _one_line(source):
                     used = _fill(folder, source)
-                    hub.check_shards(folder)
                     for name, expected in sorted(sha256.items()):
                         if not (folder / name).is_file():
                             raise IntegrityError(f"has no {name}, which must have sha256 {expected}")
@@ -151,7 +148,7 @@ def _fill(folder: Path, source: str) -> str:
         files = [Path(place, name) for name in hub.needed_files(path.name for path in Path(place).iterdir())]
     else:
         repo, _, revision = place.partition("@")
-        commit, files = hub.model_files(repo, revision)
+        commit, files = hub.download(repo, "model", revision, hub.needed_files)
         source = f"hub:{repo}@{commit}"
     for file in files:
         shutil.copyfile(file, folder / file.name)
@@ -179,3 +176,49 @@ def _folder_beside(out: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def convert(paths: Iterable[Path], out: Path) -> None:
+    """Write the rows of all Parquet files as SQuAD 2.0 JSON.
+
+    Rows of one title are one article, and its rows of one context one paragraph, in order of first appearance. A
+    question without answers is impossible; if no question has any, labels are hidden, and is_impossible is left out.
+    InputError for a file of another form. What is in the texts is left to `read_squad`.
+    """
+    articles: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    questions = []
+    for path in paths:
+        for row in _read_rows(path):
+            if not (row["title"] or "").strip():  # rows without one would become one article
+                raise InputError(f"{path}: title (id {row['id']!r}): is empty")
+            question = {"id": row["id"], "question": row["question"], "answers": _answers(path, row)}
+            articles.setdefault(row["title"], {}).setdefault(row["context"], []).append(question)
+            questions.append(question)
+    if any(question["answers"] for question in questions):
+        for question in questions:
+            question["is_impossible"] = not question["answers"]
+    data = []
+    for title, contexts in articles.items():
+        paragraphs = [{"context": context, "qas": qas} for context, qas in contexts.items()]
+        data.append({"title": title, "paragraphs": paragraphs})
+    write_json(out, {"version": "v2.0", "data": data})
+
+
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    try:
+        table = pq.read_table(path, page_checksum_verification=True)
+        missing = [name for name in _TYPES if name not in table.column_names]
+        if missing:
+            raise InputError(f"{path}: the column {missing[0]} is missing; there are {', '.join(table.column_names)}")
+        rows: list[dict[str, Any]] = table.select(list(_TYPES)).cast(pa.schema(_TYPES)).to_pylist()
+    except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a Parquet file in the layout of squad_v2 ({one_line(error)})") from error
+    return rows
+
+
+def _answers(path: Path, row: dict[str, Any]) -> list[dict[str, Any]]:
+    """SQuAD's list of answers, from the two lists of a row."""
+    match row["answers"]:
+        case {"text": list(texts), "answer_start": list(starts)} if len(texts) == len(starts):
+            return [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
+    raise InputError(f"{path}: answers (id {row['id']!r}): not a list of text beside one of answer_start, as long")

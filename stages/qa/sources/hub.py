@@ -6,7 +6,6 @@ content is hashed here, whether it comes from the network or from the cache.
 
 import fnmatch
 import glob
-import json
 import logging
 import re
 import shutil
@@ -15,7 +14,6 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path, PurePosixPath
 
 import httpx2
@@ -67,63 +65,36 @@ def needed_files(names: Iterable[str]) -> list[str]:
     raise IntegrityError("has no config.json with model.safetensors or pytorch_model.bin (is it a transformers model?)")
 
 
-def check_shards(folder: Path) -> None:
-    """IntegrityError if weights are in parts, and the index or a part that it names is missing."""
-    parts = folder.glob("*-of-*")
-    due = {folder / f"{part.name.partition('-')[0]}{part.suffix}.index.json" for part in parts}
-    for index in sorted(due.union(folder.glob("*.index.json"))):
-        if not index.exists():
-            raise IntegrityError(f"has parts of the weights and no {index.name}, which says what is in which part")
-        try:
-            names = set(json.loads(index.read_bytes())["weight_map"].values())
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise IntegrityError(f"{index.name}: not an index of weights ({one_line(error)})") from error
-        if missing := sorted(name for name in names if not (folder / str(name)).exists()):
-            raise IntegrityError(
-                f"has no {missing[0]}, which {index.name} names ({len(missing)} of {len(names)} missing)"
-            )
-
-
-def model_files(repo: str, revision: str) -> tuple[str, list[Path]]:
-    """The commit that `revision` names, and the model's files in the cache. Raises what `_download` raises."""
-    return _download(repo, "model", revision, needed_files)
-
-
 def data_files(source: str) -> list[Path]:
     """The files that match `hf://datasets/NAME@COMMIT/PATTERN`, in the cache, sorted by name.
 
-    IntegrityError if there is none; otherwise raises what `_download` raises.
+    IntegrityError if there is none; otherwise raises what `download` raises.
     """
     repo, commit, pattern = hub_data(source)
-    _, files = _download(repo, "dataset", commit, lambda names: fnmatch.filter(sorted(names), pattern))
+    _, files = download(repo, "dataset", commit, lambda names: fnmatch.filter(sorted(names), pattern))
     if not files:
         raise IntegrityError(f"has no file {pattern}")
     return files
 
 
-def _download(
+def download(
     repo: str, kind: str, revision: str, choose: Callable[[Iterable[str]], list[str]]
 ) -> tuple[str, list[Path]]:
     """The commit that `revision` names, and its files whose names `choose` returns, in the cache.
 
-    A file whose content is not what the hub states is downloaded again, once. IntegrityError if that does not help.
-    Errors of `huggingface_hub` pass through, for `reason`.
+    IntegrityError for a file whose content is not what the hub states. It is removed: the client downloads only what
+    the cache lacks. Errors of `huggingface_hub` pass through, for `reason`.
     """
     commit, stated = _list_files(repo, kind, revision)
     names = choose(stated)
     patterns = [glob.escape(name) for name in names]
-    fetch = partial(snapshot_download, repo, repo_type=kind, revision=commit, allow_patterns=patterns)
-    folder = Path(fetch())
+    folder = Path(snapshot_download(repo, repo_type=kind, revision=commit, allow_patterns=patterns))
     for name in names:
         try:
             check_content(folder / name, stated[name], name)
-        except IntegrityError as fault:
-            (folder / name).resolve().unlink()  # the client downloads only what the cache lacks
-            try:
-                fetch()
-            except Exception as error:  # of nearly any type
-                raise IntegrityError(f"{fault}; fetching it again failed: {reason(error)}") from error
-            check_content(folder / name, stated[name], name)
+        except IntegrityError:
+            (folder / name).resolve().unlink()
+            raise
     return commit, [folder / name for name in names]
 
 

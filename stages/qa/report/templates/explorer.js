@@ -13,6 +13,7 @@ async function unpack() {
   const [texts, cells] = await Promise.all([inflate("#explorer-texts"), inflate("#explorer-cells")]);
   const header = JSON.parse(new TextDecoder().decode(texts));
   const count = header.ids.length;
+  header.characters = header.contexts.map((text) => [...text]); // places count whole characters, not UTF-16 units
   let at = 0;
   const numbers = (bytes, n) => {
     const part = new (bytes === 1 ? Uint8Array : Uint32Array)(cells.slice(at, at + bytes * n));
@@ -42,8 +43,10 @@ async function unpack() {
 }
 
 function goldText(header, q, gold) {
-  return typeof gold === "string" ? gold : header.contexts[header.context[q]].substr(gold[0], gold[1]);
+  return typeof gold === "string" ? gold : sliceOf(header.characters[header.context[q]], ...gold);
 }
+
+const sliceOf = (characters, start, length) => characters.slice(start, start + length).join("");
 
 const setOf = (model, protocol) => explorer.sets.find((set) => set.model === model && set.protocol === protocol);
 const setsOf = (protocol) => explorer.sets.filter((set) => set.protocol === protocol);
@@ -110,10 +113,9 @@ function moveInList(event) {
 
 function answerOf(set, reading, q) {
   const cell = reading * explorer.ids.length + q;
-  const context = explorer.contexts[explorer.context[q]];
   const flags = set.flags[cell], span = [set.start[cell], set.length[cell]];
   return { span, answered: Boolean(flags & 1), right: Boolean(flags & 2), f1: set.f1[cell], nothing: set.nothing[cell],
-    text: set.texts.get(cell) ?? context.substr(...span) };
+    text: set.texts.get(cell) ?? sliceOf(explorer.characters[explorer.context[q]], ...span) };
 }
 
 const layerName = (layer) => (layer === "head" ? "own head" : layer === 0 ? "0 (emb.)" : String(layer));
@@ -189,13 +191,13 @@ function verdictGrid(q) {
 }
 
 function passage(q, golds, chosen) {
-  const context = explorer.contexts[explorer.context[q]];
+  const context = explorer.characters[explorer.context[q]];
   const spans = golds.filter((gold) => typeof gold !== "string").map(([start, length]) => ["gold", start, start + length]);
   if (chosen.span[1]) spans.push(["pick", chosen.span[0], chosen.span[0] + chosen.span[1]]);
   const cuts = [...new Set([0, context.length, ...spans.flatMap(([, start, end]) => [start, end])])].sort((a, b) => a - b);
   const parts = [];
   for (let i = 0; i + 1 < cuts.length; i++) {
-    const text = context.slice(cuts[i], cuts[i + 1]);
+    const text = context.slice(cuts[i], cuts[i + 1]).join("");
     const kinds = [...new Set(spans.filter(([, start, end]) => start <= cuts[i] && end >= cuts[i + 1]).map(([kind]) => kind))];
     parts.push(kinds.length ? make("mark", { class: kinds.join(" ") }, text) : text);
   }
@@ -263,8 +265,7 @@ async function startExplorer() {
   });
   $("#list").addEventListener("keydown", moveInList);
   $("#explorer").hidden = false;
-  const leftOut = JSON.parse($("#explorer-left-out").textContent);
-  state.textContent = leftOut.length ? `No room in this page for the answers under ${leftOut.join(", ")}.` : "";
+  state.textContent = "";
   search();
   openQuestion(firstQuestion());
   started = true;

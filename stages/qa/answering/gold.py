@@ -1,23 +1,28 @@
-"""How likely a reading holds the gold start and end: negative log-likelihood in nats, question by question.
+"""The gold answers of a question: how likely a reading holds them, and what a reader that knows them can score.
 
-In a window, the softmax of the start logits over all its tokens gives each of them a probability, and likewise for the
-end: so are the probes and the fine-tuned encoders trained. The gold tokens of a window are the first (last) tokens of
-all gold answers that lie in it whole, or [CLS] if there is none. These are the targets of training, but for the answers
-of all annotators and not of the first alone. Their probabilities are added, since a start that any annotator chose is
-right (the marginal likelihood of Clark and Gardner 2018); minus the logarithm is the window's figure. A question's
-figure is the mean over its windows, because each window is a case of its own in training as well.
+Likelihood, in nats. In a window, the softmax of the start logits over all its tokens gives each a probability, and
+likewise for the end: so are probes and fine-tuned encoders trained. The gold tokens of a window are the first (last)
+tokens of all gold answers that lie in it whole, or [CLS] if there is none. Their probabilities are added, since a start
+that any annotator chose is right (the marginal likelihood of Clark and Gardner 2018); minus the logarithm is the
+window's figure. A question's figure is the mean over its windows: each is a case of its own in training as well.
+
+The ceiling of a protocol: the best score under its span limit and decoding.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from stages.qa.answering.spans import question_rows
 from stages.qa.data.squad import Example
-from stages.qa.data.windows import IGNORED, Windows, touching
+from stages.qa.data.text import normalise
+from stages.qa.data.windows import IGNORED, Windows, question_rows, touching
+from stages.qa.metric import token_f1
 from stages.qa.probing.probes import target_log_probabilities
+
+AROUND = 2  # tokens before and after a gold answer that its best span may hold: decoding may need them
+TextOf = Callable[[int, int, int], str]  # question, first and last token as places in input_ids -> text
 
 
 class GoldLikelihood:
@@ -44,10 +49,6 @@ class GoldLikelihood:
         for question, rows in enumerate(self.questions):
             result[:, question] = self.nll[:, rows].mean(axis=1, dtype=np.float64)
         return result
-
-    def counts(self) -> np.ndarray:
-        """Windows of each question, (questions,) int32."""
-        return np.array([rows.stop - rows.start for rows in self.questions], dtype=np.int32)
 
 
 def gold_tokens(windows: Windows, examples: Sequence[Example]) -> np.ndarray:
@@ -92,3 +93,45 @@ def _held_whole(windows: Windows, rows: slice, start: int, end: int) -> dict[int
         return None
     whole = min(first for first, _ in chars.values()), max(last for _, last in chars.values())
     return {row: span for row, span in tokens.items() if chars[row] == whole}
+
+
+def best_gold_spans(
+    examples: Sequence[Example], windows: Windows, text_of: TextOf, *, max_answer_tokens: int
+) -> np.ndarray:
+    """First and last token of the span of the highest F1, (questions, 2) int64: places in input_ids; -1 for none.
+
+    All gold answers count. Of one that is too long, or that decoding spoils, the best part counts.
+    """
+    result = np.full((len(examples), 2), -1, dtype=np.int64)
+    for question, (example, rows) in enumerate(zip(examples, question_rows(windows, len(examples)), strict=True)):
+        golds = {normalise(answer.text) for answer in example.answers} - {""}
+        best = 0.0
+        for first, last in _candidates(example, windows, rows, max_answer_tokens):
+            text = normalise(text_of(question, first, last))
+            score = max((1.0 if text == gold else token_f1(gold, text) for gold in golds), default=0.0)
+            if score > best:
+                best = score
+                result[question] = first, last
+            if best == 1:
+                break
+    return result
+
+
+def _candidates(example: Example, windows: Windows, rows: slice, most: int) -> Iterator[tuple[int, int]]:
+    """The spans of the gold answers, then all spans of at most `most` tokens in and around them."""
+    golds = []
+    for row in range(rows.start, rows.stop):
+        start, (low, high) = int(windows.starts[row]), windows.context[row].tolist()
+        offsets = windows.offsets[start : windows.starts[row + 1]]
+        for answer in dict.fromkeys(example.answers):
+            touched = touching(offsets, answer.start, answer.start + len(answer.text))
+            if len(touched):
+                first, last = int(touched[0]), int(touched[-1])
+                golds.append((start, first, last, max(first - AROUND, low), min(last + AROUND + 1, high)))
+    for start, first, last, _, _ in golds:
+        if last - first < most:
+            yield start + first, start + last
+    for start, _, _, low, high in golds:
+        for first in range(low, high):
+            for last in range(first, min(first + most, high)):
+                yield start + first, start + last

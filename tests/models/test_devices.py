@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from stages.qa.models.precision import bf16_is_fast, mixed_precision
+from stages.qa.models.checkpoints import bf16_is_fast
 
 AMD, INTEL = {"cpu_name": "AMD EPYC"}, {"cpu_name": "Intel(R) Xeon(R)"}
 
@@ -23,5 +23,3 @@ AMD, INTEL = {"cpu_name": "AMD EPYC"}, {"cpu_name": "Intel(R) Xeon(R)"}
 def test_auto_goes_by_the_processor(cpu: dict[str, Any], fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: cpu)
     assert bf16_is_fast("cpu") is fast
-    assert mixed_precision("auto", "cpu") == ("bf16" if fast else "no")
-    assert mixed_precision("fp16", "cpu") == "fp16"
