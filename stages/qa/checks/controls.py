@@ -8,6 +8,9 @@ Selectivity of a layer is the probe's score on the task minus its score on the c
 - Position alone, which sees no word. The score of a token is a[place in the window] + b[place in the context], b for
   context tokens only: fitted to the training windows' targets at the optimum of the mean cross-entropy plus a ridge, by
   torch's L-BFGS. The ridge is chosen on validation articles.
+
+Beside them, and no control, stands a second form of the probe, which sees the question (see `question_products`). What
+both forms say of fine-tuning is not due to the form.
 """
 
 import re
@@ -21,10 +24,12 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool1d
 
 from stages.qa.checks.judging import Judged
 from stages.qa.data.squad import Answer, Example
 from stages.qa.data.windows import IGNORED, Windows
+from stages.qa.encoding.encoder import Chunk, Encoder
 from stages.qa.errors import InputError
 from stages.qa.probing.probes import target_log_probabilities
 from stages.qa.readings import CONTROLS
@@ -32,6 +37,8 @@ from stages.qa.readings import CONTROLS
 RIDGES = [1e-4, 1e-3, 1e-2, 1e-1, 1.0]  # of half the squared norm: places that training hardly has stay near 0
 STEPS = 100  # of L-BFGS, at most
 TASK = "task"  # the probe itself, trained on the sample as the controls are: what they are compared with
+PRODUCTS = "question_products"
+NEIGHBOURHOOD = 5  # tokens: two on each side
 
 
 def shuffled_questions(examples: Sequence[Example], *, seed: int) -> list[Example]:
@@ -143,11 +150,33 @@ def _fit_position(windows: Windows, ridge: float) -> PositionScores:
     return PositionScores(window.detach(), context.detach())
 
 
+def question_products(encoder: Encoder, windows: Windows, chunk: Chunk) -> Chunk:
+    """The chunk with the features [x, n * q] of each token, so that a linear score compares it with the question.
+
+    x is the token's state; n the mean of those of its NEIGHBOURHOOD, as far as the window has it; q the mean of those
+    of the window's question, its tokens outside the context but for special and unknown ones (0 without any).
+    """
+    states = chunk.states
+    layers, tokens, hidden = states.shape
+    wide = states.new_empty(layers, tokens, 2 * hidden)
+    wide[..., :hidden] = states
+    for row, first, end in zip(chunk.rows, chunk.starts, chunk.starts[1:], strict=False):
+        ids = windows.input_ids[windows.starts[row] : windows.starts[row + 1]]
+        in_question = ~np.isin(ids, encoder.tokenizer.all_special_ids)
+        in_question[slice(*windows.context[row])] = False
+        x = states[:, first:end].float()
+        # at the ends of the window, the mean is over fewer tokens
+        n = avg_pool1d(x.mT, NEIGHBOURHOOD, 1, NEIGHBOURHOOD // 2, count_include_pad=False).mT
+        q = x[:, np.flatnonzero(in_question)].sum(1, keepdim=True) / max(in_question.sum(), 1)
+        wide[:, first:end, hidden:] = n * q
+    return replace(chunk, states=wide)
+
+
 def control_rows(model: str, judged: Mapping[str, Judged], training_questions: int) -> pd.DataFrame:
     """A row under CONTROLS for each control and layer; a control without layers has the same scores at each.
 
     forced_f1 is percent, over `questions` that have an answer; nll is nats a position. Selectivity is the task's forced
-    F1 minus the control's, in points.
+    F1 minus the control's, in points; PRODUCTS, which is no control, has none.
     """
     task = judged[TASK]
     parts = []
@@ -162,7 +191,7 @@ def control_rows(model: str, judged: Mapping[str, Judged], training_questions: i
             "questions": result.questions,
             "forced_f1": f1,
             "nll": nll,
-            "selectivity": np.nan if control == TASK else task.forced_f1 - f1,
+            "selectivity": np.nan if control in (TASK, PRODUCTS) else task.forced_f1 - f1,
         }
         parts.append(pd.DataFrame(columns, columns=CONTROLS))
     return pd.concat(parts, ignore_index=True)

@@ -5,7 +5,7 @@ windows.
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -21,6 +21,7 @@ from stages.qa.models.families import token_index
 from stages.qa.progress import progress_bar
 
 BLOCK_BYTES = {"cpu": 2**21, "cuda": 2**28}  # of one layer of a block, as float32: a CPU's cache holds them
+Widen = Callable[[Encoder, Windows, Chunk], Chunk]  # the same windows, with states of twice the width
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,15 @@ class Features:
     """The hidden states of `windows` under a frozen encoder. If they fit into `gib` GiB, they are computed once.
 
     Each of several processes encodes its own windows, and `gib` is the memory of one. InputError if one has no windows.
+    Probes get what `widen` makes of the states.
     """
 
-    def __init__(self, encoder: Encoder, windows: Windows, *, gib: float) -> None:
+    def __init__(self, encoder: Encoder, windows: Windows, *, gib: float, widen: Widen | None = None) -> None:
         self.encoder = replace(encoder, lens=None)  # nothing reads the own head of training windows
         self.windows = windows
-        self.gib = gib
-        self.fits = encoder.state_bytes * int(windows.starts[-1]) <= gib * processes.count() * 2**30
+        self.widen = widen
+        self.gib = gib / 3 if widen else gib  # wide states are made beside those that they are made from
+        self.fits = encoder.state_bytes * int(windows.starts[-1]) <= self.gib * processes.count() * 2**30
         self.by_length = np.argsort(windows.lengths, kind="stable")
         if len(windows) < processes.count():
             raise InputError(f"{len(windows)} training windows are too few for {processes.count()} processes")
@@ -63,9 +66,8 @@ class Features:
 
     def blocks(self) -> Iterator[Batch]:
         """All windows of this process, once, in batches of one part whose states fit a CPU's cache."""
-        token_bytes = 4 * self.encoder.hidden
-        most = max(1, BLOCK_BYTES[self.encoder.device.type] // token_bytes)  # tokens
         for _, chunk in self._chunks(self.by_length, 1):
+            most = max(1, BLOCK_BYTES[chunk.states.device.type] // (4 * chunk.states.shape[2]))  # tokens
             lengths = self.windows.lengths[chunk.rows]
             if not len(lengths):  # a piece without a window of this process
                 continue
@@ -126,7 +128,7 @@ class Features:
         if not self.fits:
             gib = self.gib * len(order) / max(len(own(order)), 1)  # of all processes, so that this one takes `self.gib`
             for piece in pieces(self.encoder, self.windows, order, gib=gib, multiple=batch_size):
-                yield piece, encode(self.encoder, self.windows, own(piece))
+                yield piece, self._widened(encode(self.encoder, self.windows, own(piece)))
             return
         yield order, self._encoded()
 
@@ -135,8 +137,12 @@ class Features:
         if self._kept is None:
             rows = own(self.by_length)
             with progress_bar("encoding", total=len(rows), unit="window") as progress:
-                self._kept = encode(self.encoder, self.windows, rows, advance=progress.update)
+                chunk = encode(self.encoder, self.windows, rows, advance=progress.update)
+            self._kept = self._widened(chunk)
         return self._kept
+
+    def _widened(self, chunk: Chunk) -> Chunk:
+        return self.widen(self.encoder, self.windows, chunk) if self.widen else chunk
 
 
 def padded(chunk: Chunk, places: np.ndarray, targets: Tensor) -> Batch:
