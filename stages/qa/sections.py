@@ -56,6 +56,7 @@ GitBlob = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]  # a file's name in g
 Source = Annotated[str, AfterValidator(validate_source)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Moment = Annotated[float, Field(gt=0, lt=1)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Optimizer = Literal["adamw", "convex"]
@@ -113,6 +114,7 @@ class Finetuning(Section):
     dropout: Share | None = None  # everywhere; absent: as in the checkpoint's configuration. 0.0 is faster on a CPU
     mixed_precision: Literal["auto", "no", "bf16", "fp16"]
     save_steps: PositiveInt  # optimiser steps between checkpoints
+    stop_after: Moment | None = None  # share of the steps to take, on the learning rates of all; absent: all of them
     seed: Seed
 
 

@@ -252,6 +252,13 @@ def test_loss_log_is_whole_after_a_stop_between_its_points(
     assert sums(out) == uninterrupted
 
 
+def test_a_moment_of_a_training_is_the_training_up_to_there(train: Callable[..., Path], tmp_path: Path) -> None:
+    stop(train, "training_step", 7, warmup=0.5, save_steps=4)
+    [checkpoint] = tmp_path.glob("stopped-work/*/checkpoint-4")
+    moment = train("moment", warmup=0.5, save_steps=4, stop_after=0.4)
+    assert checksum(moment / "model.safetensors") == checksum(checkpoint / "model.safetensors")
+
+
 def test_checkpoints_depend_on_weights_windows_and_settings(tiny_model: TinyModel, windows: Windows) -> None:
     manifest = verify_snapshot(tiny_model("bert"))
     types = replace(windows, token_type_ids=np.zeros_like(windows.token_type_ids))

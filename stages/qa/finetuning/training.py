@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import Sampler
 from transformers import (
     PretrainedConfig,
@@ -71,14 +72,17 @@ class _Order(Sampler[int]):
 
 
 class _Trainer(Trainer):
-    """The Trainer with our order of the windows, and one line for a full disk."""
+    """The Trainer with our order of the windows, the learning rates of all `steps`, and one line for a full disk."""
 
-    def __init__(self, *, order: _Order, **kwargs: Any) -> None:
+    def __init__(self, *, order: _Order, steps: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.order = order
+        self.order, self.steps = order, steps
 
     def _get_train_sampler(self, train_dataset: Any = None) -> _Order:
         return self.order
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> LRScheduler:
+        return super().create_scheduler(self.steps, optimizer)
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         with disk_faults(Path(str(self.args.output_dir))):
@@ -143,6 +147,7 @@ def _train(base: Path, windows: Windows, out: Path, *, settings: Finetuning, wor
         model.set_attn_implementation("eager")  # PyTorch's fused attention is slow backwards here: docs/performance.md
     trainer = _Trainer(
         order=order,
+        steps=steps,
         model=model,
         args=_arguments(settings, work=work, steps=steps, precision=precision, device=device),
         train_dataset=range(len(windows)),
@@ -182,13 +187,13 @@ def _batch(
 def _arguments(
     settings: Finetuning, *, work: Path, steps: int, precision: str, device: torch.device
 ) -> TrainingArguments:
-    """The Trainer's arguments for a training of `steps` steps."""
+    """The Trainer's arguments for a training of `steps` steps, or of its first share."""
     batch_size, accumulation = _shared_batch(settings)
     logging_steps = max(1, steps // LOG_POINTS)
     arguments = TrainingArguments(
         output_dir=str(work),
         learning_rate=settings.learning_rate,
-        num_train_epochs=settings.num_train_epochs,
+        max_steps=math.ceil(steps * (settings.stop_after or 1)),
         per_device_train_batch_size=batch_size,
         gradient_accumulation_steps=accumulation,
         warmup_steps=settings.warmup,  # below 1: a share of the steps
