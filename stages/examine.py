@@ -32,7 +32,16 @@ def main(key: str, model_dir: Path, data_dir: Path, l2_file: Path, out_dir: Path
         encoder = in_precision(encoder, sample.windows(encoder, dev), params.precision)
         l2 = read_json(l2_file)["l2"] or convex.l2[0]
         memory = params.probe.feature_memory_gib
-        tables = examine(encoder, sample, l2, model=key, convex=convex, memory=memory, settings=settings)
+        tables = examine(
+            encoder,
+            sample,
+            l2,
+            model=key,
+            convex=convex,
+            memory=memory,
+            settings=settings,
+            statistics=params.statistics,
+        )
     for name, table in tables.items():
         write_table(out_dir / f"{name}.csv", table)
 

@@ -16,6 +16,7 @@ from stages.qa.encoding.encoder import Encoder, load_encoder
 from stages.qa.errors import InputError
 from stages.qa.sections import Convex, Examine
 from tests.conftest import CPU, TinyModel
+from tests.scoring.test_intervals import SETTINGS
 
 STRIDE = 16
 WINDOWS = {"max_seq_length": 48, "doc_stride": STRIDE, "max_query_length": 16}
@@ -149,7 +150,9 @@ def test_a_planted_direction_is_found_and_controls_stay_at_the_floor(encoder: En
 
     model = load_encoder_copy(encoder, forward)
     sample = Sample(planted(encoder, 160, 0), planted(encoder, 40, 2), planted(encoder, 100, 1), WINDOWS)
-    tables = examine(model, sample, 0.03, model="planted", convex=CONVEX, memory=1.0, settings=EXAMINE)
+    tables = examine(
+        model, sample, 0.03, model="planted", convex=CONVEX, memory=1.0, settings=EXAMINE, statistics=SETTINGS
+    )
     frame = tables["controls"]
     f1 = frame.pivot(index="control", columns="layer", values="forced_f1")
     nll = frame.pivot(index="control", columns="layer", values="nll")

@@ -8,12 +8,18 @@ from stages.qa.encoding.encoder import load_encoder
 from stages.qa.readings import CONTROLS, SIMILARITY
 from tests.checks.test_controls import CONVEX, EXAMINE, WINDOWS
 from tests.conftest import CPU, TinyModel
+from tests.scoring.test_intervals import SETTINGS
 
 
 def test_an_encoder_beside_itself(tiny_model: TinyModel, sample: list[Example]) -> None:
     encoder = load_encoder(tiny_model("bert"), device=CPU)
     questions = Sample(sample[:40], [], sample[40:60], WINDOWS)
-    alone = examine(encoder, questions, 0.1, model="one", convex=CONVEX, memory=1.0, settings=EXAMINE)
+    alone = examine(
+        encoder, questions, 0.1, model="one", convex=CONVEX, memory=1.0, settings=EXAMINE, statistics=SETTINGS
+    )
+    nll = alone["controls"].pivot(index="layer", columns="control", values="nll")
+    assert nll.loc[0, "random_layers"] == nll.loc[0, "task"]  # its own embeddings
+    assert (nll.loc[1:, "random_layers"] != nll.loc[1:, "task"]).all()
     both = compare(encoder, encoder, questions, model="one", other="two", settings=EXAMINE)
     assert list(alone["controls"].columns) == CONTROLS
     assert list(both.columns) == SIMILARITY

@@ -9,9 +9,11 @@ from stages.qa.checks.judging import Judge, read_windows
 from stages.qa.data.squad import Example
 from stages.qa.data.windows import Windows, make_windows
 from stages.qa.encoding.encoder import Encoder, encode, load_encoder
-from stages.qa.metric import official_metrics
+from stages.qa.metric import official_metrics, question_scores
 from stages.qa.probing.probes import token_scores
+from stages.qa.scoring.bootstrap import band, resample
 from tests.conftest import CPU, TinyModel
+from tests.scoring.test_intervals import SETTINGS
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +41,10 @@ def test_the_judge_equals_scikit_learn_and_the_official_metric(
 ) -> None:
     judge = Judge(lambda chunk: token_scores(chunk.states, torch.from_numpy(weights)), examples, windows, 5)
     read_windows(encoder, windows, [judge])
-    found = judge.judged()
+    found = judge.judged(SETTINGS)
     answerable = [example for example in examples if example.answers]
     assert found.questions == len(answerable)
+    sums: list[list[float]] = []
     for layer in range(encoder.layers):
         best: dict[str, tuple[float, str]] = {}
         losses = []
@@ -62,3 +65,11 @@ def test_the_judge_equals_scikit_learn_and_the_official_metric(
         assert found.nll[layer] == pytest.approx(np.mean(losses), rel=1e-4)
         expected = official_metrics(answerable, {e.id: best[e.id][1] for e in answerable})["f1"]
         assert found.forced_f1[layer] == pytest.approx(expected, abs=1e-6)
+        f1 = question_scores(answerable, {e.id: best[e.id][1] for e in answerable}).f1
+        paragraphs = sorted({e.paragraph for e in answerable})  # there are few articles
+        sums.append([sum(f1[[e.paragraph == one for e in answerable]]) for one in paragraphs])
+    numbers = np.array([sum(e.paragraph == one for e in answerable) for one in paragraphs])
+    curves = resample(np.array([sums]), numbers, SETTINGS.resamples, seed=SETTINGS.seed, key="")
+    np.testing.assert_allclose(found.bands, np.clip(band(100 * curves, 0.95), 0, 100), atol=1e-9)
+    assert (found.bands[0] < found.forced_f1).all() or (found.forced_f1 == 0).any()
+    assert (found.bands[1] > found.forced_f1).all()

@@ -20,6 +20,7 @@ from stages.qa.probing.convex import Solver
 from tests.checks.test_controls import CONVEX, EXAMINE, WINDOWS, load_encoder_copy
 from tests.conftest import CPU, TinyModel
 from tests.encoding.test_features import gib_for
+from tests.scoring.test_intervals import SETTINGS
 
 CANDIDATE = 5  # every fifth word of a context may be an answer
 
@@ -134,7 +135,7 @@ def controls(task: tuple[Encoder, Sample], widen: Widen, monkeypatch: pytest.Mon
     """The rows of the linear probe, then those of the one that sees the question."""
     monkeypatch.setattr(examination, "question_products", widen)
     encoder, sample = task
-    tables = examine(encoder, sample, 0.03, model="m", convex=CONVEX, memory=1.0, settings=EXAMINE)
+    tables = examine(encoder, sample, 0.03, model="m", convex=CONVEX, memory=1.0, settings=EXAMINE, statistics=SETTINGS)
     frame = tables["controls"]
     return [frame[frame["control"] == name].reset_index(drop=True) for name in (TASK, PRODUCTS)]
 

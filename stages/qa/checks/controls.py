@@ -3,6 +3,7 @@
 Selectivity of a layer is the probe's score on the task minus its score on the control (Hewitt and Liang 2019).
 
 - The question shuffled among paragraphs, or removed: what can be read from the context alone?
+- Layers of random weights over the encoder's own embeddings: what do layers add that have learned nothing?
 - Words: the answer is the word of the context with the highest value under a fixed random function of words. It can be
   learned and carried over to new text, but by memory alone.
 - Position alone, which sees no word. The score of a token is a[place in the window] + b[place in the context], b for
@@ -25,6 +26,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool1d
+from transformers import AutoModel
 
 from stages.qa.checks.judging import Judged
 from stages.qa.data.squad import Answer, Example
@@ -83,6 +85,18 @@ def word_answers(examples: Sequence[Example], *, seed: int) -> list[Example]:
         return Answer(highest[0], highest.start())
 
     return [replace(example, answers=(answer(example.context),), is_impossible=False) for example in examples]
+
+
+def random_layers(encoder: Encoder, *, seed: int) -> Encoder:
+    """The encoder with its own embeddings and newly drawn weights in all other modules."""
+    base = encoder.model.base_model
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = AutoModel.from_config(base.config, dtype=torch.float32)
+    for name, module in base.named_children():
+        if name.startswith("embeddings"):  # two modules in ELECTRA
+            model.get_submodule(name).load_state_dict(module.state_dict())
+    return replace(encoder, model=model.eval().to(encoder.device, base.dtype), head=None, lens=None)
 
 
 @dataclass(frozen=True)
@@ -175,13 +189,14 @@ def question_products(encoder: Encoder, windows: Windows, chunk: Chunk) -> Chunk
 def control_rows(model: str, judged: Mapping[str, Judged], training_questions: int) -> pd.DataFrame:
     """A row under CONTROLS for each control and layer; a control without layers has the same scores at each.
 
-    forced_f1 is percent, over `questions` that have an answer; nll is nats a position. Selectivity is the task's forced
-    F1 minus the control's, in points; PRODUCTS, which is no control, has none.
+    forced_f1 and its band are percent, over `questions` that have an answer; nll is nats a position. Selectivity is the
+    task's forced F1 minus the control's, in points; PRODUCTS, which is no control, has none.
     """
     task = judged[TASK]
     parts = []
     for control, result in judged.items():
         f1 = np.broadcast_to(result.forced_f1, task.forced_f1.shape)
+        low, high = np.broadcast_to(result.bands, task.bands.shape)
         nll = np.broadcast_to(result.nll, task.nll.shape)
         columns = {
             "model": model,
@@ -190,6 +205,8 @@ def control_rows(model: str, judged: Mapping[str, Judged], training_questions: i
             "training_questions": training_questions,
             "questions": result.questions,
             "forced_f1": f1,
+            "band_low": low,
+            "band_high": high,
             "nll": nll,
             "selectivity": np.nan if control in (TASK, PRODUCTS) else task.forced_f1 - f1,
         }

@@ -22,6 +22,7 @@ from stages.qa.checks.controls import (
     control_rows,
     fit_position,
     question_products,
+    random_layers,
     shuffled_questions,
     without_questions,
     word_answers,
@@ -36,7 +37,7 @@ from stages.qa.encoding.features import Features
 from stages.qa.probing.convex import Solver, mean_loss
 from stages.qa.probing.probes import token_scores
 from stages.qa.readings import CONTROLS, DESCRIPTION, LEARNING, SIMILARITY
-from stages.qa.sections import Convex, Examine
+from stages.qa.sections import Convex, Examine, Statistics
 
 PARTS = 5  # sizes of a learning curve
 
@@ -67,13 +68,21 @@ def no_tables() -> dict[str, pd.DataFrame]:
 
 
 def examine(
-    encoder: Encoder, sample: Sample, l2: float, *, model: str, convex: Convex, memory: float, settings: Examine
+    encoder: Encoder,
+    sample: Sample,
+    l2: float,
+    *,
+    model: str,
+    convex: Convex,
+    memory: float,
+    settings: Examine,
+    statistics: Statistics,
 ) -> dict[str, pd.DataFrame]:
     """Train the task and its controls on the sampled training questions, at the optimum; judge them on the dev ones.
 
     l2: the study's. memory: GiB of hidden states. Returns the tables of `no_tables`, which call the encoder `model`.
-    The encoder runs over the sample as it is, with questions shuffled, and without questions. Beside the states,
-    the fit of PRODUCTS takes the most memory: 3.4 GB at 25 layers of 1,024 (see `Solver`).
+    The encoder runs over the sample as it is, with questions shuffled, without questions, and with random layers.
+    Beside the states, the fit of PRODUCTS takes the most memory: 3.4 GB at 25 layers of 1,024 (see `Solver`).
     """
     training = sample.windows(encoder, sample.train)
     features = Features(encoder, training, gib=memory)
@@ -114,16 +123,22 @@ def examine(
     parts = sample.train, sample.dev
     shuffled = [shuffled_questions(part, seed=settings.seed) for part in parts]
     unasked = [without_questions(part) for part in parts]
-    for name, (train, dev) in {"shuffled_question": shuffled, "no_question": unasked}.items():
+    others = {
+        "shuffled_question": (encoder, shuffled),
+        "no_question": (encoder, unasked),
+        "random_layers": (random_layers(encoder, seed=settings.seed), parts),
+    }
+    for name, (reader, (train, dev)) in others.items():
         dev_windows = sample.windows(encoder, dev)
-        other = judge(Features(encoder, sample.windows(encoder, train), gib=memory), dev, dev_windows)
-        read_windows(encoder, dev_windows, [other])
+        other = judge(Features(reader, sample.windows(encoder, train), gib=memory), dev, dev_windows)
+        read_windows(reader, dev_windows, [other])
         controls[name] = other
-    judged = {name: one.judged() for name, one in controls.items()}
+    judged = {name: one.judged(statistics) for name, one in controls.items()}
+    learned = {count: one.judged(statistics) for count, one in curve.items()}
     states = tokens.states()
     tables = {
         "controls": control_rows(model, judged, len(sample.train)),
-        "learning": learning_rows(model, sample.train, {count: one.judged() for count, one in curve.items()}),
+        "learning": learning_rows(model, sample.train, learned),
         "description": description_rows(model, Features(encoder, windows, gib=memory), l2, convex),
         "similarity": similarity_rows(model, states, model, states),
     }
@@ -173,7 +188,7 @@ def description_rows(model: str, features: Features, l2: float, convex: Convex) 
 
 
 def learning_rows(model: str, train: Sequence[Example], curve: Mapping[int, Judged]) -> pd.DataFrame:
-    """A row under LEARNING for each layer and number of training articles; forced_f1 percent, nll nats a position."""
+    """A row under LEARNING for each layer and number of training articles; scores as in `control_rows`."""
     articles = np.array([example.article for example in train])
     parts = []
     for count, judged in curve.items():
@@ -184,6 +199,8 @@ def learning_rows(model: str, train: Sequence[Example], curve: Mapping[int, Judg
             "training_questions": len(rows_of(articles, np.unique(articles)[:count])),
             "questions": judged.questions,
             "forced_f1": judged.forced_f1,
+            "band_low": judged.bands[0],
+            "band_high": judged.bands[1],
             "nll": judged.nll,
         }
         parts.append(pd.DataFrame(columns, columns=LEARNING))

@@ -18,6 +18,8 @@ from stages.qa.encoding.encoder import Chunk, Encoder, encode, pieces
 from stages.qa.metric import question_scores
 from stages.qa.probing.probes import target_log_probabilities
 from stages.qa.progress import progress_bar
+from stages.qa.scoring.bootstrap import band, resample, unit_of
+from stages.qa.sections import Statistics
 
 CHUNK_GIB = 0.25  # hidden states in memory at once
 Scorer = Callable[[Chunk], Tensor]  # -> scores (readings, tokens, 2)
@@ -29,6 +31,7 @@ class Judged:
 
     questions: int  # with an answer: those that forced F1 counts
     forced_f1: np.ndarray  # (readings,) percent; not-a-number without questions
+    bands: np.ndarray  # (2, readings) percent: lower and upper bounds that hold for all readings at once
     nll: np.ndarray  # (readings,) nats a position: mean over windows and over start and end
 
 
@@ -54,22 +57,29 @@ class Judge:
         with_target = log_probabilities[:, targets[:, 0] != IGNORED]  # (readings, windows, 2)
         self.nll.append(-with_target.mean(-1).double().cpu().numpy())
 
-    def judged(self) -> Judged:
-        """The scores after all windows were read."""
+    def judged(self, settings: Statistics) -> Judged:
+        """The scores after all windows were read; bands as those of the curves, over articles or paragraphs."""
         assert self.reader is not None
         spans = self.reader.spans([example.context for example in self.examples])
         answerable = [example for example in self.examples if example.answers]
         nll = np.concatenate(self.nll, axis=1)
-        f1 = np.full(len(nll), np.nan)
-        if answerable:
-            for reading, chars in enumerate(spans.chars.tolist()):
-                texts = {
-                    example.id: example.context[first:end] if first >= 0 else ""
-                    for example, (first, end) in zip(self.examples, chars, strict=True)
-                    if example.answers
-                }
-                f1[reading] = 100 * question_scores(answerable, texts).f1.mean()
-        return Judged(len(answerable), f1, nll.mean(1))
+        if not answerable:
+            unknown = np.full(len(nll), np.nan)
+            return Judged(0, unknown, np.stack([unknown, unknown]), nll.mean(1))
+        unit = unit_of(len({example.article for example in self.examples}), settings.unit)
+        _, clusters = np.unique([getattr(example, unit) for example in answerable], return_inverse=True)
+        sums = []  # of each cluster's questions
+        for chars in spans.chars.tolist():
+            texts = {
+                example.id: example.context[first:end] if first >= 0 else ""
+                for example, (first, end) in zip(self.examples, chars, strict=True)
+                if example.answers
+            }
+            sums.append(np.bincount(clusters, question_scores(answerable, texts).f1))
+        numbers = np.bincount(clusters)
+        curves = 100 * resample(np.array([sums]), numbers, settings.resamples, seed=settings.seed, key="")
+        bands = np.clip(band(curves, settings.confidence), 0, 100)
+        return Judged(len(answerable), curves[0], bands, nll.mean(1))
 
 
 @torch.inference_mode()

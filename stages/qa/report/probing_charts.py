@@ -42,13 +42,17 @@ def three_curves(results: Results, confidence: float) -> Chart:
             of_lens.assign(panel=lens, line="fine-tuned"),
             of_grafts.assign(panel=grafted, line=of_grafts["reading"].map(names)),
         ]
+        own = results.controls[results.controls["model"] == base]
+        by_chance = own[own["control"] == "random_layers"].rename(columns={"forced_f1": "estimate"})
+        if metric == "forced_f1":
+            parts.append(by_chance.assign(panel=read, line="random layers"))
         by_position = position[position["model"] == model]
         if metric == "forced_f1" and len(by_position):
             levels.append((read, "position alone", by_position["forced_f1"].iloc[0]))
     points = joined([pd.DataFrame(columns=[*rows.columns, "panel", "line"]), *parts])
     points = points.assign(low=points["band_low"], high=points["band_high"])
     caption = f"Three curves of depth: F1 by layer\n{KINDS[metric]}{runs_note(results)}{bands_from(rows, confidence)}"
-    lines = ["fine-tuned", "its base", *names.values()]
+    lines = ["fine-tuned", "its base", *names.values(), "random layers"]
     return Chart(
         caption, points, "panel", "line", "estimate", y="F1 (%)", lines=lines, panels=panels, across=3, levels=levels
     )
@@ -61,6 +65,7 @@ def controls(rows: pd.DataFrame) -> Chart:
         size = rows.iloc[0]
         caption += f", {size['questions']:.0f} sampled HasAns questions\n"
         caption += f"all trained on the same {size['training_questions']:.0f} questions"
+    rows = rows.rename(columns={"band_low": "low", "band_high": "high"})
     return Chart(caption, rows, "model", "control", "forced_f1", y="forced F1 (%)")
 
 
