@@ -98,7 +98,7 @@ def write_study(folder: Path) -> None:
         rows = [row | {"protocol": name, "headline": first} for name, first in headline.items() for row in curve]
         write(folder, key, "evaluate/layers", rows, LAYER_COLUMNS)
         losses = [
-            {"model": key, "layer": layer, "epoch": epoch, "loss": 3 / (1 + epoch)}
+            {"model": key, "layer": layer, "epoch": epoch, "step": 7 * epoch, "loss": 3 / (1 + epoch)}
             for layer in range(LAYERS + 1)
             for epoch in (0.5, 1, 2)
         ]

@@ -153,5 +153,5 @@ def test_one_pass_over_seeds_and_rates_equals_training_each_alone() -> None:
             rows = [i for i, r in enumerate(together.readouts) if (r.learning_rate, r.seed) == (rate, seed)]
             assert [together.readouts[i] for i in rows] == alone.readouts
             np.testing.assert_allclose(together.weights[rows], alone.weights, rtol=1e-5, atol=1e-7)
-            losses = [[p[3], p[4]] for p in together.losses if p[1:3] == (rate, seed)]
-            np.testing.assert_allclose(losses, [[p[3], p[4]] for p in alone.losses], rtol=1e-5)
+            losses = [p[3:] for p in together.losses if p[1:3] == (rate, seed)]
+            np.testing.assert_allclose(losses, [p[3:] for p in alone.losses], rtol=1e-5)

@@ -113,7 +113,7 @@ def test_the_best_layer_is_the_shallowest_of_equals() -> None:
 
 def test_losses_are_means_over_the_seeds_at_the_first_learning_rate() -> None:
     rows = [(0, 0.1, 0, 1.0), (0, 0.1, 1, 2.0), (1, 0.1, 0, 4.0), (0, 0.2, 0, 9.0)]
-    losses = pd.DataFrame(rows, columns=["layer", "learning_rate", "seed", "loss"]).assign(epoch=0.5)
-    assert loss_rows("m", [losses]).to_numpy().tolist() == [["m", 0, 0.5, 1.5], ["m", 1, 0.5, 4.0]]
-    assert list(loss_rows("m", [losses.head(0)]).columns) == ["model", "layer", "epoch", "loss"]
+    losses = pd.DataFrame(rows, columns=["layer", "learning_rate", "seed", "loss"]).assign(epoch=0.5, step=4)
+    assert loss_rows("m", [losses]).to_numpy().tolist() == [["m", 0, 0.5, 4, 1.5], ["m", 1, 0.5, 4, 4.0]]
+    assert list(loss_rows("m", [losses.head(0)]).columns) == ["model", "layer", "epoch", "step", "loss"]
     assert loss_rows("m", [losses.head(0)]).empty

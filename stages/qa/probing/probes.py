@@ -201,10 +201,12 @@ def _loss_curve(of_batches: np.ndarray, epoch: int, variants: list[tuple[float, 
     """
     points = []
     parts = np.array_split(of_batches, min(PARTS, len(of_batches)))
+    step = epoch * len(of_batches)
     for number, part in enumerate(parts, start=1):
         time = epoch + number / len(parts)
+        step += len(part)
         mean = part.mean(0)  # (layers, variants)
         for column, (rate, seed) in enumerate(variants):
             for layer in range(len(mean)):
-                points.append((layer, rate, seed, time, float(mean[layer, column])))
+                points.append((layer, rate, seed, time, step, float(mean[layer, column])))
     return points

@@ -12,9 +12,9 @@ from stages.qa.errors import IntegrityError
 from stages.qa.files import read_json, read_tensors, refuses_damage, write_json, write_table, write_tensors
 from stages.qa.readings import Readout
 
-# mean training loss, in nats a position, over a part of an epoch; epoch: epochs so far, at the end of the part
-LOSS = ["layer", "learning_rate", "seed", "epoch", "loss"]
-LossPoint = tuple[int, float, int, float, float]  # a row under LOSS
+# mean training loss, in nats a position, over a part of an epoch; epoch, step: so far, at the end of the part
+LOSS = ["layer", "learning_rate", "seed", "epoch", "step", "loss"]
+LossPoint = tuple[int, float, int, float, int, float]  # a row under LOSS
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,7 @@ def study_view(
         "peaks": findings.peaks(resampled, protocols[0], summary.metric),
         "results": [result_table(curves, protocol) for protocol in protocols],
         "ladder": ladder_tables(steps),
+        "probe_steps": f"{results.losses['step'].max():,.0f}" if len(results.losses) else MISSING,
         "claims": claim_groups(judged),
         "statement_note": statement_note(judged, confidence),
         "published": {

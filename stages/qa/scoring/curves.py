@@ -17,8 +17,8 @@ SCORES = ["total", "exact", "f1", "HasAns_total", "HasAns_exact", "HasAns_f1", "
 SCORES += ["forced_exact", "forced_f1", "best_exact", "best_exact_thresh", "best_f1", "best_f1_thresh"]
 LAYERS = ["model", "protocol", "headline", "run", "reading", "epoch", "layer", "learning_rate", "seed", "l2", "final"]
 LAYERS += SCORES
-PROBE_LOSS = ["layer", "learning_rate", "epoch", "loss"]  # of what probe_train writes
-LOSS = ["model", "layer", "epoch", "loss"]
+PROBE_LOSS = ["layer", "learning_rate", "epoch", "step", "loss"]  # of what probe_train writes
+LOSS = ["model", "layer", "epoch", "step", "loss"]
 SUMMARY = ["f1", "forced_f1"]
 
 
@@ -104,5 +104,5 @@ def loss_rows(model: str, losses: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """
     rows = pd.concat(losses, ignore_index=True)
     first = rows[rows["learning_rate"].isin(rows["learning_rate"].head(1))]
-    means = first.groupby(["layer", "epoch"], sort=False)["loss"].mean().round(6)
+    means = first.groupby(["layer", "epoch", "step"], sort=False)["loss"].mean().round(6)
     return means.reset_index().assign(model=model)[LOSS]
