@@ -33,7 +33,7 @@ from stages.qa.sections import Convex
 
 HISTORY = 40  # steps that L-BFGS remembers
 SAMPLE = 512  # windows of the sampled Hessian
-START, STEP = 10.0, 3.0  # the penalty of the first fit, and how much weaker the next one is
+START, STEP = 10.0, 30.0  # the penalty of the first fit, and how much weaker the next one is
 ARMIJO = 1e-4  # share of the promised decrease that a step must bring
 ROUNDING = 1e-6  # nats: what float32 states leave uncertain in the objective
 SHORTER, SHORTEST = 0.5, 0.1  # after a step that led up, the next length is between these shares of it
