@@ -191,7 +191,7 @@ def settling(breakdown: pd.DataFrame, basis: str) -> Chart:
     rows = breakdown[breakdown["headline"] & (breakdown["reading"] == "lens") & (breakdown["questions"] >= FEWEST)]
     rows = rows[rows["breakdown"] == "question word"]
     rows = rows.assign(line=rows["group"] + rows["questions"].map(" ({:,.0f})".format).astype(str))
-    caption = f"Where questions settle: right at a layer and at every deeper one, by the lens\n{basis}"
+    caption = f"Questions that the lens answers right at a layer and at every deeper one\n{basis}"
     return Chart(caption, rows, "model", "line", "settled", y="questions (%)")
 
 
