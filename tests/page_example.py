@@ -103,7 +103,8 @@ def write_study(folder: Path) -> None:
             for epoch in (0.5, 1, 2)
         ]
         write(folder, key, "evaluate/loss", losses, LOSS)
-        write(folder, key, "evaluate/intervals", intervals(key), INTERVALS)
+        lens = [row | {"reading": "lens"} for row in intervals(key) if key == "tuned"]
+        write(folder, key, "evaluate/intervals", intervals(key) + lens, INTERVALS)
         steps = differences(key, key, "layer less the one below")[1:]
         write(folder, key, "evaluate/steps", steps, DIFFERENCES)
         points = [
@@ -113,9 +114,12 @@ def write_study(folder: Path) -> None:
         quality = [row | dict.fromkeys(QUALITY[5:], 10.0 + row["layer"]) for row in points]
         write(folder, key, "evaluate/quality", quality, QUALITY)
         groups = [
-            row | {"breakdown": "question word", "group": word, "answerable": count, "forced_f1": 5.0 * row["layer"]}
+            row
+            | {"breakdown": "question word", "group": word, "answerable": count, "forced_f1": 5.0 * row["layer"]}
+            | {"reading": reading, "questions": count + 5, "settled": share * row["layer"]}
             for row in points
-            for word, count in (("what", 30), ("who", 25), ("why", 19))
+            for reading in ("probe", "lens")[: 1 + (key == "tuned")]
+            for word, count, share in (("what", 30, 10.0), ("who", 25, 20.0), ("why", 19, 20.0))
         ]
         write(folder, key, "evaluate/breakdown", groups, BREAKDOWN)
         files = {"model.safetensors": {"bytes": 9, "sha256": "0" * 64}}
@@ -135,6 +139,7 @@ def write_examination(folder: Path, key: str) -> None:
     """Controls, and the layers of one model against one another."""
     sizes = {"training_questions": 33, "questions": 12}
     falls = {"task": 0.0, "shuffled_question": 20.0, "no_question": 30.0, "position_only": 35.0}
+    falls["question_products"] = -5.0 if key == "base" else 0.0
     rows = [
         {"model": key, "control": name, "layer": layer, **sizes, "forced_f1": 40.0 + layer - fall, "selectivity": fall}
         for name, fall in falls.items()

@@ -16,6 +16,7 @@ METRICS = ["f1", "HasAns_f1", "NoAns_f1", "forced_f1", "exact"]
 GROUPS = {
     "breakdown": ["question word", "question word", "windows"],
     "group": ["what", "who", "one window"],
+    "questions": [90, 19, 109],
     "answerable": [60, 19, 60],
 }
 
@@ -96,7 +97,7 @@ def of_layers(layers: pd.DataFrame, *, bands: bool = False) -> Results:
             ece=points["f1"] / 2,
             crossfit_f1=points["f1"] + 1,
         ),
-        breakdown=probes[[*POINT, "forced_f1"]].merge(pd.DataFrame(GROUPS), how="cross"),
+        breakdown=points[[*POINT, "forced_f1"]].merge(pd.DataFrame(GROUPS), how="cross").assign(settled=7.0),
         controls=pd.concat(controls).assign(training_questions=33, questions=12),
         learning=states.assign(training_questions=33, forced_f1=states["layer"]),
         description=states.assign(compression=1.0 + states["layer"]),

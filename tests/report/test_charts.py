@@ -130,6 +130,14 @@ def test_breakdowns_leave_out_small_groups_and_single_ones() -> None:
     assert not any(name.startswith("by_") for name in evidence_charts(results, NOTHING, 0.95))
 
 
+def test_questions_settle(evidence: dict[str, Chart]) -> None:
+    chart = evidence["settling"]
+    assert chart.line_names() == ["what (90)"]
+    assert values(chart, "m0", "what (90)") == [7, 7, 7]
+    assert values(chart, "m0", "what (90)", "x") == [0, 1, 2]
+    assert evidence_charts(example([2]), NOTHING, 0.95)["settling"].points().empty  # no lens
+
+
 def test_learning_description_and_strengths(evidence: dict[str, Chart]) -> None:
     assert evidence["learning"].line_names() == [0, 1, 2]
     assert values(evidence["learning"], "m1", 2) == [2]

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from stages.qa.report import findings
 from stages.qa.report.findings import Lineage
@@ -134,6 +135,26 @@ def test_headline_of_other_studies() -> None:
     assert worse.answer.startswith("Fine-tuning changes F1 with an answer forced by -25.0 points")
     assert worse.notes[1] == "No stretch of layers surely holds most of it."
     assert findings.headline({}, "p", FAMILY, 60.0).answer == "No layer was probed."
+
+
+def test_both_forms_of_the_probe() -> None:
+    f1 = {
+        ("tuned", "task"): [10, 80, 75.0],
+        ("base", "task"): [15.5, 20, 10],
+        ("tuned", "question_products"): [10, 80, 85.25],
+        ("base", "question_products"): [36, 20, 10],
+        ("tuned", "words"): [90, 90, 90],
+    }
+    controls = pd.DataFrame(
+        [{"model": model, "control": form, "forced_f1": value} for (model, form), of in f1.items() for value in of]
+    )
+    said = (
+        "On the sample, fine-tuning adds 60.0 points of forced F1 to the linear probe at its best layer and 49.2 to "
+        "the probe that sees the question (tuned less base, without interval)."
+    )
+    assert findings.both_forms(controls, {"tuned": "base", "more": "base"}) == said
+    assert findings.both_forms(controls[controls["model"] == "tuned"], {"tuned": "base"}) == ""
+    assert findings.both_forms(controls.iloc[:0], {"tuned": "base"}) == ""
 
 
 def test_peaks() -> None:

@@ -133,7 +133,7 @@ def test_every_chart_has_its_rows(html: Path) -> None:
         name: [dict(zip(c["columns"], row, strict=True)) for row in c["rows"]] for name, c in data["panels"].items()
     }
     names = {"differences", "quality", "controls", "published", "loss_curves", "by_question_word"}
-    assert set(points) == names | {"learning", "description", "strengths", "three_curves"}
+    assert set(points) == names | {"learning", "description", "strengths", "three_curves", "settling"}
     for name, rows in points.items():
         assert rows or name == "strengths", name
         assert set(data["panels"][name]["lines"]) >= {row["line"] for row in rows}, name
@@ -152,7 +152,13 @@ def test_the_short_report(html: Path) -> None:
     for title in ("Results", "Ladder", "Statements", "Beside the published"):
         assert f"\n## {title}" in text, title
     assert all(f"| {model}" in text for model in MODELS)
-    assert "90 % intervals" in text
+    assert "90 % intervals. On the sample, fine-tuning adds 0.0 points of forced F1 to the linear probe" in text
+    assert "-5.0 to the probe that sees the question (tuned less base, without interval)" in text
+    assert "tuned, cut at a layer:" in text
+    assert "| 33.3 | 12.0 (10.0 to 14.0) |" in " ".join(text.split())
+    page = html.read_text(encoding="utf-8")
+    assert "-5.0 to the probe that sees the question (tuned less base, without interval)" in page
+    assert "<summary>tuned, cut at a layer</summary>" in page
     assert "\n\n\n" not in text
 
 

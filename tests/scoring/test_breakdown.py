@@ -1,9 +1,13 @@
 """Groups by hand, and sums over groups against the totals of the official metric."""
 
+from dataclasses import replace
+
+import numpy as np
 import pandas as pd
 import pytest
 
 from stages.qa.data.squad import Answer, Example
+from stages.qa.readings import Reading, Readout
 from stages.qa.scoring.breakdown import (
     BREAKDOWN,
     GROUPS,
@@ -80,6 +84,43 @@ def test_groups_sum_to_the_total() -> None:
             assert mean(groups["exact"], groups["questions"]) == pytest.approx(point["exact"], abs=1e-3)
             assert mean(groups["f1"], groups["questions"]) == pytest.approx(point["f1"], abs=1e-3)
             assert mean(groups["forced_f1"], groups["answerable"]) == pytest.approx(point["forced_f1"], abs=1e-3)
+
+
+def test_questions_settle_where_they_are_right_from_there_on() -> None:
+    """In each run and seed alone: two runs of the lens, and two seeds of a probe."""
+    rows = [
+        ("lens", 1, "one", None, [1, 0, 1, 0]),
+        ("lens", 0, "one", None, [1, 1, 0, 0]),
+        ("lens", 2, "one", None, [1, 1, 1, 0.5]),
+        ("lens", 0, "two", None, [0, 1, 1, 0]),
+        ("lens", 1, "two", None, [1, 1, 1, 0]),
+        ("lens", 2, "two", None, [1, 1, 0, 0]),
+        ("head", 2, "one", None, [0, 0, 0, 0]),
+        ("probe", 0, "one", 1, [0, 0, 0, 1]),
+        ("probe", 0, "one", 2, [1, 1, 1, 1]),
+        ("probe", 1, "one", 2, [0, 0, 0, 0]),
+        ("probe", 1, "one", 1, [0, 0, 0, 1]),
+    ]
+    readings = [Reading(kind, layer, seed and Readout("adamw", 1, 0.1, seed)) for kind, layer, _, seed, _ in rows]
+    exact = np.array([right for *_, right in rows], dtype=float)
+    scores = score_questions(EXAMPLES, {"run": GIVEN})
+    scores = replace(scores, readings=readings, runs=[run for _, _, run, _, _ in rows], exact=exact)
+    scores = replace(scores, f1=exact, forced_f1=exact)
+    table = (
+        breakdown_rows("m", EXAMPLES, {"p": scores}, "p")
+        .set_index(["reading", "layer", "group"])
+        .sort_index()["settled"]
+    )
+    settled = {(kind, layer): table[kind, layer, "other"] for kind, layer, *_ in rows}  # all questions
+    assert settled == {
+        ("lens", 0): 25.0,
+        ("lens", 1): 50.0,
+        ("lens", 2): 62.5,
+        ("head", 2): 0.0,
+        ("probe", 0): 12.5,
+        ("probe", 1): 12.5,
+    }
+    assert table["lens", 1].filter(like="word").to_dict() == {"1 word": 50.0, "2 words": 100.0, "up to 60 words": 50.0}
 
 
 def mean(scores: pd.Series, numbers: pd.Series) -> float:

@@ -130,6 +130,7 @@ def evidence_charts(results: Results, comparison: pd.DataFrame, confidence: floa
         "differences": differences(results, basis, confidence),
         "quality": quality_chart(quality, results.models, basis),
         **breakdowns(results.breakdown, basis),
+        "settling": settling(results.breakdown, basis),
         "published": Chart(caption, published, "model_prefix", "line", "value", y="F1 (%)"),
     }
 
@@ -183,6 +184,15 @@ def breakdowns(breakdown: pd.DataFrame, basis: str) -> dict[str, Chart]:
         chart = Chart(caption, part, "model", "line", "forced_f1", y="forced F1 (%)")
         charts[f"by_{str(name).replace(' ', '_')}"] = chart
     return charts
+
+
+def settling(breakdown: pd.DataFrame, basis: str) -> Chart:
+    """How many questions the own head answers right from a layer on, a line for each question word."""
+    rows = breakdown[breakdown["headline"] & (breakdown["reading"] == "lens") & (breakdown["questions"] >= FEWEST)]
+    rows = rows[rows["breakdown"] == "question word"]
+    rows = rows.assign(line=rows["group"] + rows["questions"].map(" ({:,.0f})".format).astype(str))
+    caption = f"Questions that the lens answers right at a layer and at every deeper one\n{basis}"
+    return Chart(caption, rows, "model", "line", "settled", y="questions (%)")
 
 
 def bands_from(intervals: pd.DataFrame, confidence: float) -> str:

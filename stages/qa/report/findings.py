@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -128,6 +129,33 @@ def headline(curves: Mapping[Key, Resampled], protocol: str, family: Lineage, fl
     if len(pairs) > 1:
         notes.append(f"{len(pairs)} pairs of a fine-tuned and a pretrained model were run; this is the first.")
     return Headline(answer, notes, metric)
+
+
+def both_forms(controls: pd.DataFrame, bases: Mapping[str, str]) -> str:
+    """What fine-tuning adds to either form of the probe at its best layer of the sample; "" without a pair."""
+    best = controls.pivot_table("forced_f1", "model", "control", "max")
+    sentences = []
+    for model, base in bases.items():
+        if {model, base} <= set(best.index) and "question_products" in best:
+            gain = best.loc[model] - best.loc[base]
+            sentences.append(
+                f"On the sample, fine-tuning adds {gain['task']:.1f} points of forced F1 to the linear probe at its "
+                f"best layer and {gain['question_products']:.1f} to the probe that sees the question ({model} less "
+                f"{base}, without interval)."
+            )
+    return " ".join(sentences)
+
+
+def l2_note(choice: Mapping[str, Any]) -> str:
+    """Which l2 the probes at their optimum have, and where it comes from; "" without such probes."""
+    if choice["l2"] is None:
+        return ""
+    losses = choice["validation_loss"]
+    if len(losses) < 2:
+        return f"Probes at their optimum have l2 {choice['l2']:g}, fixed by the study."
+    note = f"Probes at their optimum have l2 {choice['l2']:g}, the best of {len(losses)} on validation articles, "
+    note += "which neither fine-tuning nor probes have learned from; one value for all layers and models."
+    return note + (" It is at the edge of what was tried: another may be better." if choice["at_edge"] else "")
 
 
 def reached(model: str, curve: Resampled, metric: str) -> str:

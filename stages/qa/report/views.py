@@ -18,7 +18,7 @@ from stages.qa.report.page_data import chart_data
 from stages.qa.report.probing_charts import probing_charts, similarity_caption
 from stages.qa.report.results import Results, no_answer_score, probes_of, question_counts, runs_note
 from stages.qa.scoring.curves import best_layer
-from stages.qa.scoring.resampling import Resampled
+from stages.qa.scoring.resampling import Interval, Resampled
 from stages.qa.sections import Dataset
 
 RESULT_SCORES = {"exact": "exact", "f1": "F1", "HasAns_f1": "HasAns", "NoAns_f1": "NoAns", "forced_f1": "forced"}
@@ -55,14 +55,15 @@ def study_view(
         "settings": {"probe": params.probe, "convex": params.convex, "windows": params.windows},
         "protocols": {name: params.protocols[name] for name in protocols},
         "headline": summary,
-        "l2": l2_note(results.l2),
+        "both_forms": findings.both_forms(results.controls, family.bases),
+        "l2": findings.l2_note(results.l2),
         "confidence": f"{100 * confidence:g}",
         "kinds": family.kinds,
         "question_counts": question_counts(results.layers),
         "no_answer": percent(floor),
         "runs": runs_note(results),
         "peaks": findings.peaks(resampled, protocols[0], summary.metric),
-        "results": [result_table(curves, protocol) for protocol in protocols],
+        "results": [*(result_table(curves, protocol) for protocol in protocols), *depth_tables(results)],
         "ladder": ladder_tables(steps),
         "probe_steps": f"{results.losses['step'].max():,.0f}" if len(results.losses) else MISSING,
         "claims": claim_groups(judged),
@@ -80,18 +81,6 @@ def study_view(
         "similarity_caption": similarity_caption(results.similarity).replace("\n", "; "),
         "charts": chart_data(results, charts, steps, family.kinds, summary.metric, confidence),
     }
-
-
-def l2_note(choice: Mapping[str, Any]) -> str:
-    """Which l2 the probes at their optimum have, and where it comes from; "" without such probes."""
-    if choice["l2"] is None:
-        return ""
-    losses = choice["validation_loss"]
-    if len(losses) < 2:
-        return f"Probes at their optimum have l2 {choice['l2']:g}, fixed by the study."
-    note = f"Probes at their optimum have l2 {choice['l2']:g}, the best of {len(losses)} on validation articles, "
-    note += "which neither fine-tuning nor probes have learned from; one value for all layers and models."
-    return note + (" It is at the edge of what was tried: another may be better." if choice["at_edge"] else "")
 
 
 def page_charts(params: Params, results: Results, published_rows: pd.DataFrame) -> dict[str, Chart]:
@@ -121,6 +110,25 @@ def result_table(curves: pd.DataFrame, protocol: str) -> Table:
             layer = layer_text(point["layer"]) if point["reading"] == "probe" else MISSING
             rows.append([str(model), name, layer, *(percent(point[score]) for score in RESULT_SCORES)])
     return Table(["model", "", "layer", *RESULT_SCORES.values()], rows, names=2, caption=f"Protocol {protocol}")
+
+
+def depth_tables(results: Results) -> list[Table]:
+    """A table per model with a lens, a row per layer: what its encoder costs and its head scores if it ends there."""
+    points, groups = (
+        frame[frame["headline"] & (frame["reading"] == "lens")] for frame in (results.intervals, results.breakdown)
+    )
+    tables = []
+    for model, part in points[points["metric"] == "forced_f1"].groupby("model", sort=False):
+        rows = []
+        for row in part.to_dict("records"):
+            here = groups[(groups["model"] == model) & (groups["layer"] == row["layer"])]
+            # each breakdown has every question once
+            settled = (here["settled"] * here["questions"]).sum() / here["questions"].sum()
+            forced = Interval(row["estimate"], row["low"], row["high"])
+            cost = 100 * row["layer"] / part["layer"].max()
+            rows.append([layer_text(row["layer"]), percent(cost, 1), str(forced), percent(settled, 1)])
+        tables.append(Table(["layer", "multiply-adds", "forced", "settled"], rows, caption=f"{model}, cut at a layer"))
+    return tables
 
 
 def ladder_tables(steps: pd.DataFrame) -> list[Table]:

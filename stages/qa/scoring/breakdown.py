@@ -11,7 +11,8 @@ import pandas as pd
 from stages.qa.data.squad import Example
 from stages.qa.scoring.question_scores import POINT, QuestionScores, Scored, points_of
 
-BREAKDOWN = [*POINT, "breakdown", "group", "questions", "answerable", "articles", "exact", "f1", "forced_f1"]
+BREAKDOWN = [*POINT, "breakdown", "group", "questions", "answerable", "articles"]
+BREAKDOWN += ["exact", "f1", "forced_f1", "settled"]
 NO_ANSWER = "no answer"
 GROUPS = {  # breakdown -> its groups, in the order of tables and figures
     "question word": ["what", "who", "when", "where", "which", "how", "why", "other"],
@@ -26,7 +27,8 @@ ALIKE = {"whom": "who", "whose": "who"}
 def breakdown_rows(model: str, examples: Sequence[Example], scored: Scored, headline: str) -> pd.DataFrame:
     """A row of BREAKDOWN for each protocol, reading, layer and group with questions; percent, mean over runs and seeds.
 
-    forced_f1 is that of the group's questions that have an answer; it is missing if none has.
+    forced_f1 is that of the group's questions that have an answer; it is missing if none has. settled: the questions
+    that are answered exactly right at this layer and at every deeper one.
     """
     groups = groups_of(examples)
     rows = []
@@ -50,6 +52,7 @@ def _group_scores(scores: QuestionScores, rows: list[int], chosen: np.ndarray) -
         "exact": _percent(scores.exact[rows], chosen),
         "f1": _percent(scores.f1[rows], chosen),
         "forced_f1": _percent(scores.forced_f1[rows], answerable),
+        "settled": _percent(scores.settled[rows], chosen),
     }
 
 

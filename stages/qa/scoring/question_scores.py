@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,17 @@ class QuestionScores:
     answerable: np.ndarray  # (questions,) bool: the question has a gold answer
     article: np.ndarray  # (questions,) int32: equal numbers mean the same article; likewise paragraph
     paragraph: np.ndarray
+
+    @cached_property
+    def settled(self) -> np.ndarray:
+        """Whether the answer is exactly right at this layer and at every deeper one of the curve; bool."""
+        settled = self.exact == 1
+        deeper: dict[Any, np.ndarray] = {}  # curve -> the layers so far
+        for row in sorted(range(len(settled)), key=lambda row: -self.readings[row].layer):
+            curve = self.readings[row].kind, self.readings[row].readout, self.runs[row]
+            settled[row] &= deeper.get(curve, True)
+            deeper[curve] = settled[row]
+        return settled
 
 
 ARRAYS = [field.name for field in fields(QuestionScores) if field.type is np.ndarray]
