@@ -38,7 +38,8 @@ def folds_of(scores: QuestionScores, folds: int) -> np.ndarray:
 def _figures(scores: QuestionScores, row: int, folds: np.ndarray, bins: int) -> dict[str, float]:
     """The columns of numbers of one reading; NaN where no question counts."""
     has_answer, no_answer = scores.answerable, scores.null_probability[row]
-    figures = {name: _known_mean(getattr(scores, name)[row]) for name in ("start_nll", "end_nll")}
+    # pandas leaves NaN out: a gold answer without a token has no likelihood
+    figures = {name: float(pd.Series(getattr(scores, name)[row]).mean()) for name in ("start_nll", "end_nll")}
     figures["auprc"] = 100 * average_precision(has_answer, -no_answer)
     figures["auprc_chance"] = 100 * has_answer.mean()
     figures["ece"] = 100 * calibration_error(~has_answer, no_answer, bins=bins)
@@ -47,12 +48,6 @@ def _figures(scores: QuestionScores, row: int, folds: np.ndarray, bins: int) -> 
         refused = (~has_answer).astype(float)
         figures["crossfit_f1"] = 100 * cross_fitted(scores.forced_f1[row], refused, no_answer, folds).mean()
     return figures
-
-
-def _known_mean(values: np.ndarray) -> float:
-    """The mean of what is not NaN: a gold answer without a token has no likelihood."""
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else np.nan
 
 
 def average_precision(positive: np.ndarray, score: np.ndarray) -> float:
