@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 
 from stages.qa.data.squad import Example
-from stages.qa.readings import Reading
 from stages.qa.report.charts import Chart
 from stages.qa.report.probing_charts import similarity_rows
 from stages.qa.report.results import (
@@ -23,8 +22,7 @@ from stages.qa.report.results import (
     at_final_rate,
     mean_of_runs,
     no_answer_score,
-    probes_and_heads,
-    probes_of,
+    of_readings,
     single_runs,
 )
 from stages.qa.scoring.breakdown import GROUPS, question_word
@@ -59,7 +57,7 @@ def chart_data(
         "curves": curve_rows(results.layers),
         "ladder": records(ladder),
         "confidence": round(100 * confidence, 4),
-        "intervals": records(probes_and_heads(results.intervals)[INTERVALS]),
+        "intervals": records(of_readings(results.intervals, "probe", "head")[INTERVALS]),
         "panels": {name: panels(chart) for name, chart in charts.items()},
         "similarity": records(similarity_rows(results)),
     }
@@ -81,7 +79,7 @@ def panels(chart: Chart) -> dict[str, Any]:
 
 def curve_rows(layers: pd.DataFrame) -> dict[str, Any]:
     """Every epoch at the final learning rate: mean over runs and seeds."""
-    return records(mean_of_runs(at_final_rate(probes_and_heads(layers)), POINT, METRICS))
+    return records(mean_of_runs(at_final_rate(of_readings(layers, "probe", "head")), POINT, METRICS))
 
 
 def split_rows(curves: pd.DataFrame) -> pd.DataFrame:
@@ -92,7 +90,7 @@ def split_rows(curves: pd.DataFrame) -> pd.DataFrame:
     parts = []
     for split, prefix in SPLITS.items():
         names = {f"{prefix}f1": "f1", f"{prefix}exact": "exact"}
-        part = probes_of(curves)[["model", "protocol", "layer", *names]].rename(columns=names)
+        part = of_readings(curves, "probe")[["model", "protocol", "layer", *names]].rename(columns=names)
         part.insert(3, "split", split)
         parts.append(part.dropna(subset=["f1"]))
     return pd.concat(parts, ignore_index=True)
@@ -112,15 +110,6 @@ def pack(examples: Sequence[Example], scores_dir: Path, models: Sequence[str], p
         sets.append({"model": model, "protocol": protocol} | _answers(examples, scores))
     text = json.dumps(_questions(examples) | {"sets": sets}, separators=(",", ":"), allow_nan=False)
     return base64.b64encode(zlib.compress(text.encode(), 9)).decode()
-
-
-def first_seed(readings: Sequence[Reading]) -> list[int]:
-    """Rows of the first probe of each layer, by layer, then the own head."""
-    rows: dict[tuple[bool, int], int] = {}
-    for row, reading in enumerate(readings):
-        if reading.kind in ("probe", "head"):
-            rows.setdefault((reading.kind != "probe", reading.layer), row)
-    return [rows[key] for key in sorted(rows)]
 
 
 def _questions(examples: Sequence[Example]) -> dict[str, Any]:
@@ -151,8 +140,11 @@ def _answers(examples: Sequence[Example], scores: QuestionScores) -> dict[str, A
     nothing and f1: null probability and forced F1, in percent. texts: [cell, text] of each answer that is not the slice
     of its context, but for case.
     """
-    rows = first_seed(scores.readings)
-    readings = [scores.readings[row] for row in rows]
+    first: dict[int | str, int] = {}  # layer, or "head" -> row
+    for row, reading in enumerate(scores.readings):
+        if reading.kind in ("probe", "head"):
+            first.setdefault(reading.layer if reading.kind == "probe" else "head", row)
+    rows = list(first.values())
     start, end = np.moveaxis(np.maximum(scores.chars[rows], 0), -1, 0)
     columns = {
         "start": start,
@@ -169,7 +161,7 @@ def _answers(examples: Sequence[Example], scores: QuestionScores) -> dict[str, A
             if text.casefold() != example.context[max(begin, 0) : max(stop, 0)].casefold():
                 texts.append([place * len(examples) + question, text])
     return {
-        "layers": [reading.layer if reading.kind == "probe" else reading.kind for reading in readings],
+        "layers": list(first),
         **{name: column.ravel().astype(int).tolist() for name, column in columns.items()},
         "texts": texts,
     }

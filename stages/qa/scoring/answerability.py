@@ -58,11 +58,11 @@ def average_precision(positive: np.ndarray, score: np.ndarray) -> float:
     """
     if not positive.any():
         return float("nan")
-    order = np.argsort(-score, kind="stable")
-    last = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)  # the last question of each score
-    positives = np.cumsum(positive[order])[last]
-    precision = positives / (last + 1)
-    return float(np.sum(np.diff(positives, prepend=0) * precision) / positive.sum())
+    _, place = np.unique(-score, return_inverse=True)
+    questions = np.cumsum(np.bincount(place))
+    positives = np.cumsum(np.bincount(place, positive))
+    steps = np.diff(positives, prepend=0)
+    return float(np.sum(steps * positives / questions) / positive.sum())
 
 
 def calibration_error(true: np.ndarray, probability: np.ndarray, *, bins: int) -> float:
@@ -85,16 +85,10 @@ def best_threshold(answered: np.ndarray, refused: np.ndarray, probability: np.nd
     answered, refused (n,): the score of each question if it is answered or refused. The threshold is the middle between
     two probabilities, or -inf to refuse all. Of equal totals the lowest threshold, as in the official script.
     """
-    order = np.argsort(probability, kind="stable")
-    ranked = probability[order]
-    totals = np.append(0.0, np.cumsum((answered - refused)[order]))
-    above = np.append(ranked, np.inf)
-    below = np.append(-np.inf, ranked)
-    totals[above == below] = -np.inf  # no threshold lies between equal probabilities
-    best = int(totals.argmax())
-    if best in (0, len(ranked)):
-        return float(below[best])
-    return float((below[best] + above[best]) / 2)
+    levels, place = np.unique(probability, return_inverse=True)
+    totals = np.append(0.0, np.cumsum(np.bincount(place, answered - refused)))
+    thresholds = [-np.inf, *(levels[:-1] + levels[1:]) / 2, levels[-1]]
+    return float(thresholds[totals.argmax()])
 
 
 def cross_fitted(answered: np.ndarray, refused: np.ndarray, probability: np.ndarray, folds: np.ndarray) -> np.ndarray:
