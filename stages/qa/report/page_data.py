@@ -87,13 +87,11 @@ def split_rows(curves: pd.DataFrame) -> pd.DataFrame:
 
     No rows for a split without questions. For `dvc plots`.
     """
-    parts = []
+    probes, parts = of_readings(curves, "probe"), []
     for split, prefix in SPLITS.items():
-        names = {f"{prefix}f1": "f1", f"{prefix}exact": "exact"}
-        part = of_readings(curves, "probe")[["model", "protocol", "layer", *names]].rename(columns=names)
-        part.insert(3, "split", split)
-        parts.append(part.dropna(subset=["f1"]))
-    return pd.concat(parts, ignore_index=True)
+        scores = {name: probes[f"{prefix}{name}"] for name in ("f1", "exact")}
+        parts.append(probes[["model", "protocol", "layer"]].assign(split=split, **scores))
+    return pd.concat(parts, ignore_index=True).dropna(subset=["f1"])
 
 
 def records(frame: pd.DataFrame) -> dict[str, Any]:

@@ -11,8 +11,7 @@ from stages.qa.scoring.question_scores import POINT, QuestionScores, Scored, poi
 from stages.qa.sections import Statistics
 
 # *_nll: nats, of the gold start and end; all other figures: percent
-ANSWERABILITY = ["auprc", "auprc_chance", "ece"]
-QUALITY = [*POINT, "questions", "articles", "start_nll", "end_nll", *ANSWERABILITY, "crossfit_f1"]
+QUALITY = [*POINT, "questions", "articles", "start_nll", "end_nll", "auprc", "auprc_chance", "ece", "crossfit_f1"]
 
 
 def quality_rows(model: str, scored: Scored, headline: str, settings: Statistics) -> pd.DataFrame:
