@@ -18,6 +18,7 @@ from stages.qa.files import write_table
 from stages.qa.models.checkpoints import pick_device
 from stages.qa.scoring.intervals import difference_rows, interval_rows
 from stages.qa.scoring.question_scores import load_question_scores, score_questions
+from stages.qa.scoring.resampling import all_resampled
 
 
 def main(
@@ -47,7 +48,7 @@ def main(
     except InputError as error:  # two models that cannot be put together are compared all the same
         logging.getLogger(__name__).info("%s", error)
         grafts = {}
-    write_table(out_dir / "grafts.csv", interval_rows(key, grafts, headline, settings))
+    write_table(out_dir / "grafts.csv", interval_rows(key, all_resampled(key, grafts, settings), headline))
     write_table(out_dir / "similarity.csv", similarity)
     write_table(out_dir / "differences.csv", differences)
 

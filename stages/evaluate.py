@@ -13,7 +13,7 @@ from stages.qa.scoring.breakdown import breakdown_rows
 from stages.qa.scoring.curves import PROBE_LOSS, layer_rows, loss_rows, summary
 from stages.qa.scoring.intervals import interval_rows, step_rows
 from stages.qa.scoring.question_scores import save_question_scores, score_questions
-from stages.qa.scoring.resampling import resampled
+from stages.qa.scoring.resampling import all_resampled
 
 
 def main(
@@ -40,15 +40,16 @@ def main(
     l2 = read_json(l2_file)["l2"]
     layers = layer_rows(key, examples, answers, headline, l2)
     scored = {protocol: score_questions(examples, of_runs, l2) for protocol, of_runs in answers.items()}
+    curves = all_resampled(key, scored, settings)
     losses = [read_table(probes_dir / run / "loss.csv", PROBE_LOSS) for run in runs]
     write_table(out_dir / "layers.csv", layers)
-    write_table(out_dir / "intervals.csv", interval_rows(key, scored, headline, settings))
-    write_table(out_dir / "steps.csv", step_rows(key, scored, headline, settings))
+    write_table(out_dir / "intervals.csv", interval_rows(key, curves, headline))
+    write_table(out_dir / "steps.csv", step_rows(key, curves, headline))
     write_table(out_dir / "quality.csv", quality_rows(key, scored, headline, settings))
     write_table(out_dir / "breakdown.csv", breakdown_rows(key, examples, scored, headline))
     write_table(out_dir / "loss.csv", loss_rows(key, losses))
     write_json(out_dir / "runs.json", {run: read_json(predictions_dir / run / "model.json") for run in runs})
-    write_json(summary_file, summary(layers, resampled(key, scored[headline], "probe", settings)))
+    write_json(summary_file, summary(layers, curves[headline, "probe"]))
     for protocol, scores in scored.items():
         save_question_scores(scores_dir / protocol, scores)
 

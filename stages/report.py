@@ -3,8 +3,8 @@
 metrics/<study>, data/scores/<study>, data/squad/<data set>, studies/published, requirements.txt -> plots/<study>
 """
 
-from enum import StrEnum
 from pathlib import Path
+from typing import Literal
 
 from stages.qa.cli import run
 from stages.qa.config import load_params
@@ -19,8 +19,6 @@ from stages.qa.report.results import read_results
 from stages.qa.report.views import page_charts, sources, study_view
 from stages.qa.scoring.resampling import load_resampled
 
-Format = StrEnum("Format", ["png", "svg", "pdf"])
-
 
 def main(
     metrics_dir: Path,
@@ -29,7 +27,7 @@ def main(
     published_dir: Path,
     requirements: Path,
     out_dir: Path,
-    format: Format = Format.png,
+    format: Literal["png", "svg", "pdf"] = "png",
 ) -> None:
     """Write the report of the study in params.yaml to OUT_DIR, with its figures in --format."""
     params = load_params()

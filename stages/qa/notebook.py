@@ -23,6 +23,7 @@ from stages.qa.probing.convex import fit_optimum
 from stages.qa.scoring.curves import layer_rows
 from stages.qa.scoring.intervals import interval_rows
 from stages.qa.scoring.question_scores import score_questions
+from stages.qa.scoring.resampling import all_resampled
 
 ROOT = Path(__file__).parents[2]
 SCORES = ["exact", "f1", "HasAns_f1", "NoAns_f1", "forced_f1"]
@@ -62,7 +63,7 @@ def _curve(encoder: Encoder, train: list[Example], dev: list[Example], params: P
     answers = {protocol: {encoder.name: answers} for protocol, answers in given}
     rows = layer_rows(encoder.name, dev, answers, "corrected", l2)
     scored = {name: score_questions(dev, given, l2) for name, given in answers.items()}
-    intervals = interval_rows(encoder.name, scored, "corrected", params.statistics)
+    intervals = interval_rows(encoder.name, all_resampled(encoder.name, scored, params.statistics), "corrected")
     intervals = intervals[intervals["metric"] == "forced_f1"].drop_duplicates("layer")  # the first unit
     curve = rows.loc[rows["reading"] == "probe", ["layer", *SCORES]]
     return curve.merge(intervals[["layer", "low", "high"]], on="layer", how="left")

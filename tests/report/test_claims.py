@@ -1,6 +1,7 @@
 """The statements on curves worked out by hand, without resamples and with them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -89,16 +90,18 @@ def test_the_interval_is_of_the_quantity_claimed() -> None:
 @pytest.mark.parametrize(
     ("low", "high", "side", "verdict"),
     [
-        (5.0, 6.0, "at least", "holds"),
-        (4.0, 4.9, "at least", "does not hold"),
-        (4.0, 6.0, "at least", "not decided"),
-        (4.0, 5.0, "at most", "holds"),
-        (5.1, 6.0, "at most", "does not hold"),
-        (4.0, 6.0, "at most", "not decided"),
+        (5.0, 6.0, "at_least", "holds"),
+        (4.0, 4.9, "at_least", "does not hold"),
+        (4.0, 6.0, "at_least", "not decided"),
+        (4.0, 5.0, "at_most", "holds"),
+        (5.1, 6.0, "at_most", "does not hold"),
+        (4.0, 6.0, "at_most", "not decided"),
     ],
 )
 def test_three_verdicts(low: float, high: float, side: str, verdict: str) -> None:
-    assert statements.Condition("", Interval(5.0, low, high), side, 5.0).verdict == verdict  # type: ignore[arg-type]
+    bounds: dict[str, Any] = {side: 5.0}
+    condition = statements.Condition("", statements.span, "f1", **bounds)
+    assert condition.verdict(Interval(5.0, low, high)) == verdict
 
 
 def test_a_statement_holds_if_all_its_conditions_do() -> None:
@@ -111,8 +114,8 @@ def test_a_statement_holds_if_all_its_conditions_do() -> None:
     ("layers", "middle"), [(3, [2]), (4, [2, 3]), (5, [3]), (6, [3, 4]), (12, [5, 6, 7, 8]), (24, list(range(9, 17)))]
 )
 def test_thirds(layers: int, middle: list[int]) -> None:
-    shown = curve([(1.0, 1.0)] * layers).of_layers(1)
-    assert [shown.layers[place] for place in statements._thirds(shown)[1]] == middle
+    shown = curve([(float(layer), 0.0) for layer in range(1, layers + 1)]).of_layers(1)
+    assert statements.thirds(shown, "HasAns_f1")[1].tolist() == [middle]
 
 
 def test_what_cannot_be_judged_is_left_out() -> None:

@@ -158,7 +158,7 @@ def test_every_panel_and_map_is_drawn(opened: Opened) -> None:
     for name, panels, lines, areas in (
         ("differences", 2, 4, 4),
         ("quality", 4, 12, 0),
-        ("controls", 3, 12, 0),
+        ("controls", 3, 15, 0),
         ("learning", 3, 12, 0),
         ("description", 1, 3, 0),
         ("by_question_word", 3, 6, 0),

@@ -66,7 +66,7 @@ def test_depth_tables(tmp_path: Path) -> None:
 
 def test_missing_values() -> None:
     assert html.percent(float("nan")) == html.signed(float("nan")) == "–"
-    assert (html.percent(2.345, 1), html.signed(2.0), html.signed(-2.0)) == ("2.3", "+2.00", "-2.00")
+    assert (html.percent(2.5), html.signed(2.0), html.signed(-2.0)) == ("2.50", "+2.00", "-2.00")
 
 
 def test_a_study_without_comparisons(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from stages.qa.scoring.intervals import (
     step_rows,
 )
 from stages.qa.scoring.question_scores import QuestionScores, score_questions
-from stages.qa.scoring.resampling import METRICS
+from stages.qa.scoring.resampling import METRICS, all_resampled
 from stages.qa.sections import Statistics
 from tests.scoring.test_curves import EXAMPLES, GIVEN
 
@@ -62,7 +62,7 @@ def of_f1(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def test_estimates_are_the_points_of_the_curve() -> None:
-    rows = interval_rows("m", {"p": score_questions(EXAMPLES, {"run": GIVEN})}, "p", SETTINGS)
+    rows = interval_rows("m", all_resampled("m", {"p": score_questions(EXAMPLES, {"run": GIVEN})}, SETTINGS), "p")
     assert list(rows.columns) == INTERVALS
     assert rows["headline"].all()
     assert set(rows["unit"]) == {"paragraph"}
@@ -77,12 +77,12 @@ def test_estimates_are_the_points_of_the_curve() -> None:
 
 def test_rows_name_unit_and_numbers() -> None:
     given = scores(0, head=True)
-    rows = interval_rows("m", {"p": given}, "other", SETTINGS)
+    rows = interval_rows("m", all_resampled("m", {"p": given}, SETTINGS), "other")
     assert not rows["headline"].any()
     assert len(rows) == 5 * (3 + 1)  # metrics, layers and head
     assert set(rows["clusters"]) == {12}
     few = scores(0, articles=7)
-    paragraphs = interval_rows("m", {"p": few}, "p", SETTINGS)
+    paragraphs = interval_rows("m", all_resampled("m", {"p": few}, SETTINGS), "p")
     assert set(paragraphs["clusters"]) == {len(np.unique(few.paragraph))}
     assert (set(rows["unit"]), set(paragraphs["unit"])) == ({"article"}, {"paragraph"})
     answerable = given.answerable.sum()
@@ -99,44 +99,44 @@ def test_rows_name_unit_and_numbers() -> None:
 
 def test_draws_depend_on_the_seed_alone() -> None:
     given = {"p": scores(0)}
-    rows = interval_rows("m", given, "p", SETTINGS)
-    pd.testing.assert_frame_equal(rows, interval_rows("m", given, "p", SETTINGS))
-    other = interval_rows("m", given, "p", SETTINGS.model_copy(update={"seed": 1}))
+    rows = interval_rows("m", all_resampled("m", given, SETTINGS), "p")
+    pd.testing.assert_frame_equal(rows, interval_rows("m", all_resampled("m", given, SETTINGS), "p"))
+    other = interval_rows("m", all_resampled("m", given, SETTINGS.model_copy(update={"seed": 1})), "p")
     assert rows["estimate"].equals(other["estimate"])
     assert not rows["low"].equals(other["low"])
 
 
 def test_several_seeds_are_averaged() -> None:
     given = scores(0, seeds=3)
-    rows = of_f1(interval_rows("m", {"p": given}, "p", SETTINGS))
+    rows = of_f1(interval_rows("m", all_resampled("m", {"p": given}, SETTINGS), "p"))
     expected = [100 * given.f1[[layer, layer + 3, layer + 6]].mean() for layer in range(3)]
     assert rows["estimate"].tolist() == pytest.approx(expected, abs=1e-4)
 
 
 def test_runs_are_averaged_and_counted_as_a_source_of_error() -> None:
     one, three = scores(0, seeds=2), scores(0, seeds=2, runs=3)
-    rows = of_f1(interval_rows("m", {"p": three}, "p", SETTINGS))
+    rows = of_f1(interval_rows("m", all_resampled("m", {"p": three}, SETTINGS), "p"))
     expected = [100 * three.f1[layer::3].mean() for layer in range(3)]
     assert rows["estimate"].tolist() == pytest.approx(expected, abs=1e-4)
     assert set(rows["runs"]) == {3}
     for row, reading in enumerate(three.readings):
         three.f1[row] = one.f1[reading.layer]  # three runs that are one: nothing is added
-    same = of_f1(interval_rows("m", {"p": three}, "p", SETTINGS))
+    same = of_f1(interval_rows("m", all_resampled("m", {"p": three}, SETTINGS), "p"))
     three.f1[: 2 * 3] = 0  # one of them fails
-    apart = of_f1(interval_rows("m", {"p": three}, "p", SETTINGS))
+    apart = of_f1(interval_rows("m", all_resampled("m", {"p": three}, SETTINGS), "p"))
     assert ((apart["high"] - apart["low"]) > 3 * (same["high"] - same["low"])).all()
 
 
 def test_a_metric_without_questions_has_no_rows() -> None:
     given = scores(0)
     given.answerable[:] = True
-    rows = interval_rows("m", {"p": given}, "p", SETTINGS)
+    rows = interval_rows("m", all_resampled("m", {"p": given}, SETTINGS), "p")
     assert set(rows["metric"]) == METRICS.keys() - {"NoAns_f1"}
 
 
 def test_steps_and_differences_are_paired() -> None:
     base, tuned = {"p": scores(0)}, {"p": scores(1, gain=0.3)}
-    steps = of_f1(step_rows("tuned", tuned, "p", SETTINGS))
+    steps = of_f1(step_rows("tuned", all_resampled("tuned", tuned, SETTINGS), "p"))
     gains = of_f1(difference_rows("tuned", tuned, "base", base, "p", SETTINGS))
     assert list(steps.columns) == list(gains.columns) == DIFFERENCES
     assert (set(steps["comparison"]), set(steps["less"])) == ({STEP}, {"tuned"})

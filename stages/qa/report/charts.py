@@ -10,8 +10,7 @@ from stages.qa.report.results import (
     Results,
     joined,
     no_answer_score,
-    probes_and_heads,
-    probes_of,
+    of_readings,
     question_counts,
     runs_note,
     single_runs,
@@ -79,10 +78,10 @@ def curve_charts(results: Results, ladder: Sequence[str], confidence: float) -> 
         """A row of panels for each value of the column `row`, with a panel for each metric."""
         rows = points[points["metric"].isin(metrics) & points[line].isin(lines)]
         rows = rows.assign(panel=rows[row] + ": " + rows["metric"].map(metrics))
-        panels, levels = [], []
-        for name in rows[row].unique():
-            panels += [f"{name}: {kind}" for kind in metrics.values()]
-            levels += [(f"{name}: {metrics[metric]}", FLOOR, floors[metric]) for metric in metrics if metric in floors]
+        names = rows[row].unique()
+        panels = [f"{name}: {kind}" for name in names for kind in metrics.values()]
+        floored = {metrics[metric]: floor for metric, floor in floors.items() if metric in metrics}
+        levels = [(f"{name}: {kind}", FLOOR, floor) for name in names for kind, floor in floored.items()]
         return Chart(
             f"{title} of a probe on each layer\n{about}{bands_from(results.intervals, confidence)}",
             rows,
@@ -111,7 +110,7 @@ def curve_points(results: Results) -> pd.DataFrame:
     And single runs, named in the column `single`.
     """
     keys = ["model", "protocol", "reading", "layer", "metric"]
-    points = probes_and_heads(results.curves).melt(keys[:-1], [*KINDS, "exact"], "metric", "value")
+    points = of_readings(results.curves, "probe", "head").melt(keys[:-1], [*KINDS, "exact"], "metric", "value")
     singles = single_runs(results.layers).melt([*keys[:-1], "single"], [*KINDS, "exact"], "metric", "value")
     bands = results.intervals.set_index(keys)[["band_low", "band_high"]].set_axis(["low", "high"], axis=1)
     return joined([points.join(bands, on=keys), singles])
@@ -158,7 +157,7 @@ def differences(results: Results, basis: str, confidence: float) -> Chart:
 def quality_chart(quality: pd.DataFrame, models: Sequence[str], basis: str) -> Chart:
     """Likelihood of the gold spans, ranking and calibration of answerability, F1 at a threshold chosen elsewhere."""
     with_answer = quality["auprc_chance"].iloc[0]  # percent of the questions, the same for all models and layers
-    rows = probes_and_heads(quality)
+    rows = of_readings(quality, "probe", "head")
     rows = rows.assign(nll=rows[["start_nll", "end_nll"]].mean(axis=1))
     return Chart(
         f"Beyond F1: each layer's probe\n{basis}",
@@ -174,7 +173,7 @@ def quality_chart(quality: pd.DataFrame, models: Sequence[str], basis: str) -> C
 
 def breakdowns(breakdown: pd.DataFrame, basis: str) -> dict[str, Chart]:
     """F1 with an answer forced, a line for each kind of question: a chart for each breakdown."""
-    rows = probes_of(breakdown[breakdown["headline"] & (breakdown["answerable"] >= FEWEST)])
+    rows = of_readings(breakdown[breakdown["headline"] & (breakdown["answerable"] >= FEWEST)], "probe")
     charts = {}
     for name, part in rows.groupby("breakdown", sort=False):
         if part["group"].nunique() == 1:

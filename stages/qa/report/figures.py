@@ -7,7 +7,7 @@ Curves differ in colour, marker and dashes: they can be told apart in grey and b
 those of Okabe and Ito (2008), then three of Paul Tol's "muted" scheme.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from math import ceil
 from pathlib import Path
 from textwrap import fill
@@ -54,16 +54,14 @@ def write_figures(charts: Mapping[str, Chart], results: Results, folder: Path, f
 def lines_figure(chart: Chart) -> Figure:
     """Small multiples: one legend for all panels below, the caption above."""
     points, styles = chart.points(), looks(chart.line_names())
-    names = chart.panel_names()
-    figure, grid = canvas(max(len(names), 1), chart.across or 4, sharey="col" if chart.across else "all")
+    names = chart.panel_names() or [""]
+    figure, grid = canvas(len(names), chart.across or 4, sharey="col" if chart.across else "all")
     for axes, name in zip(grid.flat, names, strict=False):
         draw_panel(axes, chart, points[points["panel"] == name], styles)
         for panel, label, height in chart.levels:
             if panel == name and axes.lines:
                 axes.axhline(height, color=GREY, linestyle="--", linewidth=0.9, label=label, zorder=1)
         axes.set_title(fill(str(name), TITLE))
-    if not names:
-        say(grid.flat[0], "nothing to show")
     for axes in grid[:, 0]:
         axes.set_ylabel(chart.y)
     finish(figure, chart.caption, last={BAND, *(label for _, label, _ in chart.levels)})
@@ -75,7 +73,8 @@ def draw_panel(axes: Axes, chart: Chart, points: pd.DataFrame, styles: dict[Any,
     singles, points = points[points["single"].notna()], points[points["single"].isna()]
     curves, heads = points[points["x"].notna()], points[points["x"].isna()]
     if curves.empty:
-        say(axes, "nothing to show")
+        axes.text(0.5, 0.5, "nothing to show", ha="center", va="center", color=GREY, transform=axes.transAxes)
+        axes.set_xticks([])
         return
     deepest = curves["x"].max()
     strip = deepest + max(1.0, 0.1 * deepest)
@@ -119,20 +118,15 @@ def maps_figure(cells: pd.DataFrame, caption: str) -> Figure:
     return figure
 
 
-def looks(names: Iterable[Any]) -> dict[Any, dict[str, Any]]:
+def looks(names: list[Any]) -> dict[Any, dict[str, Any]]:
     """Colour, marker and dashes of the line of each name, in order; numbers are coloured in sequence, without marks."""
-    names = list(names)
     if names and isinstance(names[0], int):
         shades = colormaps["viridis"](np.linspace(0, 0.9, len(names)))  # its last tenth is too pale for lines
         return {name: {"color": tuple(shade)} for name, shade in zip(names, shades, strict=True)}
-    return {
-        name: {
-            "color": COLOURS[i % len(COLOURS)],
-            "marker": MARKERS[i % len(MARKERS)],
-            "linestyle": DASHES[i % len(DASHES)],
-        }
-        for i, name in enumerate(names)
-    }
+    styles = {}
+    for i, name in enumerate(names):
+        styles[name] = {"color": COLOURS[i % 10], "marker": MARKERS[i % 10], "linestyle": DASHES[i % 4]}
+    return styles
 
 
 @applied
@@ -155,18 +149,10 @@ def canvas(count: int, across: int, sharey: Any) -> tuple[Figure, np.ndarray]:
     return figure, grid
 
 
-def say(axes: Axes, text: str) -> None:
-    """Write `text` in place of curves."""
-    axes.text(0.5, 0.5, text, ha="center", va="center", color=GREY, transform=axes.transAxes)
-    axes.set(xticks=[])
-
-
 def layer_axis(axes: Axes, layers: pd.Series, strip: float | None = None) -> None:
-    """Put ticks at whole layers, as many as fit; strip: where own heads stand, if there are any."""
-    first, last = int(layers.min()), int(layers.max())
-    room = axes.bbox.width / 20  # ticks; the layout is made at matplotlib's 100 dots per inch
-    step = next((step for step in (1, 2, 3, 4, 6, 8) if (last - first) / step < room), 12)
-    ticks: list[float] = list(range(step * ceil(first / step), last + 1, step))
+    """Put ticks at whole layers; strip: where own heads stand, if there are any."""
+    first, last = layers.min(), layers.max()
+    ticks = [tick for tick in MaxNLocator(nbins=8, integer=True).tick_values(first, last) if first <= tick <= last]
     labels = [f"{tick:g}\n{'emb.' if tick == 0 else ''}" for tick in ticks]  # layer 0 is the embedding output
     if strip is not None:
         ticks, labels = [*ticks, strip], [*labels, "\nown head"]

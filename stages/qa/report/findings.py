@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from stages.qa.report.original import Key
-from stages.qa.report.results import probes_of
+from stages.qa.report.results import of_readings
 from stages.qa.scoring.resampling import Interval, Resampled
 from stages.qa.sections import Encoder, Finetuning
 
@@ -71,7 +71,7 @@ def ladder(curves: pd.DataFrame, protocols: Sequence[str]) -> pd.DataFrame:
     """
     rows: list[dict[str, object]] = []
     if len(protocols) > 1:
-        for model, points in probes_of(curves).groupby("model", sort=False):
+        for model, points in of_readings(curves, "probe").groupby("model", sort=False):
             by_protocol = dict(list(points.groupby("protocol")))
             last = {name: rows_.loc[rows_["layer"].idxmax()] for name, rows_ in by_protocol.items()}
             scores = {name: last[name][STEP_SCORES].astype(float) for name in protocols}

@@ -94,9 +94,9 @@ def markdown(table: Table) -> str:
     return "\n".join(lines)
 
 
-def percent(value: float, digits: int = 2) -> str:
-    """`digits` decimals; MISSING for a missing value."""
-    return MISSING if pd.isna(value) else f"{value:.{digits}f}"
+def percent(value: float) -> str:
+    """Two decimals; MISSING for a missing value."""
+    return MISSING if pd.isna(value) else f"{value:.2f}"
 
 
 def signed(value: float) -> str:

@@ -11,7 +11,7 @@ if one does not. Published curves have no intervals: they are judged on their nu
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from math import inf
 from pathlib import Path
 from typing import Literal
 
@@ -51,24 +51,21 @@ def read_published(folder: Path) -> pd.DataFrame:
 
 
 def compare(layers: pd.DataFrame, published: pd.DataFrame, protocol: str) -> pd.DataFrame:
-    """One row per published row: model_prefix, model, reading, layer, status, then for each of METRICS
-    <metric>_published, <metric>_ours and <metric>_difference (ours less published).
+    """Each published row with its status, and for each of METRICS <metric>_published, _ours and _difference.
 
     layers: frame of `Results`. Ours: under `protocol`, after epoch EPOCH (or of a fit without epochs), at the final
-    learning rate, mean over runs and seeds. status: "run", or "not run" without ours and the difference.
+    learning rate, mean over runs and seeds; missing where status is "not run", not "run". Difference: ours less
+    published.
     """
     ours = at_final_rate(layers[layers["protocol"] == protocol])
     ours = ours[ours["epoch"].isna() | (ours["epoch"] == EPOCH)]
     ours = mean_of_runs(ours, ["model", "reading", "layer"], METRICS).astype({"layer": "float64"})
     ours.loc[ours["reading"] == "head", "layer"] = float("nan")  # the published heads have none
-    keys = ["model", "reading", "layer"]
-    rows = published.merge(ours, on=keys, how="left", suffixes=("_published", "_ours"))
+    rows = published.merge(ours, on=["model", "reading", "layer"], how="left", suffixes=("_published", "_ours"))
     rows["status"] = rows["f1_ours"].isna().map({True: "not run", False: "run"})
-    columns = ["model_prefix", *keys, "status"]
     for name in METRICS:
         rows[f"{name}_difference"] = rows[f"{name}_ours"] - rows[f"{name}_published"]
-        columns += [f"{name}_published", f"{name}_ours", f"{name}_difference"]
-    return rows[columns]
+    return rows
 
 
 def as_curves(published: pd.DataFrame) -> dict[Key, Resampled]:
@@ -92,21 +89,29 @@ def _read(path: Path, keys: list[str]) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Condition:
-    """A quantity that is to be at least a threshold, or at most."""
+    """A quantity of the layers' scores under one metric that is to lie between two thresholds."""
 
     name: str
-    quantity: Interval
-    side: Literal["at least", "at most"]
-    threshold: float
+    quantity: Callable[[Resampled, str], Interval]
+    metric: str
+    at_least: float = -inf
+    at_most: float = inf
 
-    @property
-    def verdict(self) -> Verdict:
-        """From the interval."""
-        low, high = self.quantity.low, self.quantity.high
-        at_least = self.side == "at least"
-        if low >= self.threshold if at_least else high <= self.threshold:
+    def verdict(self, quantity: Interval) -> Verdict:
+        """From the interval of the quantity."""
+        if self.at_least <= quantity.low and quantity.high <= self.at_most:
             return "holds"
-        return "does not hold" if (high < self.threshold if at_least else low > self.threshold) else "not decided"
+        outside = quantity.high < self.at_least or quantity.low > self.at_most
+        return "does not hold" if outside else "not decided"
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A statement of the original report about every fine-tuned model, or about every pretrained base of one."""
+
+    holds_if: str  # the conditions, in words
+    conditions: list[Condition]
+    about_bases: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,15 +132,17 @@ def claims(curves: Mapping[Key, Resampled], finetuned: Mapping[str, str]) -> lis
     layers 1 to L, rounded. Curves of fewer than three layers, or without questions of one kind, are not judged.
     """
     judged = []
-    for statement, (_, about_base, conditions) in STATEMENTS.items():
-        models = set(finetuned.values()) if about_base else set(finetuned)
+    for name, statement in STATEMENTS.items():
+        models = set(finetuned.values()) if statement.about_bases else set(finetuned)
         for (model, protocol), whole in curves.items():
             curve = whole.of_layers(1)
             if model in models and len(curve.layers) > 2 and {"HasAns_f1", "NoAns_f1"} <= curve.values.keys():
-                parts = conditions(curve)
-                numbers = "; ".join(f"{part.name} {part.quantity}" for part in parts)
-                verdict = verdict_of([part.verdict for part in parts])
-                judged.append(Claim(statement, model, protocol, verdict, numbers))
+                numbers, verdicts = [], []
+                for condition in statement.conditions:
+                    quantity = condition.quantity(curve, condition.metric)
+                    numbers.append(f"{condition.name} {quantity}")
+                    verdicts.append(condition.verdict(quantity))
+                judged.append(Claim(name, model, protocol, verdict_of(verdicts), "; ".join(numbers)))
     return judged
 
 
@@ -146,85 +153,72 @@ def verdict_of(parts: Sequence[Verdict]) -> Verdict:
     return "not decided" if "not decided" in parts else "holds"
 
 
-def _contrast(curve: Resampled, metric: str, weights: np.ndarray, lowest: float = -100.0) -> Interval:
-    """A weighted sum of the layers of one curve; lowest: what it can be."""
-    return curve.interval(curve.values[metric] @ weights, lowest=lowest)
+def rise(curve: Resampled, metric: str) -> Interval:
+    """How far the straight line of least squares rises from the first to the last layer."""
+    slopes = np.polyfit(curve.layers, curve.values[metric].T, deg=1)[0]
+    return curve.interval(slopes * (curve.layers[-1] - curve.layers[0]))
 
 
-def _mean(curve: Resampled, places: range) -> np.ndarray:
-    """The weights that give the mean of some layers."""
-    weights = np.zeros(len(curve.layers))
-    weights[places] = 1 / len(places)
-    return weights
+def span(curve: Resampled, metric: str) -> Interval:
+    """The highest less the lowest layer."""
+    low, high = curve.pairs(curve.values[metric])
+    return Interval(float(np.ptp(curve.values[metric][0])), max(float(low.max()), 0.0), float(high.max()))
 
 
-def _rises(curve: Resampled) -> list[Condition]:
-    depth = np.array(curve.layers, dtype=float)
-    centred = depth - depth.mean()
-    slope = centred / (centred**2).sum()  # least squares
-    rise = _contrast(curve, "f1", slope * (depth[-1] - depth[0]))
-    return [Condition("rise of F1", rise, "at least", RISE)]
+def lowest_third(curve: Resampled, metric: str) -> Interval:
+    """The mean over the lowest third."""
+    low, _, _ = thirds(curve, metric)
+    return curve.interval(low.mean(axis=1), lowest=0.0)
 
 
-def _flat(curve: Resampled) -> list[Condition]:
-    low, high = curve.pairs(curve.values["f1"])
-    span = Interval(float(np.ptp(curve.values["f1"][0])), max(float(low.max()), 0.0), float(high.max()))
-    return [Condition("range of F1", span, "at most", FLAT)]
+def to_middle_third(curve: Resampled, metric: str) -> Interval:
+    """The mean over the middle third less that over the lowest."""
+    low, middle, _ = thirds(curve, metric)
+    return curve.interval(middle.mean(axis=1) - low.mean(axis=1))
 
 
-def _low_layers_favour_no_answer(curve: Resampled) -> list[Condition]:
-    low = _mean(curve, _thirds(curve)[0])
-    return [
-        Condition("NoAns F1", _contrast(curve, "NoAns_f1", low, 0.0), "at least", FAVOUR_NOANS),
-        Condition("HasAns F1", _contrast(curve, "HasAns_f1", low, 0.0), "at most", FAVOUR_HASANS),
-    ]
+def to_last_layer(curve: Resampled, metric: str) -> Interval:
+    """The last layer less the last of the middle third."""
+    _, middle, high = thirds(curve, metric)
+    return curve.interval(high[:, -1] - middle[:, -1])
 
 
-def _middle_layers_trade(curve: Resampled) -> list[Condition]:
-    low, middle, _ = (_mean(curve, third) for third in _thirds(curve))
-    return [
-        Condition("change of HasAns F1", _contrast(curve, "HasAns_f1", middle - low), "at least", CHANGE),
-        Condition("change of NoAns F1", _contrast(curve, "NoAns_f1", middle - low), "at most", -CHANGE),
-    ]
+def thirds(curve: Resampled, metric: str) -> list[np.ndarray]:
+    """The scores of the lowest, middle and highest third of at least three layers, (1 + resamples, layers) each."""
+    count = len(curve.layers)
+    return np.split(curve.values[metric], [round(count / 3), round(2 * count / 3)], axis=1)
 
 
-def _high_layers_gain_both(curve: Resampled) -> list[Condition]:
-    last = len(curve.layers) - 1
-    before, after = _mean(curve, _thirds(curve)[1][-1:]), _mean(curve, range(last, last + 1))
-    return [
-        Condition(f"change of {kind} F1", _contrast(curve, f"{kind}_f1", after - before), "at least", CHANGE)
-        for kind in ("HasAns", "NoAns")
-    ]
-
-
-# statement -> when it holds, whether it is about the pretrained base, and the conditions on one curve of layers 1 to L
-STATEMENTS: dict[str, tuple[str, bool, Callable[[Resampled], list[Condition]]]] = {
-    "fine-tuned F1 rises with depth": (
+STATEMENTS = {
+    "fine-tuned F1 rises with depth": Statement(
         f"a straight line through the curve rises by at least {RISE:g} points from the first to the last layer",
-        False,
-        _rises,
+        [Condition("rise of F1", rise, "f1", at_least=RISE)],
     ),
-    "pretrained F1 is flat": (f"highest less lowest F1 is at most {FLAT:g} points", True, _flat),
-    'low layers of fine-tuned models favour "no answer"': (
+    "pretrained F1 is flat": Statement(
+        f"highest less lowest F1 is at most {FLAT:g} points",
+        [Condition("range of F1", span, "f1", at_most=FLAT)],
+        about_bases=True,
+    ),
+    'low layers of fine-tuned models favour "no answer"': Statement(
         f"mean over the lowest third: NoAns F1 at least {FAVOUR_NOANS:g}, HasAns F1 at most {FAVOUR_HASANS:g}",
-        False,
-        _low_layers_favour_no_answer,
+        [
+            Condition("NoAns F1", lowest_third, "NoAns_f1", at_least=FAVOUR_NOANS),
+            Condition("HasAns F1", lowest_third, "HasAns_f1", at_most=FAVOUR_HASANS),
+        ],
     ),
-    "mid layers gain HasAns while losing NoAns": (
+    "mid layers gain HasAns while losing NoAns": Statement(
         f"means of the middle third against the lowest: HasAns F1 at least {CHANGE:g} point up, NoAns F1 as much down",
-        False,
-        _middle_layers_trade,
+        [
+            Condition("change of HasAns F1", to_middle_third, "HasAns_f1", at_least=CHANGE),
+            Condition("change of NoAns F1", to_middle_third, "NoAns_f1", at_most=-CHANGE),
+        ],
     ),
-    "high layers gain both": (
+    "high layers gain both": Statement(
         f"from the last layer of the middle third to the last of all, HasAns and NoAns F1 rise by at least {CHANGE:g} "
         "point each",
-        False,
-        _high_layers_gain_both,
+        [
+            Condition("change of HasAns F1", to_last_layer, "HasAns_f1", at_least=CHANGE),
+            Condition("change of NoAns F1", to_last_layer, "NoAns_f1", at_least=CHANGE),
+        ],
     ),
 }
-
-
-def _thirds(curve: Resampled) -> list[range]:
-    """Places of the lowest, middle and highest third of at least three layers."""
-    cuts = [round(i * len(curve.layers) / 3) for i in range(4)]
-    return [range(start, end) for start, end in pairwise(cuts)]

@@ -1,14 +1,12 @@
 """The data inside the page: the numbers of its charts, and what every layer answered to every question.
 
-The charts' rows are JSON, under named columns, missing values null. Of the answers, texts travel as JSON and the rest
-as one block of numbers; both are deflated (RFC 1950), which browsers can undo.
+All of it is JSON, under named columns, missing values null. The answers are deflated (RFC 1950), which browsers undo.
 """
 
 import base64
 import json
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,6 @@ import numpy as np
 import pandas as pd
 
 from stages.qa.data.squad import Example
-from stages.qa.readings import Reading
 from stages.qa.report.charts import Chart
 from stages.qa.report.probing_charts import similarity_rows
 from stages.qa.report.results import (
@@ -25,19 +22,16 @@ from stages.qa.report.results import (
     at_final_rate,
     mean_of_runs,
     no_answer_score,
-    probes_and_heads,
-    probes_of,
+    of_readings,
     single_runs,
 )
-from stages.qa.scoring.breakdown import question_word
+from stages.qa.scoring.breakdown import GROUPS, question_word
 from stages.qa.scoring.question_scores import QuestionScores, load_question_scores
 
 METRICS = ["f1", "exact", "HasAns_f1", "HasAns_exact", "NoAns_f1", "NoAns_exact", "forced_f1", "forced_exact"]
 POINT = ["model", "protocol", "reading", "epoch", "layer"]
 INTERVALS = ["model", "protocol", "reading", "layer", "metric", "low", "high", "band_low", "band_high"]
 SPLITS = {"all": "", "HasAns": "HasAns_", "NoAns": "NoAns_", "forced": "forced_"}  # split -> prefix of its columns
-WORDS = ("what", "who", "when", "where", "which", "why", "how", "other")
-ANSWERED, EXACT = 1, 2  # bits of a cell's flags
 
 
 def chart_data(
@@ -63,7 +57,7 @@ def chart_data(
         "curves": curve_rows(results.layers),
         "ladder": records(ladder),
         "confidence": round(100 * confidence, 4),
-        "intervals": records(probes_and_heads(results.intervals)[INTERVALS]),
+        "intervals": records(of_readings(results.intervals, "probe", "head")[INTERVALS]),
         "panels": {name: panels(chart) for name, chart in charts.items()},
         "similarity": records(similarity_rows(results)),
     }
@@ -85,7 +79,7 @@ def panels(chart: Chart) -> dict[str, Any]:
 
 def curve_rows(layers: pd.DataFrame) -> dict[str, Any]:
     """Every epoch at the final learning rate: mean over runs and seeds."""
-    return records(mean_of_runs(at_final_rate(probes_and_heads(layers)), POINT, METRICS))
+    return records(mean_of_runs(at_final_rate(of_readings(layers, "probe", "head")), POINT, METRICS))
 
 
 def split_rows(curves: pd.DataFrame) -> pd.DataFrame:
@@ -93,13 +87,11 @@ def split_rows(curves: pd.DataFrame) -> pd.DataFrame:
 
     No rows for a split without questions. For `dvc plots`.
     """
-    parts = []
+    probes, parts = of_readings(curves, "probe"), []
     for split, prefix in SPLITS.items():
-        names = {f"{prefix}f1": "f1", f"{prefix}exact": "exact"}
-        part = probes_of(curves)[["model", "protocol", "layer", *names]].rename(columns=names)
-        part.insert(3, "split", split)
-        parts.append(part.dropna(subset=["f1"]))
-    return pd.concat(parts, ignore_index=True)
+        scores = {name: probes[f"{prefix}{name}"] for name in ("f1", "exact")}
+        parts.append(probes[["model", "protocol", "layer"]].assign(split=split, **scores))
+    return pd.concat(parts, ignore_index=True).dropna(subset=["f1"])
 
 
 def records(frame: pd.DataFrame) -> dict[str, Any]:
@@ -108,84 +100,66 @@ def records(frame: pd.DataFrame) -> dict[str, Any]:
     return {"columns": list(frame.columns), "rows": rounded.where(frame.notna(), None).to_numpy().tolist()}
 
 
-@dataclass(frozen=True)
-class Packed:
-    """Two deflated blocks in base64."""
-
-    texts: str  # JSON of `_questions` and `sets`
-    cells: str  # per set of (readings, questions): start, length, then null probability, F1 in percent, flags
-
-
-def pack(examples: Sequence[Example], scores_dir: Path, models: Sequence[str], protocols: Sequence[str]) -> Packed:
-    """Pack the scores of SCORES_DIR/<model>/<protocol>; of several seeds, the first.
-
-    Sets are taken protocol by protocol. A set's cells are little-endian: start and length of the span
-    (32 bits), then a byte each: null probability and forced F1 in percent, and flags.
-    """
-    blocks: list[bytes] = []
-    sets: list[dict[str, Any]] = []
+def pack(examples: Sequence[Example], scores_dir: Path, models: Sequence[str], protocols: Sequence[str]) -> str:
+    """The questions, and the answers in SCORES_DIR/<model>/<protocol>: JSON, deflated, in base64."""
+    sets = []
     for protocol, model in product(protocols, models):
         scores = load_question_scores(scores_dir / model / protocol)
-        rows = first_seed(scores.readings)
-        readings = [scores.readings[row] for row in rows]
-        layers = [reading.layer if reading.kind == "probe" else reading.kind for reading in readings]
-        texts = _other_texts(examples, scores, rows)
-        sets.append({"model": model, "protocol": protocol, "layers": layers, "texts": texts})
-        blocks.append(_cells(scores, rows))
+        sets.append({"model": model, "protocol": protocol} | _answers(examples, scores))
     text = json.dumps(_questions(examples) | {"sets": sets}, separators=(",", ":"), allow_nan=False)
-    return Packed(deflate(text.encode()), deflate(b"".join(blocks)))
-
-
-def deflate(data: bytes) -> str:
-    """zlib's form of deflate, in base64."""
-    return base64.b64encode(zlib.compress(data, 9)).decode()
-
-
-def first_seed(readings: Sequence[Reading]) -> list[int]:
-    """Rows of the first probe of each layer, by layer, then the own head."""
-    rows: dict[tuple[bool, int], int] = {}
-    for row, reading in enumerate(readings):
-        if reading.kind in ("probe", "head"):
-            rows.setdefault((reading.kind != "probe", reading.layer), row)
-    return [rows[key] for key in sorted(rows)]
+    return base64.b64encode(zlib.compress(text.encode(), 9)).decode()
 
 
 def _questions(examples: Sequence[Example]) -> dict[str, Any]:
     """Columns of the questions; a gold answer is [start, length], or its text where the context has another there."""
-    contexts: dict[str, int] = {}
-    titles: dict[str, int] = {}
-    columns: dict[str, list[Any]] = {name: [] for name in ("ids", "questions", "context", "title", "word", "golds")}
+    contexts = list(dict.fromkeys(example.context for example in examples))
+    places = {context: place for place, context in enumerate(contexts)}
+    golds: list[list[Any]] = []
     for example in examples:
-        golds: list[Any] = []
+        golds.append([])
         for answer in dict.fromkeys(example.answers):
             stands_there = answer.text and example.context.startswith(answer.text, answer.start)
-            golds.append([answer.start, len(answer.text)] if stands_there else answer.text)
-        columns["ids"].append(example.id)
-        columns["questions"].append(example.question)
-        columns["context"].append(contexts.setdefault(example.context, len(contexts)))
-        columns["title"].append(titles.setdefault(example.title.replace("_", " "), len(titles)))
-        columns["word"].append(WORDS.index(question_word(example)))
-        columns["golds"].append(golds)
-    return columns | {"contexts": list(contexts), "titles": list(titles), "words": WORDS}
+            golds[-1].append([answer.start, len(answer.text)] if stands_there else answer.text)
+    return {
+        "ids": [example.id for example in examples],
+        "questions": [example.question for example in examples],
+        "titles": [example.title.replace("_", " ") for example in examples],
+        "word": [question_word(example) for example in examples],
+        "words": GROUPS["question word"],
+        "golds": golds,
+        "context": [places[example.context] for example in examples],
+        "contexts": contexts,
+    }
 
 
-def _other_texts(examples: Sequence[Example], scores: QuestionScores, rows: Sequence[int]) -> list[Any]:
-    """[cell, text] of each answer that is not the slice of its context, but for case."""
+def _answers(examples: Sequence[Example], scores: QuestionScores) -> dict[str, Any]:
+    """Columns of the answers to all questions, one reading after the other; of several seeds, the first.
+
+    nothing and f1: null probability and forced F1, in percent. texts: [cell, text] of each answer that is not the slice
+    of its context, but for case.
+    """
+    first: dict[int | str, int] = {}  # layer, or "head" -> row
+    for row, reading in enumerate(scores.readings):
+        if reading.kind in ("probe", "head"):
+            first.setdefault(reading.layer if reading.kind == "probe" else "head", row)
+    rows = list(first.values())
+    start, end = np.moveaxis(np.maximum(scores.chars[rows], 0), -1, 0)
+    columns = {
+        "start": start,
+        "length": end - start,
+        "nothing": np.rint(100 * scores.null_probability[rows]),
+        "f1": np.rint(100 * scores.forced_f1[rows]),
+        "answered": scores.answered[rows],
+        "right": scores.exact[rows] == 1,
+    }
     texts = []
     for place, row in enumerate(rows):
         for question, example in enumerate(examples):
-            start, end = scores.chars[row, question].tolist()
-            slice_ = example.context[start:end] if start >= 0 else ""
-            text = scores.texts[row][question]
-            if text.casefold() != slice_.casefold():
+            text, (begin, stop) = scores.texts[row][question], scores.chars[row, question].tolist()
+            if text.casefold() != example.context[max(begin, 0) : max(stop, 0)].casefold():
                 texts.append([place * len(examples) + question, text])
-    return texts
-
-
-def _cells(scores: QuestionScores, rows: Sequence[int]) -> bytes:
-    """The block of one set."""
-    start, end = np.moveaxis(np.maximum(scores.chars[rows], 0), -1, 0)
-    flags = ANSWERED * scores.answered[rows] + EXACT * (scores.exact[rows] == 1)
-    parts = [start.astype("<u4"), (end - start).astype("<u4")]
-    parts += [np.rint(100 * part[rows]).astype(np.uint8) for part in (scores.null_probability, scores.forced_f1)]
-    return b"".join(part.tobytes() for part in [*parts, flags.astype(np.uint8)])
+    return {
+        "layers": list(first),
+        **{name: column.ravel().astype(int).tolist() for name, column in columns.items()},
+        "texts": texts,
+    }

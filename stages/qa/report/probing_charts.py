@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from stages.qa.report.charts import KINDS, Chart, bands_from
-from stages.qa.report.results import Results, joined, probes_of, runs_note
+from stages.qa.report.results import Results, joined, of_readings, runs_note
 
 
 def probing_charts(results: Results, confidence: float) -> dict[str, Chart]:
@@ -34,8 +34,8 @@ def three_curves(results: Results, confidence: float) -> Chart:
     for model, base in pairs:
         read, lens, grafted = (f"{model}: {name}" for name in ("probe", "lens", "grafts"))
         panels += [read, lens, grafted]
-        of_both = probes_of(rows[rows["model"].isin([model, base])])
-        of_lens = rows[(rows["model"] == model) & (rows["reading"] == "lens")]
+        of_both = of_readings(rows[rows["model"].isin([model, base])], "probe")
+        of_lens = of_readings(rows[rows["model"] == model], "lens")
         of_grafts = grafts[grafts["model"] == model]
         parts += [
             of_both.assign(panel=read, line=of_both["model"].map({model: "fine-tuned", base: "its base"})),

@@ -104,7 +104,7 @@ def at_final_rate(layers: pd.DataFrame) -> pd.DataFrame:
 
 def single_runs(layers: pd.DataFrame) -> pd.DataFrame:
     """The final points of each run and seed, of the probes' curves that have several; a column `single` names them."""
-    rows = probes_of(layers[layers["final"]])
+    rows = of_readings(layers[layers["final"]], "probe")
     names = [run if pd.isna(seed) else f"{run}, seed {seed:g}" for run, seed in rows[["run", "seed"]].to_numpy()]
     rows = rows.assign(single=names)
     return rows[rows.groupby(["model", "protocol"])["single"].transform("nunique") > 1]
@@ -116,14 +116,9 @@ def runs_note(results: Results) -> str:
     return "".join(f"; {model}: mean of {count} runs" for model, count in several.items())
 
 
-def probes_of(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the probes."""
-    return frame[frame["reading"] == "probe"]
-
-
-def probes_and_heads(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the probes and of the own heads: a model's curve, and the point beside it."""
-    return frame[frame["reading"].isin(["probe", "head"])]
+def of_readings(rows: pd.DataFrame, *kinds: str) -> pd.DataFrame:
+    """The rows of some kinds of reading: of the probes, or also of the own head, the point beside their curve."""
+    return rows[rows["reading"].isin(kinds)]
 
 
 def no_answer_score(layers: pd.DataFrame) -> float:

@@ -16,7 +16,7 @@ from stages.qa.report.html import MISSING, Table, layer_text, percent, signed
 from stages.qa.report.original import STATEMENTS, Claim, Key, claims
 from stages.qa.report.page_data import chart_data
 from stages.qa.report.probing_charts import probing_charts, similarity_caption
-from stages.qa.report.results import Results, no_answer_score, probes_of, question_counts, runs_note
+from stages.qa.report.results import Results, no_answer_score, of_readings, question_counts, runs_note
 from stages.qa.scoring.curves import best_layer
 from stages.qa.scoring.resampling import Interval, Resampled
 from stages.qa.sections import Dataset
@@ -25,7 +25,6 @@ RESULT_SCORES = {"exact": "exact", "f1": "F1", "HasAns_f1": "HasAns", "NoAns_f1"
 CHANGES = {"f1": "F1", "HasAns_f1": "HasAns", "NoAns_f1": "NoAns", "forced_f1": "forced"}
 PUBLISHED = {"exact": "exact", "f1": "F1", "HasAns_exact": "HasAns exact", "HasAns_f1": "HasAns F1"}
 PUBLISHED |= {"NoAns_exact": "NoAns exact", "NoAns_f1": "NoAns F1"}
-LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "safetensors", "numpy", "pandas", "dvc")
 
 
 def study_view(
@@ -99,7 +98,7 @@ def result_table(curves: pd.DataFrame, protocol: str) -> Table:
     """A model's first, highest and last layer, its own QA head, and the ceiling: a row each."""
     rows = []
     for model, points in curves[curves["protocol"] == protocol].groupby("model", sort=False):
-        probes = probes_of(points).sort_values("layer")
+        probes = of_readings(points, "probe").sort_values("layer")
         chosen = {}
         if len(probes):
             chosen = {"first layer": probes.iloc[0], "highest F1": best_layer(probes), "last layer": probes.iloc[-1]}
@@ -126,7 +125,7 @@ def depth_tables(results: Results) -> list[Table]:
             settled = (here["settled"] * here["questions"]).sum() / here["questions"].sum()
             forced = Interval(row["estimate"], row["low"], row["high"])
             cost = 100 * row["layer"] / part["layer"].max()
-            rows.append([layer_text(row["layer"]), percent(cost, 1), str(forced), percent(settled, 1)])
+            rows.append([layer_text(row["layer"]), f"{cost:.1f}", str(forced), f"{settled:.1f}"])
         tables.append(Table(["layer", "multiply-adds", "forced", "settled"], rows, caption=f"{model}, cut at a layer"))
     return tables
 
@@ -142,14 +141,11 @@ def ladder_tables(steps: pd.DataFrame) -> list[Table]:
 
 def claim_groups(judged: Sequence[Claim]) -> list[dict[str, Any]]:
     """For each statement: when it holds, and its claims."""
-    return [
-        {
-            "statement": statement,
-            "condition": condition,
-            "claims": [claim for claim in judged if claim.statement == statement],
-        }
-        for statement, (condition, _, _) in STATEMENTS.items()
-    ]
+    groups = []
+    for name, statement in STATEMENTS.items():
+        of_statement = [claim for claim in judged if claim.statement == name]
+        groups.append({"statement": name, "condition": statement.holds_if, "claims": of_statement})
+    return groups
 
 
 def statement_note(judged: Sequence[Claim], confidence: float) -> str:
@@ -191,12 +187,12 @@ def sources(
     runs: model -> run -> what the predict stage writes to model.json. InputError if a file of questions is missing.
     """
     records = {run: record for of_model in runs.values() for run, record in of_model.items()}
-    pins = dict(re.findall(r"^([\w-]+)==([\w.]+)", requirements.read_text(encoding="utf-8"), re.MULTILINE))
+    pins = re.findall(r"^([\w-]+)==([\w.]+)", requirements.read_text(encoding="utf-8"), re.MULTILINE)
     return {
         "files": file_table(data_dir, params.datasets[params.dataset]),
         "models": model_table(records, params),
         "weights": weights_table(records),
-        "versions": {name: pins[name] for name in LIBRARIES if name in pins},
+        "versions": dict(pins),
     }
 
 

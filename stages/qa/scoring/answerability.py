@@ -11,8 +11,7 @@ from stages.qa.scoring.question_scores import POINT, QuestionScores, Scored, poi
 from stages.qa.sections import Statistics
 
 # *_nll: nats, of the gold start and end; all other figures: percent
-ANSWERABILITY = ["auprc", "auprc_chance", "ece"]
-QUALITY = [*POINT, "questions", "articles", "start_nll", "end_nll", *ANSWERABILITY, "crossfit_f1"]
+QUALITY = [*POINT, "questions", "articles", "start_nll", "end_nll", "auprc", "auprc_chance", "ece", "crossfit_f1"]
 
 
 def quality_rows(model: str, scored: Scored, headline: str, settings: Statistics) -> pd.DataFrame:
@@ -38,7 +37,8 @@ def folds_of(scores: QuestionScores, folds: int) -> np.ndarray:
 def _figures(scores: QuestionScores, row: int, folds: np.ndarray, bins: int) -> dict[str, float]:
     """The columns of numbers of one reading; NaN where no question counts."""
     has_answer, no_answer = scores.answerable, scores.null_probability[row]
-    figures = {name: _known_mean(getattr(scores, name)[row]) for name in ("start_nll", "end_nll")}
+    # pandas leaves NaN out: a gold answer without a token has no likelihood
+    figures = {name: float(pd.Series(getattr(scores, name)[row]).mean()) for name in ("start_nll", "end_nll")}
     figures["auprc"] = 100 * average_precision(has_answer, -no_answer)
     figures["auprc_chance"] = 100 * has_answer.mean()
     figures["ece"] = 100 * calibration_error(~has_answer, no_answer, bins=bins)
@@ -49,12 +49,6 @@ def _figures(scores: QuestionScores, row: int, folds: np.ndarray, bins: int) -> 
     return figures
 
 
-def _known_mean(values: np.ndarray) -> float:
-    """The mean of what is not NaN: a gold answer without a token has no likelihood."""
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else np.nan
-
-
 def average_precision(positive: np.ndarray, score: np.ndarray) -> float:
     """Area under the steps of the precision-recall curve, 0 to 1; NaN without a positive.
 
@@ -63,11 +57,11 @@ def average_precision(positive: np.ndarray, score: np.ndarray) -> float:
     """
     if not positive.any():
         return float("nan")
-    order = np.argsort(-score, kind="stable")
-    last = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)  # the last question of each score
-    positives = np.cumsum(positive[order])[last]
-    precision = positives / (last + 1)
-    return float(np.sum(np.diff(positives, prepend=0) * precision) / positive.sum())
+    _, place = np.unique(-score, return_inverse=True)
+    questions = np.cumsum(np.bincount(place))
+    positives = np.cumsum(np.bincount(place, positive))
+    steps = np.diff(positives, prepend=0)
+    return float(np.sum(steps * positives / questions) / positive.sum())
 
 
 def calibration_error(true: np.ndarray, probability: np.ndarray, *, bins: int) -> float:
@@ -90,16 +84,10 @@ def best_threshold(answered: np.ndarray, refused: np.ndarray, probability: np.nd
     answered, refused (n,): the score of each question if it is answered or refused. The threshold is the middle between
     two probabilities, or -inf to refuse all. Of equal totals the lowest threshold, as in the official script.
     """
-    order = np.argsort(probability, kind="stable")
-    ranked = probability[order]
-    totals = np.append(0.0, np.cumsum((answered - refused)[order]))
-    above = np.append(ranked, np.inf)
-    below = np.append(-np.inf, ranked)
-    totals[above == below] = -np.inf  # no threshold lies between equal probabilities
-    best = int(totals.argmax())
-    if best in (0, len(ranked)):
-        return float(below[best])
-    return float((below[best] + above[best]) / 2)
+    levels, place = np.unique(probability, return_inverse=True)
+    totals = np.append(0.0, np.cumsum(np.bincount(place, answered - refused)))
+    thresholds = [-np.inf, *(levels[:-1] + levels[1:]) / 2, levels[-1]]
+    return float(thresholds[totals.argmax()])
 
 
 def cross_fitted(answered: np.ndarray, refused: np.ndarray, probability: np.ndarray, folds: np.ndarray) -> np.ndarray:

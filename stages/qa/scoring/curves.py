@@ -19,7 +19,6 @@ LAYERS = ["model", "protocol", "headline", "run", "reading", "epoch", "layer", "
 LAYERS += SCORES
 PROBE_LOSS = ["layer", "learning_rate", "epoch", "step", "loss"]  # of what probe_train writes
 LOSS = ["model", "layer", "epoch", "step", "loss"]
-SUMMARY = ["f1", "forced_f1"]
 
 
 def layer_rows(
@@ -93,7 +92,7 @@ def summary(layers: pd.DataFrame, curve_of: Resampled) -> dict[str, float | None
 
 
 def _short(prefix: str, point: pd.Series) -> dict[str, float | None]:
-    scores = {f"{prefix}_{name}": point[name] for name in SUMMARY}
+    scores = {f"{prefix}_{name}": point[name] for name in ("f1", "forced_f1")}
     return {name: None if pd.isna(score) else round(float(score), 2) for name, score in scores.items()}
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.qa.scoring.bootstrap import Unit, band, interval, resample, unit_of
-from stages.qa.scoring.question_scores import QuestionScores, load_question_scores, rows_of
+from stages.qa.scoring.question_scores import QuestionScores, Scored, load_question_scores, rows_of
 from stages.qa.sections import Statistics
 
 # metric -> the array of QuestionScores that it averages, and over which questions
@@ -84,15 +84,26 @@ class Resampled:
         return [layer for place, layer in enumerate(self.layers) if not worse[place]]
 
 
+Curves = Mapping[tuple[str, str], Resampled]  # protocol and kind of reading -> curve
+
+
 def load_resampled(
     folder: Path, models: Sequence[str], protocols: Sequence[str], settings: Statistics
 ) -> dict[tuple[str, str], Resampled]:
     """Model and protocol -> the probes' curves from the scores in FOLDER/<model>/<protocol>."""
-    curves = {}
-    for model, protocol in product(models, protocols):
-        scores = load_question_scores(folder / model / protocol)
-        curves[model, protocol] = resampled(model, scores, "probe", settings)
-    return curves
+    return {
+        (model, protocol): resampled(model, load_question_scores(folder / model / protocol), "probe", settings)
+        for model, protocol in product(models, protocols)
+    }
+
+
+def all_resampled(model: str, scored: Scored, settings: Statistics) -> Curves:
+    """The curves of every kind of reading; that of the probes is there even if no layer was probed."""
+    return {
+        (protocol, kind): resampled(model, scores, kind, settings)
+        for protocol, scores in scored.items()
+        for kind in dict.fromkeys(["probe", *(reading.kind for reading in scores.readings)])
+    }
 
 
 def resampled(model: str, scores: QuestionScores, kind: str, settings: Statistics) -> Resampled:

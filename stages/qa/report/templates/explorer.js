@@ -4,42 +4,28 @@ const NEVER = 255;
 const explorer = { sets: [], found: [], question: -1, reading: -1 };
 const filters = { text: "", model: "", protocol: "", kind: "", word: "", right: "", first: "", disagree: false };
 
-async function inflate(id) {
-  const raw = Uint8Array.from(atob($(id).textContent), (char) => char.charCodeAt(0));
-  return new Response(new Blob([raw]).stream().pipeThrough(new DecompressionStream("deflate"))).arrayBuffer();
-}
-
 async function unpack() {
-  const [texts, cells] = await Promise.all([inflate("#explorer-texts"), inflate("#explorer-cells")]);
-  const header = JSON.parse(new TextDecoder().decode(texts));
+  const raw = Uint8Array.from(atob($("#explorer-data").textContent), (char) => char.charCodeAt(0));
+  const header = await new Response(new Blob([raw]).stream().pipeThrough(new DecompressionStream("deflate"))).json();
   const count = header.ids.length;
   header.characters = header.contexts.map((text) => [...text]); // places count whole characters, not UTF-16 units
-  let at = 0;
-  const numbers = (bytes, n) => {
-    const part = new (bytes === 1 ? Uint8Array : Uint32Array)(cells.slice(at, at + bytes * n));
-    at += bytes * n;
-    return part;
-  };
-  explorer.sets = header.sets.map((set) => {
-    const n = set.layers.length * count;
-    const [start, length] = [numbers(4, n), numbers(4, n)];
-    const [nothing, f1, flags] = [numbers(1, n), numbers(1, n), numbers(1, n)];
+  const sets = header.sets.map((set) => {
     const probes = set.layers.filter((layer) => typeof layer === "number").length;
-    const right = new Uint8Array(count), first = new Uint8Array(count).fill(NEVER), since = new Uint8Array(count).fill(NEVER);
+    const times = new Uint8Array(count), first = new Uint8Array(count).fill(NEVER), since = new Uint8Array(count).fill(NEVER);
     for (let layer = 0; layer < probes; layer++) {
       for (let q = 0; q < count; q++) {
-        if (flags[layer * count + q] & 2) {
-          right[q]++;
+        if (set.right[layer * count + q]) {
+          times[q]++;
           if (first[q] === NEVER) first[q] = layer;
           if (since[q] === NEVER) since[q] = layer;
         } else since[q] = NEVER;
       }
     }
-    return { ...set, texts: new Map(set.texts), start, length, nothing, f1, flags, probes, right, first, since };
+    return { ...set, texts: new Map(set.texts), probes, times, first, since };
   });
-  const lower = header.questions.map((question, q) => [question, header.ids[q], header.titles[header.title[q]],
+  const lower = header.questions.map((question, q) => [question, header.ids[q], header.titles[q],
     ...header.golds[q].map((gold) => goldText(header, q, gold))].join("\n").toLowerCase());
-  Object.assign(explorer, header, { sets: explorer.sets, lower, lowerContexts: header.contexts.map((text) => text.toLowerCase()) });
+  Object.assign(explorer, header, { sets, lower, lowerContexts: header.contexts.map((text) => text.toLowerCase()) });
 }
 
 function goldText(header, q, gold) {
@@ -60,14 +46,14 @@ function search() {
   explorer.found = [];
   for (let q = 0; q < count; q++) {
     if (filters.kind && (explorer.golds[q].length > 0) !== (filters.kind === "has")) continue;
-    if (filters.word && explorer.words[explorer.word[q]] !== filters.word) continue;
-    if (wanted !== null && set.right[q] !== wanted) continue;
-    if (filters.right === "none" && set.right[q] > 0) continue;
-    if (filters.right === "all" && set.right[q] < set.probes) continue;
-    if (filters.right === "some" && (set.right[q] === 0 || set.right[q] === set.probes)) continue;
+    if (filters.word && explorer.word[q] !== filters.word) continue;
+    if (wanted !== null && set.times[q] !== wanted) continue;
+    if (filters.right === "none" && set.times[q] > 0) continue;
+    if (filters.right === "all" && set.times[q] < set.probes) continue;
+    if (filters.right === "some" && (set.times[q] === 0 || set.times[q] === set.probes)) continue;
     if (filters.first && set.first[q] !== (filters.first === "never" ? NEVER : Number(filters.first))) continue;
     if (filters.disagree) {
-      const verdicts = rivals.map((rival) => rival.flags[(rival.probes - 1) * count + q] & 2);
+      const verdicts = rivals.map((rival) => rival.right[(rival.probes - 1) * count + q]);
       if (verdicts.every((verdict) => verdict === verdicts[0])) continue;
     }
     if (text && !inContext[explorer.context[q]] && !explorer.lower[q].includes(text)) continue;
@@ -86,8 +72,8 @@ function fillList() {
   const rows = [];
   for (let i = start; i < end; i++) {
     const q = explorer.found[i];
-    const strip = Array.from({ length: set.probes }, (_, layer) => (set.flags[layer * explorer.ids.length + q] & 2 ? "■" : "□")).join("");
-    const sub = set.probes ? `${strip} right in ${set.right[q]} of ${set.probes} layers` : "";
+    const strip = Array.from({ length: set.probes }, (_, layer) => (set.right[layer * explorer.ids.length + q] ? "■" : "□")).join("");
+    const sub = set.probes ? `${strip} right in ${set.times[q]} of ${set.probes} layers` : "";
     const row = make("div", { class: "row", role: "option", id: `option-${q}`, "aria-selected": String(q === explorer.question),
       "aria-setsize": explorer.found.length, "aria-posinset": i + 1, onclick: () => openQuestion(q) },
     make("span", { dir: "auto" }, explorer.questions[q]), make("span", { class: "sub" }, sub + (explorer.golds[q].length ? "" : " · no answer")));
@@ -113,8 +99,8 @@ function moveInList(event) {
 
 function answerOf(set, reading, q) {
   const cell = reading * explorer.ids.length + q;
-  const flags = set.flags[cell], span = [set.start[cell], set.length[cell]];
-  return { span, answered: Boolean(flags & 1), right: Boolean(flags & 2), f1: set.f1[cell], nothing: set.nothing[cell],
+  const span = [set.start[cell], set.length[cell]];
+  return { span, answered: set.answered[cell], right: set.right[cell], f1: set.f1[cell], nothing: set.nothing[cell],
     text: set.texts.get(cell) ?? sliceOf(explorer.characters[explorer.context[q]], ...span) };
 }
 
@@ -136,7 +122,7 @@ function drawReader(set, q) {
   const focused = document.activeElement?.dataset?.cell;
   const goldTexts = [...new Set(golds.map((gold) => goldText(explorer, q, gold)))];
   const where = layerName(set.layers[explorer.reading]);
-  const title = explorer.titles[explorer.title[q]];
+  const title = explorer.titles[q];
   const nodes = [
     make("h3", { dir: "auto" }, explorer.questions[q]),
     make("p", { class: "caption" }, `${title ? title + " · " : ""}id ${explorer.ids[q]}`),
@@ -162,7 +148,7 @@ function course(set, q) {
   const at = ` is right from layer ${set.layers[first]}`;
   if (since === first) return [name, first === 0 ? " is right at every layer." : `${at} on.`];
   const then = since === NEVER ? ", but not at the last" : `, and from layer ${set.layers[since]} on for good`;
-  return [name, ` is first right at layer ${set.layers[first]}${then} (${set.right[q]} of ${set.probes} layers).`];
+  return [name, ` is first right at layer ${set.layers[first]}${then} (${set.times[q]} of ${set.probes} layers).`];
 }
 
 // A row for each model, a button for each layer: which were right.
