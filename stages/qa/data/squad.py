@@ -107,7 +107,7 @@ def read_squad(path: Path, *, purpose: Purpose) -> list[Example]:
                 if first_place != place:
                     faults.append(f"{place}.id{_id_of(qa)}: is also the id of {first_place}; ids must be unique")
                 slices_of = None if purpose == "score" or context_fault else context
-                for key, what in _question_faults(qa, slices_of, purpose, labels):
+                for key, what in _faults(qa, slices_of, purpose, labels):
                     faults.append(f"{place}.{key}{_id_of(qa)}: {what}")
                 examples.append(
                     Example(
@@ -178,9 +178,7 @@ def _labels(file: _File) -> Labels:
     return "required" if has_labels or version.endswith("2.0") else "optional"
 
 
-def _question_faults(
-    qa: _Question, slices_of: str | None, purpose: Purpose, labels: Labels
-) -> Iterator[tuple[str, str]]:
+def _faults(qa: _Question, slices_of: str | None, purpose: Purpose, labels: Labels) -> Iterator[tuple[str, str]]:
     """Key and words of each fault in the values of one question; `slices_of` is the context if offsets count."""
     for key, value in (("id", qa["id"]), ("question", qa["question"])):
         if fault := _text_fault(value):
@@ -202,8 +200,6 @@ def _wrong_offset(text: str, start: int, context: str) -> str:
     """What stands where an answer should, and where the answer stands."""
     first = context.find(text)
     where = f"which is first at {first}" if first >= 0 else "which is not in the context"
-    if context.count(text) == 1:
-        where = f"which is only at {first}: the offset is off"
     found = context[start : start + len(text)]
     return f"is {start}, where the context has {shown(found)}, not the answer {shown(text)}, {where}"
 
