@@ -93,7 +93,7 @@ def in_precision(encoder: Encoder, windows: Windows, choice: Literal["auto", "fp
     auto: bfloat16 if this machine is fast at it, and if no layer's states are off by more than TOLERANCE on a sample of
     `windows`.
     """
-    check_model(encoder.model, windows, encoder.tokenizer, encoder.name)
+    check_model(encoder.model, windows, encoder.name)
     if choice == "fp32" or (choice == "auto" and not processes.from_first(bf16_is_fast(encoder.device.type))):
         return encoder
     half = replace(encoder, model=copy.deepcopy(encoder.model).bfloat16())
@@ -127,7 +127,7 @@ def encode(
     head_logits = torch.empty(encoder.heads, tokens, 2, device=device)
     budget = min(BATCH_TOKENS[device.type], BATCH_BYTES[device.type] // encoder.state_bytes)
     for batch in _batches(lengths, budget, exact=device.type == "cpu"):
-        inputs, real = model_inputs(windows, rows[batch], encoder.model.config, encoder.tokenizer)
+        inputs, real = model_inputs(windows, rows[batch], encoder.model.config)
         if not real.all():
             inputs["attention_mask"] = torch.from_numpy(real).long()
         hidden_states, head_inputs = _forward(encoder, {name: _send(tensor, device) for name, tensor in inputs.items()})
@@ -186,9 +186,7 @@ def _check_finite(chunk: Chunk, windows: Windows, name: str) -> None:
         bad_tokens = chunk.states[layer].sum(-1).isfinite().logical_not().nonzero()[:, 0].cpu().numpy()
         bad_windows = np.searchsorted(chunk.starts, bad_tokens, side="right") - 1
         question = windows.examples[chunk.rows[bad_windows]].min() + 1
-        raise NumericsError(
-            f"model {name}: hidden states of layer {layer} are not finite (first in question {question})"
-        )
+        raise NumericsError(f"model {name}: states of layer {layer} are not finite (first in question {question})")
     if not chunk.head_logits.sum().isfinite():
         raise NumericsError(f"model {name}: logits of its own head are not finite")
 

