@@ -81,7 +81,8 @@ def make_windows(
     for number, (example, question) in enumerate(zip(examples, questions, strict=True)):
         context = contexts[example.context]
         question = question[:max_query_length]
-        if example.question and not _is_visible(example.question.strip(), question[:, 3].max(initial=0)):
+        read = example.question.strip()[: question[:, 3].max(initial=0)]  # the characters that its tokens stand for
+        if example.question and all(unicodedata.category(character)[0] in "ZC" for character in read):
             raise InputError(
                 f"question {example.id!r}: none of its first {len(question)} tokens is a visible character"
             )
@@ -110,8 +111,7 @@ def make_windows(
             bounds.append((len(head), len(head) + last - first))
             nulls.append(null)
             targets.append(target)
-    cut = sum(len(question) > max_query_length for question in questions)
-    if cut:
+    if cut := sum(len(question) > max_query_length for question in questions):
         logger.info("%d of %d questions cut to %d tokens", cut, len(examples), max_query_length)
     tokens = np.concatenate(pieces)
     return Windows(
@@ -171,11 +171,6 @@ def _read_template(tokenizer: PreTrainedTokenizerFast) -> _Template:
         question_type=int(tokens[question[0], 1]),
         context_type=int(tokens[context[0], 1]),
     )
-
-
-def _is_visible(text: str, end: int) -> bool:
-    """Whether one of the first `end` characters is neither a space nor a control."""
-    return any(unicodedata.category(character)[0] not in "ZC" for character in text[:end])
 
 
 def _tokenise(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], token_type: int) -> list[np.ndarray]:

@@ -119,26 +119,29 @@ def encode(
     the model's number format. Raises InputError if a window is longer than the model can take, NumericsError if a
     hidden state or a logit of the checkpoint's head is not finite.
     """
-    lengths = windows.lengths[rows]
-    check_length(encoder.model, int(lengths.max(initial=0)), encoder.name)
+    model, lengths = encoder.model, windows.lengths[rows]
+    check_length(model, int(lengths.max(initial=0)), encoder.name)
     starts = np.concatenate([[0], np.cumsum(lengths)])
     tokens, device = int(starts[-1]), encoder.device
-    states = torch.empty(encoder.layers, tokens, encoder.hidden, dtype=encoder.model.dtype, device=device)
+    states = torch.empty(encoder.layers, tokens, encoder.hidden, dtype=model.dtype, device=device)
     head_logits = torch.empty(encoder.heads, tokens, 2, device=device)
     budget = min(BATCH_TOKENS[device.type], BATCH_BYTES[device.type] // encoder.state_bytes)
     for batch in _batches(lengths, budget, exact=device.type == "cpu"):
-        inputs, real = model_inputs(windows, rows[batch], encoder.model.config)
+        inputs, real = model_inputs(windows, rows[batch], model.config)
         if not real.all():
             inputs["attention_mask"] = torch.from_numpy(real).long()
-        hidden_states, head_inputs = _forward(encoder, {name: _send(tensor, device) for name, tensor in inputs.items()})
+        inputs = {name: _send(tensor, device) for name, tensor in inputs.items()}
         # Indices and not the mask `real`: to count what is true in a mask, the CPU would wait for the GPU each time.
         places = slice(None) if real.all() else _send(torch.from_numpy(np.flatnonzero(real)), device)
         target = _send(torch.from_numpy(token_index(starts, batch)), device)
-        for layer, layer_states in enumerate(hidden_states):  # (batch, tokens, hidden)
-            states[layer, target] = layer_states.flatten(0, 1)[places]
-        if encoder.head:
-            for place, head_input in enumerate(head_inputs):
+        if encoder.head is None:
+            output = model(**inputs, output_hidden_states=True)
+        else:
+            output, head_inputs = run_with_head(model, last_linear(model, encoder.name), inputs, lens=encoder.lens)
+            for place, head_input in enumerate(head_inputs):  # (batch, tokens, hidden), as in the next loop
                 head_logits[place, target] = encoder.head(head_input.flatten(0, 1)[places].float())
+        for layer, layer_states in enumerate(hidden_states(model, output, inputs["input_ids"], encoder.name)):
+            states[layer, target] = layer_states.flatten(0, 1)[places]
         advance(len(batch))
     chunk = Chunk(rows=rows, starts=starts, states=states, head_logits=head_logits)
     _check_finite(chunk, windows, encoder.name)
@@ -161,16 +164,6 @@ def _batches(lengths: np.ndarray, budget: int, *, exact: bool) -> Iterator[np.nd
         batch.append(index)
     if batch:
         yield np.array(batch)
-
-
-def _forward(encoder: Encoder, inputs: dict[str, Tensor]) -> tuple[tuple[Tensor, ...], list[Tensor]]:
-    """Hidden states of every layer, and the inputs of the last layer of the own head, (batch, tokens, hidden) each."""
-    model, head_inputs = encoder.model, list[Tensor]()
-    if encoder.head is None:
-        output = model(**inputs, output_hidden_states=True)
-    else:
-        output, head_inputs = run_with_head(model, last_linear(model, encoder.name), inputs, lens=encoder.lens)
-    return hidden_states(model, output, inputs["input_ids"], encoder.name), head_inputs
 
 
 def _send(tensor: Tensor, device: torch.device) -> Tensor:

@@ -24,6 +24,7 @@ from stages.qa.data.squad import Purpose, keep_articles, read_squad
 from stages.qa.errors import InputError, IntegrityError, one_line
 from stages.qa.files import replaced, write_json
 from stages.qa.models.manifest import write_manifest
+from stages.qa.sections import DataFile
 from stages.qa.sources import hub
 
 logger = logging.getLogger(__name__)
@@ -33,30 +34,30 @@ _COLUMNS = {name: pa.string() for name in ("id", "title", "context", "question")
 _COLUMNS["answers"] = pa.struct({"text": pa.list_(pa.string()), "answer_start": pa.list_(pa.int64())})
 
 
-def fetch_questions(source: str, out: Path, *, checksum: str | None, articles: int | None, purpose: Purpose) -> None:
-    """Write the questions at `source` to `out` as SQuAD-format JSON, only the first `articles`, and read them.
+def fetch_questions(file: DataFile, out: Path, *, purpose: Purpose) -> None:
+    """Write the questions of `file` to `out` as SQuAD-format JSON, its first articles if it says so, and read them.
 
-    `source` is a file as in `fetch_file`, JSON or Parquet, or hf://datasets/NAME@COMMIT/PATTERN: one such file, or
+    Its source is one as in `fetch_file`, JSON or Parquet, or hf://datasets/NAME@COMMIT/PATTERN: one such file, or
     several Parquet files. InputError if `read_squad` refuses the questions; otherwise raises what `fetch_file` raises.
     """
-    shown, places = without_secrets(source), [source]
-    if source.startswith("hf:"):
-        with _one_line(source):
-            places = [str(path) for path in hub.data_files(source)]
+    shown, places = without_secrets(file.source), [file.source]
+    if file.source.startswith("hf:"):
+        with _one_line(shown):
+            places = [str(path) for path in hub.data_files(file.source)]
     is_parquet = all(place.endswith(".parquet") for place in places)
-    if len(places) > 1 and (checksum or not is_parquet):
-        raise InputError(f"{source}: {len(places)} files; only Parquet can be joined, and a checksum is of one file")
+    if len(places) > 1 and (file.checksum or not is_parquet):
+        raise InputError(f"{shown}: {len(places)} files; only Parquet can be joined, and a checksum is of one file")
     with _folder_beside(out) as folder:
         files = [folder / f"{number}" for number in range(len(places))]
-        for place, file in zip(places, files, strict=True):
-            fetch_file(place, file, checksum=checksum)
+        for place, copy in zip(places, files, strict=True):
+            fetch_file(place, copy, checksum=file.checksum)
         questions = files[0]
         try:
             if is_parquet:
                 questions = folder / "questions.json"
                 convert(files, questions)
-            if articles is not None:
-                keep_articles(questions, articles)
+            if file.articles is not None:
+                keep_articles(questions, file.articles)
             read_squad(questions, purpose=purpose)
         except InputError as error:  # it names a file in the folder
             message = re.sub(re.escape(f"{folder}/") + "[^:]+", lambda match: shown, str(error))
