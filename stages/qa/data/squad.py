@@ -184,9 +184,8 @@ def _labels(file: _File) -> Labels:
     if not has_labels and not any(qa["answers"] for qa in questions):
         return "hidden"
     version = str(file.get("version"))
-    if version.endswith("1.1"):
-        return "optional"
-    return "required" if has_labels or version.endswith("2.0") else "optional"
+    may_lack_them = version.endswith("1.1") or not (has_labels or version.endswith("2.0"))
+    return "optional" if may_lack_them else "required"
 
 
 def _faults(qa: _Question, context: str, purpose: Purpose, labels: Labels) -> Iterator[tuple[str, str]]:

@@ -104,8 +104,7 @@ def in_precision(encoder: Encoder, windows: Windows, choice: Literal["auto", "fp
     rounded = encode(half, windows, rows).states.float()
     error = ((exact - rounded).square().mean((1, 2)) / exact.square().mean((1, 2))).sqrt()  # (layers,)
     accepted = processes.from_first(bool((error <= TOLERANCE).all()))
-    chosen = "bf16" if accepted else "fp32"
-    logger.info("%s: %s; bf16 states are off by %.2g", encoder.name, chosen, float(error.max()))
+    logger.info("%s: bf16 states are off by %.2g, so %s", encoder.name, error.max(), "bf16" if accepted else "fp32")
     return half if accepted else encoder
 
 

@@ -9,17 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from safetensors import safe_open
 from tokenizers import Tokenizer
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoModelForQuestionAnswering,
-    AutoTokenizer,
-    PretrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-)
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from stages.qa import processes
 from stages.qa.data.strict_json import shown
@@ -72,7 +65,7 @@ def bf16_is_fast(device: str) -> bool:
 def load_config(folder: Path) -> PretrainedConfig:
     """The checkpoint's configuration; IntegrityError if it cannot be read, or if its sizes are out of bounds."""
     try:
-        config = AutoConfig.from_pretrained(folder, **SAFELY)
+        config = transformers.AutoConfig.from_pretrained(folder, **SAFELY)
     except Exception as error:  # a damaged file, or another program's, gives errors of nearly any type
         raise IntegrityError(f"{folder}/config.json: no encoder that transformers knows ({one_line(error)})") from error
     refuse_family(config, f"{folder}/config.json")
@@ -101,7 +94,7 @@ def load_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenize
         needs = "to read this needs sentencepiece and protobuf"
         raise IntegrityError(f"{pieces[0]}: there is no tokenizer.json, and {needs}")
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder, **SAFELY)
+        tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder, **SAFELY)
         own = Tokenizer.from_file(str(file)) if file.exists() else None
     except Exception as error:  # tokenizers raises bare Exception for a damaged file
         raise IntegrityError(f"{folder}: tokenizer cannot be loaded ({one_line(error)})") from error
@@ -114,7 +107,7 @@ def load_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenize
         tokenizer._tokenizer = own
     elif _loses_letters(tokenizer):
         logger.info("%s: the vocabulary has capitals or accents, so the tokenizer keeps them", folder)
-        tokenizer = AutoTokenizer.from_pretrained(folder, **SAFELY, do_lower_case=False)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **SAFELY, do_lower_case=False)
         if _loses_letters(tokenizer):
             raise IntegrityError(f"{folder}: the vocabulary has letters that {type(tokenizer).__name__} never keeps")
     if not 0.9 * config.vocab_size <= len(tokenizer) <= config.vocab_size:
@@ -174,7 +167,7 @@ def load_model(folder: Path, config: PretrainedConfig, *, head: bool, fresh_head
     `fresh_head` allows a head that is newly drawn from torch's global generator, for fine-tuning. Encoder weights are
     never random: IntegrityError if the file lacks a tensor, or has layers or shapes that the configuration has not.
     """
-    auto = AutoModelForQuestionAnswering if head else AutoModel
+    auto = transformers.AutoModelForQuestionAnswering if head else transformers.AutoModel
     if head:
         config.num_labels = 2  # start and end, whatever the checkpoint was trained for before
     checked = {"output_loading_info": True, "ignore_mismatched_sizes": True}  # the report says what did not fit
@@ -199,7 +192,7 @@ def randomise(folder: Path, *, seed: int) -> None:
     manifest = verify_snapshot(folder)
     config = load_config(folder)
     torch.manual_seed(seed)
-    model = AutoModel.from_config(config, dtype=torch.float32)
+    model = transformers.AutoModel.from_config(config, dtype=torch.float32)
     for name in manifest["files"]:
         if name.endswith((".bin", ".safetensors", ".index.json")):
             (folder / name).unlink()
