@@ -14,18 +14,15 @@ from stages.qa.sources.fetch import fetch_questions, fetch_snapshot
 def dataset(key: str, out_dir: Path) -> None:
     """Fetch train.json and dev.json of datasets.KEY into OUT_DIR, and read each as what it is for."""
     settings = entry(load_params().datasets, key, "datasets")
-    train, dev = settings.train, settings.dev
-    out = out_dir / "train.json"
-    fetch_questions(train.source, out, checksum=train.checksum, articles=train.articles, purpose="train")
-    out = out_dir / "dev.json"
-    fetch_questions(dev.source, out, checksum=dev.checksum, articles=dev.articles, purpose="predict")
+    fetch_questions(settings.train, out_dir / "train.json", purpose="train")
+    fetch_questions(settings.dev, out_dir / "dev.json", purpose="predict")
 
 
 def encoder(key: str, out_dir: Path) -> None:
     """Fetch the checkpoint encoders.KEY into OUT_DIR, with newly drawn weights if it is a random twin."""
     settings = entry(load_params().encoders, key, "encoders")
     fetch_snapshot(settings.sources, out_dir, sha256=settings.sha256)
-    if settings.random_weights_of and settings.seed is not None:
+    if settings.seed is not None:
         from stages.qa.models.checkpoints import randomise  # imported here because torch takes seconds
 
         randomise(out_dir, seed=settings.seed)

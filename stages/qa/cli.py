@@ -1,11 +1,10 @@
 """What all commands of the project share: typed arguments, plain log lines, and one line for a fault."""
 
-import contextlib
 import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import typer
@@ -29,8 +28,8 @@ def run(*commands: Callable[..., Any]) -> None:
     for command in commands:
         app.command()(command)
     try:
-        with _signals_raise():
-            app()
+        _raise_on_signals()
+        app()
     except UserError as error:
         _fail(error, error.exit_code)
     except OSError as error:  # a full or read-only disk, a folder in the place of a file
@@ -64,17 +63,12 @@ def _fail(message: object, code: int) -> None:
     sys.exit(code)
 
 
-@contextlib.contextmanager
-def _signals_raise() -> Iterator[None]:
-    """SIGINT and SIGTERM end the block by an exception; a second one ends the process at once."""
+def _raise_on_signals() -> None:
+    """From now on, SIGINT and SIGTERM raise an exception; a second one ends the process at once."""
 
     def stop(number: int, frame: object) -> None:
         signal.signal(number, signal.SIG_DFL)
         raise _Stopped(number)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    for number in signal.SIGINT, signal.SIGTERM:
+        signal.signal(number, stop)

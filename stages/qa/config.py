@@ -10,50 +10,36 @@ from pydantic import Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from stages.qa.errors import InputError
-from stages.qa.sections import (
-    Convex,
-    Dataset,
-    Encoder,
-    Examine,
-    Finetuning,
-    Key,
-    Once,
-    Optimizer,
-    Parts,
-    Probe,
-    Protocol,
-    Section,
-    Statistics,
-    Windows,
-)
+from stages.qa import sections
+from stages.qa.errors import InputError, one_line
+from stages.qa.sections import Key, Once
 
 T = TypeVar("T")
 
 
-class Params(Section):
+class Params(sections.Section):
     """Both files as one. A stage reads only the sections that dvc.yaml names for it."""
 
     study: Key
     dataset: Key
-    datasets: dict[Key, Dataset]
-    encoders: dict[Key, Encoder]
-    finetuned: dict[Key, Finetuning]
+    datasets: dict[Key, sections.Dataset]
+    encoders: dict[Key, sections.Encoder]
+    finetuned: dict[Key, sections.Finetuning]
     probed: Annotated[Once[Key], Field(min_length=1)]  # the curves, each named for its first run
     runs: dict[Key, Key]  # run: a key of encoders or finetuned -> the curve that it is part of
     compared: dict[Key, Key]  # a probed model -> another that it is compared with, its base as a rule
-    protocols: Annotated[dict[Key, Protocol], Field(min_length=1)]
+    protocols: Annotated[dict[Key, sections.Protocol], Field(min_length=1)]
     headline: Key  # of protocols: the one that is shown first; DVC does not see the order of a mapping
     ladder: list[Key]  # protocols, each but the first different from the one before it in one switch
-    windows: Windows
-    parts: Parts
+    windows: sections.Windows
+    parts: sections.Parts
     guard: Annotated[float, Field(ge=0, le=1)]  # least share of gold answers that must come back from their tokens
     precision: Literal["auto", "fp32", "bf16"]  # of the frozen encoder; auto: bf16 if fast here and near enough to fp32
-    optimizers: Annotated[Once[Optimizer], Field(min_length=1)]  # of the probes that are trained
-    probe: Probe
-    convex: Convex
-    examine: Examine
-    statistics: Statistics
+    optimizers: Annotated[Once[sections.Optimizer], Field(min_length=1)]  # of the probes that are trained
+    probe: sections.Probe
+    convex: sections.Convex
+    examine: sections.Examine
+    statistics: sections.Statistics
 
     @model_validator(mode="after")
     def _keys_refer_to_something(self) -> "Params":
@@ -99,14 +85,10 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
-    def _epochs_to_read_are_trained(self) -> "Params":
+    def _probes_can_be_trained(self) -> "Params":
         last = max(self.probe.epochs_read or [1])
         if "adamw" in self.optimizers and last > self.probe.epochs:
             raise ValueError(f"effort.probe.epochs_read: epoch {last} of {self.probe.epochs}")
-        return self
-
-    @model_validator(mode="after")
-    def _something_chooses_l2(self) -> "Params":
         if "convex" in self.optimizers and len(self.convex.l2) > 1 and not self.parts.validation_share:
             raise ValueError("effort.convex.l2: several need validation articles: parts.validation_share above 0")
         return self
@@ -160,7 +142,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error})") from error
     except YAMLError as error:
-        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
+        raise InputError(f"{path}: not YAML ({one_line(error)})") from error
     if not isinstance(values, dict):
         raise InputError(f"{path}: must hold a mapping of sections, holds {type(values).__name__}")
     return values

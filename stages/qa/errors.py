@@ -10,8 +10,6 @@ class UserError(Exception):
 class InputError(UserError):
     """Wrong parameters or wrong data (exit code 2)."""
 
-    exit_code = 2
-
 
 class IntegrityError(UserError):
     """A download or a stored file that is not what its checksum, size or format says (exit code 3)."""
@@ -37,6 +35,6 @@ class BusyError(UserError):
     exit_code = 5
 
 
-def one_line(error: BaseException, longest: int = 300) -> str:
-    """The first characters of an error's message, on one line; the name of its type if it has none."""
-    return " ".join(str(error).split())[:longest] or type(error).__name__
+def one_line(error: BaseException) -> str:
+    """The first 300 characters of an error's message, on one line; the name of its type if it has none."""
+    return " ".join(str(error).split())[:300] or type(error).__name__

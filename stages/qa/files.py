@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from stages.qa.errors import InputError, IntegrityError, ResourceError, one_line
 from stages.qa.processes import rank
@@ -99,13 +99,10 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """
     types = {**dict.fromkeys(TEXT, "str"), **dict.fromkeys(YES_OR_NO, "bool")}
     try:
-        frame = pd.read_csv(
-            path, dtype=types, keep_default_na=False, na_values=[""], encoding="utf-8", float_precision="round_trip"
-        )
+        frame = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""], float_precision="round_trip")
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as a table ({one_line(error)}); {AGAIN}") from error
-    missing = [column for column in columns if column not in frame]
-    if missing:
+    if missing := [column for column in columns if column not in frame]:
         raise InputError(f"{path}: has no column {', '.join(missing)}; {AGAIN}")
     for column in frame.columns.difference(types):
         if frame.empty:
@@ -119,11 +116,7 @@ def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
     """Write named arrays as safetensors."""
     contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     with replaced(path) as temporary:
-        temporary.touch()
-        mode = temporary.stat().st_mode
-        with disk_faults(path):
-            save_file(contiguous, temporary)
-        temporary.chmod(mode)  # safetensors makes a file that only its owner may read
+        temporary.write_bytes(save(contiguous))
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:

@@ -152,8 +152,8 @@ def _check(examples: Sequence[Example], given: Mapping[str, Any], kind: Literal[
     if missing := [id_ for id_ in ids if id_ not in given]:
         raise InputError(f"{source}: no {kind} for {len(missing)} of {len(ids)} questions: {_first(missing)}")
     if unknown := [id_ for id_ in given if id_ not in ids]:
-        number = len(unknown)
-        raise InputError(f"{source}: {number} ids that the data do not have: {_first(unknown)}; another data file?")
+        what = f"{len(unknown)} ids that the data do not have: {_first(unknown)}"
+        raise InputError(f"{source}: {what}; another data file?")
     if wrong := [id_ for id_, value in given.items() if not _is_a(kind, value)]:
         value = shown(given[wrong[0]])
         raise InputError(f"{source}: not a {kind} for {len(wrong)} of {len(ids)} ids: {_first(wrong)}; got {value}")
@@ -182,9 +182,9 @@ def main(
 ) -> None:
     """The official SQuAD 2.0 metric, with the output of evaluate-v2.0.py and its arguments, but for plots."""
     examples = read_squad(data_file, purpose="score")
-    answers = _read_object(pred_file)
+    answers = read_strict_json(pred_file, of="ids and texts")
     _check(examples, answers, "text", str(pred_file))
-    na_probs = None if na_prob_file is None else _read_object(na_prob_file)
+    na_probs = None if na_prob_file is None else read_strict_json(na_prob_file, of="ids and numbers")
     if na_probs is not None:
         _check(examples, na_probs, "number", str(na_prob_file))
     metrics = official_metrics(examples, answers, na_probs, na_prob_thresh)
@@ -192,13 +192,6 @@ def main(
         print(json.dumps(metrics, indent=2, allow_nan=False))
     else:
         write_text(out_file, json.dumps(metrics, allow_nan=False))
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    value = read_strict_json(path)
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: the top level is {shown(value)}, not an object of ids and values")
-    return value
 
 
 if __name__ == "__main__":

@@ -47,17 +47,6 @@ def summed(*tensors: "Tensor") -> tuple["Tensor", ...]:
     return tuple(part.view(tensor.shape).to(tensor.dtype) for part, tensor in zip(parts, tensors, strict=True))
 
 
-def from_first(value: T) -> T:
-    """The first process's value, in all processes."""
-    if count() == 1:
-        return value
-    import torch
-
-    values = [value]
-    torch.distributed.broadcast_object_list(values, src=0)
-    return values[0]
-
-
 def from_each(value: T) -> list[T]:
     """Every process's value, in the order of their numbers, in all processes."""
     if count() == 1:
@@ -67,6 +56,11 @@ def from_each(value: T) -> list[T]:
     values: list[T | None] = [None] * count()
     torch.distributed.all_gather_object(values, value)
     return cast(list[T], values)
+
+
+def from_first(value: T) -> T:
+    """The first process's value, in all processes."""
+    return from_each(value)[0]
 
 
 def complete(array: np.ndarray, rows: np.ndarray) -> None:

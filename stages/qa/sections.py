@@ -10,37 +10,23 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 T = TypeVar("T")
-_HUB_NAME = r"(?![^@]*(--|\.\.))[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?"
-_SOURCES = {  # kind: pattern of the rest, and the pattern in words
-    "hub": (_HUB_NAME + r"@(?!.*\.\.)\w[\w./-]{0,95}", "name@<commit, branch or tag>"),
-    "wheel": (r"[A-Za-z0-9][\w.-]*==[A-Za-z0-9][\w.!+-]*", "name==version"),
-    "path": (r"[^\x00-\x1f]+", "FOLDER"),
-}
+HUB_NAME = r"(?![^@]*(?:--|\.\.))[A-Za-z0-9][\w.-]{0,95}(?:/[A-Za-z0-9][\w.-]{0,95})?"
+_SOURCES = (
+    rf"hub:{HUB_NAME}@(?!.*\.\.)\w[\w./-]{{0,95}}",
+    r"wheel:[A-Za-z0-9][\w.-]*==[A-Za-z0-9][\w.!+-]*",
+    r"path:[^\x00-\x1f]+",
+)
 
 
 def validate_source(source: str) -> str:
-    """`source` itself, if it is `hub:org/name@<revision>`, `wheel:name==version` or `path:FOLDER`; else ValueError.
+    """`source` itself, if it is of one of the three forms of a model's place; else ValueError.
 
     A revision is a commit of 40 digits, or a branch or tag: the download resolves that to the commit that it names.
     """
-    kind, _, rest = source.partition(":")
-    if kind not in _SOURCES:
-        raise ValueError(f"{source!r} does not start with hub:, wheel: or path:")
-    pattern, form = _SOURCES[kind]
-    if not re.fullmatch(pattern, rest, re.ASCII):
-        raise ValueError(f"{source!r} is not of the form {kind}:{form}")
+    if not re.fullmatch("|".join(_SOURCES), source, re.ASCII):
+        forms = "hub:name@<commit, branch or tag>, wheel:name==version or path:FOLDER"
+        raise ValueError(f"{source!r} is not of the form {forms}")
     return source
-
-
-def hub_data(source: str) -> tuple[str, str, str]:
-    """Name, commit and pattern of paths of `hf://datasets/org/name@<commit>/pattern`; ValueError for another form."""
-    prefix = "hf://datasets/"
-    pattern = rf"(?P<name>{_HUB_NAME})@(?P<commit>[0-9a-f]{{40}})/(?P<paths>[^\x00-\x1f]+)"
-    match = re.fullmatch(pattern, source.removeprefix(prefix), re.ASCII)
-    if match is None or not source.startswith(prefix):
-        form = "hf://datasets/NAME@<40 hex digits>/PATH, in which * is any text"
-        raise ValueError(f"{source!r} is not of the form {form}")
-    return match["name"], match["commit"], match["paths"]
 
 
 def _each_once(values: list[T]) -> list[T]:
@@ -56,7 +42,7 @@ GitBlob = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]  # a file's name in g
 Source = Annotated[str, AfterValidator(validate_source)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
-Moment = Annotated[float, Field(gt=0, lt=1)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Optimizer = Literal["adamw", "convex"]
@@ -114,7 +100,7 @@ class Finetuning(Section):
     dropout: Share | None = None  # everywhere; absent: as in the checkpoint's configuration. 0.0 is faster on a CPU
     mixed_precision: Literal["auto", "no", "bf16", "fp16"]
     save_steps: PositiveInt  # optimiser steps between checkpoints
-    stop_after: Moment | None = None  # share of the steps to take, on the learning rates of all; absent: all of them
+    stop_after: Fraction | None = None  # share of the steps to take, on the learning rates of all; absent: all of them
     seed: Seed
 
 
@@ -146,7 +132,7 @@ class Parts(Section):
 
     validation_share: Share  # withheld from fine-tuning and from the probes, to choose l2 on; 0: none
     split: Literal["same", "disjoint"]  # disjoint: fine-tuning and probes each have articles of their own
-    finetuning_share: Annotated[float, Field(gt=0, lt=1)]  # of the other articles, if split is disjoint
+    finetuning_share: Fraction  # of the other articles, if split is disjoint
 
 
 class Convex(Section):
@@ -183,7 +169,7 @@ class Statistics(Section):
 
     unit: Literal["article", "paragraph", "auto"]  # what the bootstrap draws; auto: articles, if very few paragraphs
     resamples: Annotated[int, Field(ge=100)]
-    confidence: Annotated[float, Field(gt=0, lt=1)]  # of intervals and bands
+    confidence: Fraction  # of intervals and bands
     seed: Seed
     folds: Annotated[int, Field(ge=2)]  # parts of the articles: a part's threshold is chosen on the other parts
     calibration_bins: PositiveInt  # of equal width, over the probability of no answer

@@ -116,7 +116,7 @@ def test_a_batch_is_the_tokenizers_own(family: str, tiny_model: TinyModel, sampl
     windows = make_windows(sample[:40:5], encoder.tokenizer, max_seq_length=384, doc_stride=128, max_query_length=64)
     windows.targets[1] = IGNORED
     types = uses_token_types(encoder.model.config)
-    batch = finetuning._batch(windows, np.arange(len(windows)), encoder.model.config, encoder.tokenizer)
+    batch = finetuning._batch(windows, np.arange(len(windows)), encoder.model.config)
     lists = []
     for row in range(len(windows)):
         tokens = slice(windows.starts[row], windows.starts[row + 1])

@@ -10,6 +10,7 @@ import pytest
 from stages.qa.data.squad import Example, read_squad
 from stages.qa.errors import InputError, IntegrityError
 from stages.qa.models.manifest import checksum
+from stages.qa.sections import DataFile
 from stages.qa.sources.fetch import fetch_file, fetch_questions
 from tests.hub_lookalike import REVISION, Hub
 from tests.sources.conftest import as_row, write_parquet
@@ -103,7 +104,7 @@ SAMPLE = Path(__file__).resolve().parents[2] / "data/sample/train.json"
 
 
 def get(source: str | Path, out: Path, *, checksum: str | None = None, articles: int | None = None) -> list[Example]:
-    fetch_questions(str(source), out, checksum=checksum, articles=articles, purpose="train")
+    fetch_questions(DataFile(source=str(source), checksum=checksum, articles=articles), out, purpose="train")
     return read_squad(out, purpose="train")
 
 

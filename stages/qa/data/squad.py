@@ -1,6 +1,6 @@
 """SQuAD-format files, read strictly: one line tells the first fault with file, place, id and likely cause.
 
-pydantic checks the structure of a file: objects, lists and types. The code below it checks what the values mean.
+pydantic checks the structure of a file: objects, lists, types and texts. The code below it checks what they mean.
 """
 
 import re
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import BeforeValidator, NonNegativeInt, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, NonNegativeInt, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic takes the one of typing from Python 3.12 on
 
 from stages.qa.data.strict_json import read_strict_json, shown
@@ -18,6 +18,7 @@ from stages.qa.files import write_json
 
 Purpose = Literal["train", "score", "predict"]
 Labels = Literal["required", "optional", "hidden"]
+_HOLDS = '"version" and "data"'
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -43,25 +44,41 @@ class Example:
     title: str
 
 
+def _without_half_pairs(text: str) -> str:
+    if not text.isascii() and _LONE_SURROGATE.search(text):
+        raise ValueError("holds half a surrogate pair (\\ud800 to \\udfff alone), which is no character")
+    return text
+
+
+def _visible(text: str) -> str:
+    if not text.strip():
+        raise ValueError("is blank" if text else "is empty")
+    return text
+
+
+_Text = Annotated[str, AfterValidator(_without_half_pairs)]
+_VisibleText = Annotated[_Text, AfterValidator(_visible)]
+
+
 class _Answer(TypedDict):
-    text: str
+    text: _Text
     answer_start: NonNegativeInt
 
 
 class _Question(TypedDict):
-    id: Annotated[str, BeforeValidator(lambda id_: str(id_) if type(id_) is int else id_)]
-    question: str
+    id: Annotated[_VisibleText, BeforeValidator(lambda id_: str(id_) if type(id_) is int else id_)]
+    question: _VisibleText
     answers: list[_Answer]
     is_impossible: NotRequired[bool]
 
 
 class _Paragraph(TypedDict):
-    context: str
+    context: _VisibleText
     qas: list[_Question]
 
 
 class _Article(TypedDict):
-    title: NotRequired[str]
+    title: NotRequired[_Text]
     paragraphs: list[_Paragraph]
 
 
@@ -83,7 +100,7 @@ def read_squad(path: Path, *, purpose: Purpose) -> list[Example]:
 
     InputError is one line with the first fault and the number of further ones. Faults of the structure come first.
     """
-    file = _checked_structure(path, read_strict_json(path))
+    file = _checked_structure(path, read_strict_json(path, of=_HOLDS))
     labels = _labels(file)
     examples: list[Example] = []
     faults: list[str] = []
@@ -93,21 +110,15 @@ def read_squad(path: Path, *, purpose: Purpose) -> list[Example]:
     for index, article in enumerate(file["data"]):
         title = article.get("title", "")
         identity = title if title.strip() else index  # an article without a title is one by itself
-        if title_fault := _text_fault(title, may_be_blank=True):
-            faults.append(f"data[{index}].title: {title_fault}")
         article_number = number_of_article.setdefault(identity, len(number_of_article))
         for number, paragraph in enumerate(article["paragraphs"]):
-            place_of_paragraph = f"data[{index}].paragraphs[{number}]"
             context = paragraph["context"]
-            if context_fault := _text_fault(context):
-                faults.append(f"{place_of_paragraph}.context: {context_fault}")
             for place_in_qas, qa in enumerate(paragraph["qas"]):
-                place = f"{place_of_paragraph}.qas[{place_in_qas}]"
+                place = f"data[{index}].paragraphs[{number}].qas[{place_in_qas}]"
                 first_place = place_of_id.setdefault(qa["id"], place)
                 if first_place != place:
                     faults.append(f"{place}.id{_id_of(qa)}: is also the id of {first_place}; ids must be unique")
-                slices_of = None if purpose == "score" or context_fault else context
-                for key, what in _question_faults(qa, slices_of, purpose, labels):
+                for key, what in _faults(qa, context, purpose, labels):
                     faults.append(f"{place}.{key}{_id_of(qa)}: {what}")
                 examples.append(
                     Example(
@@ -134,15 +145,13 @@ def read_squad(path: Path, *, purpose: Purpose) -> list[Example]:
 
 def keep_articles(path: Path, articles: int) -> None:
     """Cut the file at `path` down to its first articles. InputError if it is not SQuAD-format."""
-    document = read_strict_json(path)
+    document = read_strict_json(path, of=_HOLDS)
     _checked_structure(path, document)
     write_json(path, document | {"data": document["data"][:articles]})
 
 
-def _checked_structure(path: Path, document: Any) -> _File:
+def _checked_structure(path: Path, document: dict[str, Any]) -> _File:
     """The keys that are needed of a file's content; InputError if an object, a list or a type is wrong."""
-    if not isinstance(document, dict):
-        raise InputError(f'{path}: the top level is {shown(document)}, not an object with "version" and "data"')
     try:
         return _STRUCTURE.validate_python(document, strict=True)
     except ValidationError as error:
@@ -158,8 +167,10 @@ def _structure_fault(message: str, keys: Sequence[int | str], document: Any) -> 
         place += f"[{key}]" if isinstance(key, int) else f".{key}"
         id_ = _id_of(value) or id_
         value = value.get(key) if isinstance(value, dict) else value[key]
-    expected = message.removeprefix("Input should be ").replace("dictionary", "object")
-    what = "is missing" if message == "Field required" else f"is {shown(value)}, not {expected}"
+    what = message.removeprefix("Value error, ").replace("Field required", "is missing")
+    if message.startswith("Input should be "):
+        expected = message.removeprefix("Input should be ").replace("dictionary", "object")
+        what = f"is {shown(value)}, not {expected}"
     if place.endswith(".answers") and isinstance(value, dict):
         what += ' of {"text", "answer_start"} objects; looks like the layout of Hugging Face datasets'
     return f"{place.removeprefix('.')}{id_}: {what}"
@@ -173,24 +184,18 @@ def _labels(file: _File) -> Labels:
     if not has_labels and not any(qa["answers"] for qa in questions):
         return "hidden"
     version = str(file.get("version"))
-    if version.endswith("1.1"):
-        return "optional"
-    return "required" if has_labels or version.endswith("2.0") else "optional"
+    may_lack_them = version.endswith("1.1") or not (has_labels or version.endswith("2.0"))
+    return "optional" if may_lack_them else "required"
 
 
-def _question_faults(
-    qa: _Question, slices_of: str | None, purpose: Purpose, labels: Labels
-) -> Iterator[tuple[str, str]]:
-    """Key and words of each fault in the values of one question; `slices_of` is the context if offsets count."""
-    for key, value in (("id", qa["id"]), ("question", qa["question"])):
-        if fault := _text_fault(value):
-            yield key, fault
+def _faults(qa: _Question, context: str, purpose: Purpose, labels: Labels) -> Iterator[tuple[str, str]]:
+    """Key and words of each fault in the values of one question."""
     for number, answer in enumerate(qa["answers"]):
         text, start = answer["text"], answer["answer_start"]
-        if fault := _text_fault(text, may_be_blank=purpose != "train"):
-            yield f"answers[{number}].text", fault
-        elif slices_of is not None and text.strip() and not slices_of.startswith(text, start):
-            yield f"answers[{number}].answer_start", _wrong_offset(text, start, slices_of)
+        if purpose == "train" and not text.strip():
+            yield f"answers[{number}].text", "is blank" if text else "is empty"
+        elif purpose != "score" and text.strip() and not context.startswith(text, start):
+            yield f"answers[{number}].answer_start", _wrong_offset(text, start, context)
     is_impossible, answers = qa.get("is_impossible", False), len(qa["answers"])
     if labels == "required" and "is_impossible" not in qa:
         yield "is_impossible", 'is missing; a SQuAD 1.1 file must say "version": "1.1"'
@@ -202,19 +207,8 @@ def _wrong_offset(text: str, start: int, context: str) -> str:
     """What stands where an answer should, and where the answer stands."""
     first = context.find(text)
     where = f"which is first at {first}" if first >= 0 else "which is not in the context"
-    if context.count(text) == 1:
-        where = f"which is only at {first}: the offset is off"
     found = context[start : start + len(text)]
     return f"is {start}, where the context has {shown(found)}, not the answer {shown(text)}, {where}"
-
-
-def _text_fault(text: str, *, may_be_blank: bool = False) -> str:
-    """What is wrong with a text; an empty string if nothing is."""
-    if not may_be_blank and not text.strip():
-        return "is blank" if text else "is empty"
-    if not text.isascii() and _LONE_SURROGATE.search(text):
-        return "holds half a surrogate pair (\\ud800 to \\udfff alone), which is no character"
-    return ""
 
 
 def _id_of(owner: object) -> str:

@@ -16,10 +16,10 @@ _LOOKS_LIKE = (  # first bytes of files that are often given by mistake
 )
 
 
-def read_strict_json(path: Path) -> Any:
-    """Read a whole JSON file: strict UTF-8 (a byte order mark is allowed), no key twice in one object.
+def read_strict_json(path: Path, *, of: str = "keys and values") -> dict[str, Any]:
+    """The object in a JSON file: strict UTF-8 (a byte order mark is allowed), no key twice in one object.
 
-    InputError is one line with the file and, for a fault of syntax, its line and column.
+    InputError is one line with the file and, for a fault of syntax, its line and column. `of`: what it should hold.
     """
     try:
         raw = path.read_bytes()
@@ -33,7 +33,7 @@ def read_strict_json(path: Path) -> Any:
             raise InputError(f"{path}: looks like {what}")
     try:
         text = raw.decode("utf-8").removeprefix("\ufeff")
-        return json.loads(text, object_pairs_hook=partial(_object, path))
+        value = json.loads(text, object_pairs_hook=partial(_object, path))
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 at byte {error.start}; convert it to UTF-8") from error
     except json.JSONDecodeError as error:
@@ -41,6 +41,9 @@ def read_strict_json(path: Path) -> Any:
         raise InputError(f"{path}:{error.lineno}:{error.colno}: not JSON: {error.msg}{hint}") from error
     except (RecursionError, ValueError) as error:  # brackets nested too deeply, an integer of thousands of digits
         raise InputError(f"{path}: cannot be read as JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: the top level is {shown(value)}, not an object of {of}")
+    return value
 
 
 def _syntax_hint(error: json.JSONDecodeError, text: str) -> str:

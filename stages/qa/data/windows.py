@@ -18,7 +18,6 @@ logger = logging.getLogger(__name__)
 
 IGNORED = -1  # the target of a window whose answer has no token at all
 BATCH = 1000  # texts that are tokenised at once
-_NULL = -2  # stands for the place of "no answer" until the windows are whole
 
 
 @dataclass(frozen=True)
@@ -45,18 +44,10 @@ class Windows:
 
 
 @dataclass(frozen=True)
-class _Text:
-    """The tokens of a question or a context, without special tokens."""
-
-    tokens: np.ndarray  # (tokens, 2) int32: id and type
-    offsets: np.ndarray  # (tokens, 2) int32: characters of the text, those of a context with what `covering` adds
-
-
-@dataclass(frozen=True)
 class _Template:
     """The special tokens that a tokenizer puts before the question, between the two texts, and after the context."""
 
-    before: np.ndarray  # (tokens, 2) int32: id and type of each, as in the next two
+    before: np.ndarray  # (tokens, 4) int32 as `_tokenise` gives them, and so are the next two
     between: np.ndarray
     after: np.ndarray
     question_type: int
@@ -80,62 +71,59 @@ def make_windows(
     """
     examples = list(examples)
     template = _read_template(tokenizer)
-    distinct_contexts = list(dict.fromkeys(example.context for example in examples))
-    context_of = {
-        text: _Text(context.tokens, covering(text, context.offsets))
-        for text, context in zip(
-            distinct_contexts, _tokenise(tokenizer, distinct_contexts, template.context_type), strict=True
-        )
-    }
+    texts = list(dict.fromkeys(example.context for example in examples))
+    contexts = dict(zip(texts, _tokenise(tokenizer, texts, template.context_type), strict=True))
+    for text, tokens in contexts.items():
+        tokens[:, 2:] = covering(text, tokens[:, 2:])
     questions = _tokenise(tokenizer, [example.question.strip() for example in examples], template.question_type)
-
-    # What follows is filled window by window. The pieces of all windows are joined at the end.
-    tokens: list[np.ndarray] = []  # (tokens, 2) int32: id and type
-    offsets: list[np.ndarray] = []
-    lengths, numbers, bounds, targets = [], [], [], []
-    outside = np.zeros((max_seq_length, 2), dtype=np.int32)  # offsets of what is not context
+    pieces: list[np.ndarray] = []  # of all windows, joined at the end
+    lengths, numbers, bounds, nulls, targets = [], [], [], [], []
     for number, (example, question) in enumerate(zip(examples, questions, strict=True)):
-        context = context_of[example.context]
-        asked = question.tokens[:max_query_length]
-        if example.question and not _is_visible(example.question.strip(), question.offsets[:max_query_length]):
-            raise InputError(f"question {example.id!r}: none of its first {len(asked)} tokens is a visible character")
-        head = len(template.before) + len(asked) + len(template.between)
-        room = max_seq_length - head - len(template.after)
-        size = len(context.tokens)
-        if room < 1 or (size > room and doc_stride > room):
+        context = contexts[example.context]
+        question = question[:max_query_length]
+        read = example.question.strip()[: question[:, 3].max(initial=0)]  # the characters that its tokens stand for
+        if example.question and all(unicodedata.category(character)[0] in "ZC" for character in read):
             raise InputError(
-                f"question {example.id!r}: {max(room, 0)} context tokens fit beside its {len(asked)} tokens; "
+                f"question {example.id!r}: none of its first {len(question)} tokens is a visible character"
+            )
+        head = np.concatenate([template.before, question, template.between])
+        head[:, 2:] = 0
+        room = max_seq_length - len(head) - len(template.after)
+        beyond_first_window = max(len(context) - room, 0)
+        if room < 1 or (beyond_first_window and doc_stride > room):
+            raise InputError(
+                f"question {example.id!r}: {max(room, 0)} context tokens fit beside its {len(question)} tokens; "
                 f"raise windows.max_seq_length ({max_seq_length}) or lower windows.doc_stride ({doc_stride})"
             )
         answer = _answer_tokens(example, context)
-        beyond_first_window = max(size - room, 0)
         for first in range(0, beyond_first_window + doc_stride, doc_stride):
-            last = min(first + room, size)  # the window holds the context tokens from first to last, without last
-            tokens += [template.before, asked, template.between, context.tokens[first:last], template.after]
-            offsets += [outside[:head], context.offsets[first:last], outside[: len(template.after)]]
-            lengths.append(head + last - first + len(template.after))
+            last = min(first + room, len(context))  # the window holds the context tokens from first to before last
+            window = [head, context[first:last], template.after]
+            null = int(np.flatnonzero(np.concatenate(window)[:, 0] == tokenizer.cls_token_id)[0])
+            target = (null, null)
+            if answer == (IGNORED, IGNORED):
+                target = answer
+            elif answer is not None and first <= answer[0] and answer[1] < last:
+                target = (len(head) + answer[0] - first, len(head) + answer[1] - first)
+            pieces += window
+            lengths.append(len(head) + last - first + len(template.after))
             numbers.append(number)
-            bounds.append((head, head + last - first))
-            targets.append(_target(answer, first, last, head))
-    cut = sum(len(question.tokens) > max_query_length for question in questions)
-    if cut:
+            bounds.append((len(head), len(head) + last - first))
+            nulls.append(null)
+            targets.append(target)
+    if cut := sum(len(question) > max_query_length for question in questions):
         logger.info("%d of %d questions cut to %d tokens", cut, len(examples), max_query_length)
-    articles = np.array([example.article for example in examples], dtype=np.int32)
-    all_ids, types = np.concatenate(tokens).T.copy()
-    starts = np.cumsum([0, *lengths])
-    null_tokens = np.flatnonzero(all_ids == tokenizer.cls_token_id)
-    null = null_tokens[np.searchsorted(null_tokens, starts[:-1])] - starts[:-1]
-    all_targets = np.array(targets, dtype=np.int64)
+    tokens = np.concatenate(pieces)
     return Windows(
-        input_ids=all_ids,
-        token_type_ids=types.astype(np.uint8),
-        offsets=np.concatenate(offsets),
-        starts=starts,
+        input_ids=tokens[:, 0].copy(),
+        token_type_ids=tokens[:, 1].astype(np.uint8),
+        offsets=tokens[:, 2:].copy(),
+        starts=np.cumsum([0, *lengths]),
         examples=np.array(numbers, dtype=np.int32),
-        articles=articles[numbers],
+        articles=np.array([examples[number].article for number in numbers], dtype=np.int32),
         context=np.array(bounds, dtype=np.int32),
-        null=null,
-        targets=np.where(all_targets == _NULL, null[:, None], all_targets),
+        null=np.array(nulls, dtype=np.int64),
+        targets=np.array(targets, dtype=np.int64),
     )
 
 
@@ -155,40 +143,27 @@ def touching(offsets: np.ndarray, start: int, end: int) -> np.ndarray:
     return np.flatnonzero((after > start) & (first < end) & (first < after))
 
 
-def _answer_tokens(example: Example, context: _Text) -> tuple[int, int] | None:
+def _answer_tokens(example: Example, context: np.ndarray) -> tuple[int, int] | None:
     """First and last context token of the first answer; IGNORED twice if it has no token, None without an answer."""
     if example.is_impossible or not example.answers:
         return None
     answer = example.answers[0]
-    tokens = touching(context.offsets, answer.start, answer.start + len(answer.text))
+    tokens = touching(context[:, 2:], answer.start, answer.start + len(answer.text))
     return (int(tokens[0]), int(tokens[-1])) if len(tokens) else (IGNORED, IGNORED)
-
-
-def _target(answer: tuple[int, int] | None, first: int, last: int, head: int) -> tuple[int, int]:
-    """The target of the window that holds `head` tokens and then the context tokens `first` to `last`."""
-    if answer is None:
-        return _NULL, _NULL
-    answer_first, answer_last = answer
-    if answer_first == IGNORED:
-        return IGNORED, IGNORED
-    if first <= answer_first and answer_last < last:
-        return head + answer_first - first, head + answer_last - first
-    return _NULL, _NULL
 
 
 def _read_template(tokenizer: PreTrainedTokenizerFast) -> _Template:
     """Learn the template from one encoded pair: it differs between families ([SEP] once, </s></s> twice)."""
     pair = tokenizer("a", "a", return_token_type_ids=True, split_special_tokens=True)
-    tokens = np.array([pair["input_ids"], pair["token_type_ids"]], dtype=np.int32).T
+    nowhere = [0] * len(pair["input_ids"])
+    tokens = np.array([pair["input_ids"], pair["token_type_ids"], nowhere, nowhere], dtype=np.int32).T
     sequence = pair.sequence_ids()
     question = [place for place, text in enumerate(sequence) if text == 0]
     context = [place for place, text in enumerate(sequence) if text == 1]
     if tokenizer.cls_token_id not in pair["input_ids"]:
         template = " ".join(tokenizer.convert_ids_to_tokens(pair["input_ids"]))
-        raise InputError(
-            f"{tokenizer.name_or_path}: its tokenizer puts no cls_token ({tokenizer.cls_token}), which stands for no "
-            f"answer, beside two texts: {template}"
-        )
+        what = f"its tokenizer puts no cls_token ({tokenizer.cls_token}), which stands for no answer, beside two texts"
+        raise InputError(f"{tokenizer.name_or_path}: {what}: {template}")
     return _Template(
         before=tokens[: question[0]],
         between=tokens[question[-1] + 1 : context[0]],
@@ -198,13 +173,8 @@ def _read_template(tokenizer: PreTrainedTokenizerFast) -> _Template:
     )
 
 
-def _is_visible(text: str, offsets: np.ndarray) -> bool:
-    """Whether the tokens with these offsets (tokens, 2) hold a character that is neither a space nor a control."""
-    return any(unicodedata.category(character)[0] not in "ZC" for character in text[: offsets[:, 1].max(initial=0)])
-
-
-def _tokenise(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], token_type: int) -> list[_Text]:
-    """The tokens of each text, without special tokens.
+def _tokenise(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], token_type: int) -> list[np.ndarray]:
+    """The tokens of each text without special tokens, (tokens, 4) int32: id, type, first character, the one after.
 
     A Unigram vocabulary lists special tokens among its pieces, so it finds them in a text even when told to split them.
     The unknown token then takes their place.
@@ -217,10 +187,9 @@ def _tokenise(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], token_ty
     special = set() if unknown is None else set(tokenizer.all_special_ids) - {unknown}
     tokenised = []
     for begin in range(0, len(texts), BATCH):
-        batch = list(texts[begin : begin + BATCH])
-        for encoding in backend.encode_batch(batch, add_special_tokens=False):
-            ids = [unknown if token in special else token for token in encoding.ids]
-            tokens = np.full((len(ids), 2), token_type, dtype=np.int32)
-            tokens[:, 0] = ids
-            tokenised.append(_Text(tokens, np.array(encoding.offsets, dtype=np.int32).reshape(-1, 2)))
+        for encoding in backend.encode_batch(list(texts[begin : begin + BATCH]), add_special_tokens=False):
+            tokens = np.full((len(encoding.ids), 4), token_type, dtype=np.int32)
+            tokens[:, 0] = [unknown if token in special else token for token in encoding.ids]
+            tokens[:, 2:] = np.reshape(encoding.offsets, (-1, 2))
+            tokenised.append(tokens)
     return tokenised

@@ -93,7 +93,7 @@ def in_precision(encoder: Encoder, windows: Windows, choice: Literal["auto", "fp
     auto: bfloat16 if this machine is fast at it, and if no layer's states are off by more than TOLERANCE on a sample of
     `windows`.
     """
-    check_model(encoder.model, windows, encoder.tokenizer, encoder.name)
+    check_model(encoder.model, windows, encoder.name)
     if choice == "fp32" or (choice == "auto" and not processes.from_first(bf16_is_fast(encoder.device.type))):
         return encoder
     half = replace(encoder, model=copy.deepcopy(encoder.model).bfloat16())
@@ -104,8 +104,7 @@ def in_precision(encoder: Encoder, windows: Windows, choice: Literal["auto", "fp
     rounded = encode(half, windows, rows).states.float()
     error = ((exact - rounded).square().mean((1, 2)) / exact.square().mean((1, 2))).sqrt()  # (layers,)
     accepted = processes.from_first(bool((error <= TOLERANCE).all()))
-    chosen = "bf16" if accepted else "fp32"
-    logger.info("%s: %s; bf16 states are off by %.2g", encoder.name, chosen, float(error.max()))
+    logger.info("%s: bf16 states are off by %.2g, so %s", encoder.name, error.max(), "bf16" if accepted else "fp32")
     return half if accepted else encoder
 
 
@@ -119,26 +118,29 @@ def encode(
     the model's number format. Raises InputError if a window is longer than the model can take, NumericsError if a
     hidden state or a logit of the checkpoint's head is not finite.
     """
-    lengths = windows.lengths[rows]
-    check_length(encoder.model, int(lengths.max(initial=0)), encoder.name)
+    model, lengths = encoder.model, windows.lengths[rows]
+    check_length(model, int(lengths.max(initial=0)), encoder.name)
     starts = np.concatenate([[0], np.cumsum(lengths)])
     tokens, device = int(starts[-1]), encoder.device
-    states = torch.empty(encoder.layers, tokens, encoder.hidden, dtype=encoder.model.dtype, device=device)
+    states = torch.empty(encoder.layers, tokens, encoder.hidden, dtype=model.dtype, device=device)
     head_logits = torch.empty(encoder.heads, tokens, 2, device=device)
     budget = min(BATCH_TOKENS[device.type], BATCH_BYTES[device.type] // encoder.state_bytes)
     for batch in _batches(lengths, budget, exact=device.type == "cpu"):
-        inputs, real = model_inputs(windows, rows[batch], encoder.model.config, encoder.tokenizer)
+        inputs, real = model_inputs(windows, rows[batch], model.config)
         if not real.all():
             inputs["attention_mask"] = torch.from_numpy(real).long()
-        hidden_states, head_inputs = _forward(encoder, {name: _send(tensor, device) for name, tensor in inputs.items()})
+        inputs = {name: _send(tensor, device) for name, tensor in inputs.items()}
         # Indices and not the mask `real`: to count what is true in a mask, the CPU would wait for the GPU each time.
         places = slice(None) if real.all() else _send(torch.from_numpy(np.flatnonzero(real)), device)
         target = _send(torch.from_numpy(token_index(starts, batch)), device)
-        for layer, layer_states in enumerate(hidden_states):  # (batch, tokens, hidden)
-            states[layer, target] = layer_states.flatten(0, 1)[places]
-        if encoder.head:
-            for place, head_input in enumerate(head_inputs):
+        if encoder.head is None:
+            output = model(**inputs, output_hidden_states=True)
+        else:
+            output, head_inputs = run_with_head(model, last_linear(model, encoder.name), inputs, lens=encoder.lens)
+            for place, head_input in enumerate(head_inputs):  # (batch, tokens, hidden), as in the next loop
                 head_logits[place, target] = encoder.head(head_input.flatten(0, 1)[places].float())
+        for layer, layer_states in enumerate(hidden_states(model, output, inputs["input_ids"], encoder.name)):
+            states[layer, target] = layer_states.flatten(0, 1)[places]
         advance(len(batch))
     chunk = Chunk(rows=rows, starts=starts, states=states, head_logits=head_logits)
     _check_finite(chunk, windows, encoder.name)
@@ -163,16 +165,6 @@ def _batches(lengths: np.ndarray, budget: int, *, exact: bool) -> Iterator[np.nd
         yield np.array(batch)
 
 
-def _forward(encoder: Encoder, inputs: dict[str, Tensor]) -> tuple[tuple[Tensor, ...], list[Tensor]]:
-    """Hidden states of every layer, and the inputs of the last layer of the own head, (batch, tokens, hidden) each."""
-    model, head_inputs = encoder.model, list[Tensor]()
-    if encoder.head is None:
-        output = model(**inputs, output_hidden_states=True)
-    else:
-        output, head_inputs = run_with_head(model, last_linear(model, encoder.name), inputs, lens=encoder.lens)
-    return hidden_states(model, output, inputs["input_ids"], encoder.name), head_inputs
-
-
 def _send(tensor: Tensor, device: torch.device) -> Tensor:
     """`tensor` on `device`, without waiting for a GPU to finish its work."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
@@ -186,9 +178,7 @@ def _check_finite(chunk: Chunk, windows: Windows, name: str) -> None:
         bad_tokens = chunk.states[layer].sum(-1).isfinite().logical_not().nonzero()[:, 0].cpu().numpy()
         bad_windows = np.searchsorted(chunk.starts, bad_tokens, side="right") - 1
         question = windows.examples[chunk.rows[bad_windows]].min() + 1
-        raise NumericsError(
-            f"model {name}: hidden states of layer {layer} are not finite (first in question {question})"
-        )
+        raise NumericsError(f"model {name}: states of layer {layer} are not finite (first in question {question})")
     if not chunk.head_logits.sum().isfinite():
         raise NumericsError(f"model {name}: logits of its own head are not finite")
 

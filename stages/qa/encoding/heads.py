@@ -7,6 +7,7 @@ states of the layer go through what follows the last layer, a final norm as a ru
 import logging
 import re
 from collections.abc import Mapping
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -39,20 +40,15 @@ def run_with_head(
     base = model.base_model
     outputs: list[Any] = []  # of the encoder
     head_inputs: list[Tensor] = []
-    hooks = [
-        base.register_forward_hook(lambda module, given, output: outputs.append(output)),
-        last.register_forward_pre_hook(lambda module, given: head_inputs.append(given[0])),
-    ]
-    try:
+    note_output = base.register_forward_hook(lambda module, given, output: outputs.append(output))
+    note_input = last.register_forward_pre_hook(lambda module, given: head_inputs.append(given[0]))
+    with note_output, note_input:
         output = model(**inputs, output_hidden_states=True)
         if lens is not None:
             closing = base.get_submodule(lens) if lens else nn.Identity()
             for states in output.hidden_states[:-1]:
                 _run_after_encoder(model, inputs, outputs[0], closing(states))
             _run_after_encoder(model, inputs, outputs[0], outputs[0].last_hidden_state)
-    finally:
-        for hook in hooks:
-            hook.remove()
     return output, [*head_inputs[1:], head_inputs[0]]
 
 
@@ -93,12 +89,10 @@ def _closing(model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> str:
     def note(place: str, module: nn.Module, given: tuple[Any, ...], output: Any) -> None:
         calls.append((place, _sorted(given), _sorted(output)))
 
-    hooks = [module.register_forward_hook(partial(note, place)) for place, module in model.base_model.named_modules()]
-    try:
+    with ExitStack() as hooks:
+        for place, module in model.base_model.named_modules():
+            hooks.enter_context(module.register_forward_hook(partial(note, place)))
         output = model.base_model(**inputs, output_hidden_states=True)
-    finally:
-        for hook in hooks:
-            hook.remove()
     of_layers = [gives for place, _, gives in calls if re.search(r"(^|\.)\d+(\.|$)", place)]  # layers are numbered
     end = _sorted(output)
     if not all(_is_among(_sorted(states), of_layers) for states in output.hidden_states[1:-1]):

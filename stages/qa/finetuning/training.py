@@ -15,17 +15,7 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import Sampler
-from transformers import (
-    PretrainedConfig,
-    PreTrainedTokenizerFast,
-    PrinterCallback,
-    Trainer,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-    set_seed,
-)
+from transformers import PretrainedConfig, PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from stages.qa import processes
@@ -92,13 +82,13 @@ class _Trainer(Trainer):
 class _Watch(TrainerCallback):
     """Seals checkpoints, stops at a loss that is not finite, and writes log lines where no bar is shown."""
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_save(self, args: TrainingArguments, state: TrainerState, *others: Any, **kwargs: Any) -> None:
         step = f"checkpoint-{state.global_step}"
         processes.from_each(step)  # wait until each has written its part
         if processes.rank() == 0:
             write_manifest(Path(str(args.output_dir)) / step, source=step)
 
-    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_log(self, args: TrainingArguments, state: TrainerState, *others: Any, **kwargs: Any) -> None:
         loss = state.log_history[-1].get("loss")
         if loss is None:
             return
@@ -129,7 +119,7 @@ def finetune(
 
 def _train(base: Path, windows: Windows, out: Path, *, settings: Finetuning, work: Path, device: torch.device) -> None:
     """`finetune`, with the checkpoints of this training in `work`."""
-    set_seed(settings.seed)  # before the model is loaded: that draws the new head
+    torch.manual_seed(settings.seed)  # before the model is loaded: that draws the new head
     config = load_config(base)
     for name in DROPOUTS:
         if settings.dropout is not None and hasattr(config, name):
@@ -137,7 +127,7 @@ def _train(base: Path, windows: Windows, out: Path, *, settings: Finetuning, wor
     model = load_model(base, config, head=True, fresh_head=True)
     tokenizer = load_tokenizer(base, config)
     model.to(device)  # type: ignore[arg-type]
-    check_model(model, windows, tokenizer, base.name)
+    check_model(model, windows, base.name)
     order = _Order(windows, group=settings.train_batch_size * settings.gradient_accumulation_steps, seed=settings.seed)
     steps = len(order) // order.group * settings.num_train_epochs
     precision: str = settings.mixed_precision
@@ -151,7 +141,7 @@ def _train(base: Path, windows: Windows, out: Path, *, settings: Finetuning, wor
         model=model,
         args=_arguments(settings, work=work, steps=steps, precision=precision, device=device),
         train_dataset=range(len(windows)),
-        data_collator=lambda rows: _batch(windows, np.array(rows), config, tokenizer),
+        data_collator=lambda rows: _batch(windows, np.array(rows), config),
         callbacks=[_Watch()],
     )
     trainer.remove_callback(PrinterCallback)
@@ -173,11 +163,9 @@ def _train(base: Path, windows: Windows, out: Path, *, settings: Finetuning, wor
     write_manifest(out, source=f"finetune:{base.name}")
 
 
-def _batch(
-    windows: Windows, rows: np.ndarray, config: PretrainedConfig, tokenizer: PreTrainedTokenizerFast
-) -> dict[str, Tensor]:
+def _batch(windows: Windows, rows: np.ndarray, config: PretrainedConfig) -> dict[str, Tensor]:
     """What the model is given for a step on the windows `rows`."""
-    inputs, real = model_inputs(windows, rows, config, tokenizer)
+    inputs, real = model_inputs(windows, rows, config)
     targets = torch.from_numpy(windows.targets[rows])
     targets = torch.where(targets == IGNORED, NO_TARGET, targets)
     positions = {"start_positions": targets[:, 0], "end_positions": targets[:, 1]}
@@ -196,8 +184,7 @@ def _arguments(
         max_steps=math.ceil(steps * (settings.stop_after or 1)),
         per_device_train_batch_size=batch_size,
         gradient_accumulation_steps=accumulation,
-        warmup_steps=settings.warmup,  # below 1: a share of the steps
-        lr_scheduler_type="linear",
+        warmup_steps=settings.warmup,  # below 1: a share of the steps; after them the rate falls linearly
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
         bf16=precision == "bf16",
@@ -229,6 +216,5 @@ def _shared_batch(settings: Finetuning) -> tuple[int, int]:
         return size, passes // count
     if size % count == 0:
         return size // count, passes
-    raise InputError(
-        f"train_batch_size {size} and gradient_accumulation_steps {passes} cannot be shared out to {count} processes"
-    )
+    what = f"train_batch_size {size} and gradient_accumulation_steps {passes}"
+    raise InputError(f"{what} cannot be shared out to {count} processes")

@@ -9,20 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from safetensors import safe_open
 from tokenizers import Tokenizer
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoModelForQuestionAnswering,
-    AutoTokenizer,
-    PretrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-)
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from stages.qa import processes
-from stages.qa.data.guard import difference, plain_pieces
+from stages.qa.data.strict_json import shown
 from stages.qa.data.text import without_accents
 from stages.qa.errors import InputError, IntegrityError, one_line
 from stages.qa.files import disk_faults
@@ -32,18 +25,13 @@ from stages.qa.models.manifest import verify_snapshot, write_manifest
 logger = logging.getLogger(__name__)
 MAX_LAYERS = 1000  # beyond these bounds a configuration is a mistake or an attack: nothing is built from it
 MAX_VOCABULARY = 2_000_000
+SAFELY = {"trust_remote_code": False, "local_files_only": True}  # no code of a model is run, and nothing is fetched
 TEXTS = (  # on which a tokenizer is compared with its file
-    *("Zoë met DR. Ångström in ZÜRICH; cafe\u0301, CAFÉ, naïve Straße, İstanbul, Ünïcödé", "ΣΊΣΥΦΟΣ, Привет, Ёлка"),
-    *("ＦＵＬＬ　ｗｉｄｔｈ １２３ ﬁne ½ x² Ⅷ", "東京は日本の首都です。北京，中国", "한국어 हिन्दी में قَالَ बिल्ली"),
-    *(
-        "1,234.56 in 1757: U.S. $5-10 'so' ``it'' can't (e.g.) #tag @you a_b",
-        "a  b\u00a0c\td\r\ne\u200bf\u2028g \u3000h ",
-    ),
-    *(
-        "\U0001f600 \U0001f468\u200d\U0001f469\u200d\U0001f467 \u2764\ufe0f \U0001f44d\U0001f3fd",
-        "…—“quoted”«x»†",
-        " <b>x</b> </s>",
-    ),
+    "Zoë met DR. Ångström in ZÜRICH; cafe\u0301, CAFÉ, naïve Straße, İstanbul, Ünïcödé ΣΊΣΥΦΟΣ, Привет, Ёлка",
+    "ＦＵＬＬ　ｗｉｄｔｈ １２３ ﬁne ½ x² Ⅷ 東京は日本の首都です。北京，中国 한국어 हिन्दी में قَالَ बिल्ली",
+    "1,234.56 in 1757: U.S. $5-10 'so' ``it'' can't (e.g.) #tag @you a_b …—“quoted”«x»† <b>x</b> </s>",
+    "a  b\u00a0c\td\r\ne\u200bf\u2028g \u3000h ",
+    " \U0001f600 \U0001f468\u200d\U0001f469\u200d\U0001f467 \u2764\ufe0f \U0001f44d\U0001f3fd",
 )
 
 
@@ -77,7 +65,7 @@ def bf16_is_fast(device: str) -> bool:
 def load_config(folder: Path) -> PretrainedConfig:
     """The checkpoint's configuration; IntegrityError if it cannot be read, or if its sizes are out of bounds."""
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        config = transformers.AutoConfig.from_pretrained(folder, **SAFELY)
     except Exception as error:  # a damaged file, or another program's, gives errors of nearly any type
         raise IntegrityError(f"{folder}/config.json: no encoder that transformers knows ({one_line(error)})") from error
     refuse_family(config, f"{folder}/config.json")
@@ -101,42 +89,58 @@ def load_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenize
     size = file.stat().st_size if file.exists() else 0
     if size > 200 * config.vocab_size + 2**20:
         raise IntegrityError(f"{file}: {size} bytes for vocab_size {config.vocab_size}: not this model's")
-    packages = [name for name in ("sentencepiece", "protobuf") if find_spec(name.replace("protobuf", "google")) is None]
-    if not file.exists() and packages and (models := sorted(folder.glob("*.model"))):
-        raise IntegrityError(
-            f"{models[0]}: there is no tokenizer.json, and to read this needs {' and '.join(packages)}"
-        )
+    pieces = sorted(folder.glob("*.model"))
+    if pieces and not file.exists() and find_spec("sentencepiece") is None:
+        needs = "to read this needs sentencepiece and protobuf"
+        raise IntegrityError(f"{pieces[0]}: there is no tokenizer.json, and {needs}")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-        is_fast = isinstance(tokenizer, PreTrainedTokenizerFast)
-        if is_fast and not file.exists() and _loses_letters(tokenizer):
-            tokenizer = AutoTokenizer.from_pretrained(
-                folder, trust_remote_code=False, local_files_only=True, do_lower_case=False
-            )
-            logger.info("%s: the vocabulary has capitals or accents, so the tokenizer keeps them", folder)
+        tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder, **SAFELY)
         own = Tokenizer.from_file(str(file)) if file.exists() else None
     except Exception as error:  # tokenizers raises bare Exception for a damaged file
         raise IntegrityError(f"{folder}: tokenizer cannot be loaded ({one_line(error)})") from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise IntegrityError(f"{folder}: no fast tokenizer, so answers have no character offsets")
     if own is not None:
-        if fault := difference(own, tokenizer.backend_tokenizer, TEXTS):
+        if fault := difference(own, tokenizer.backend_tokenizer):
             logger.info("%s is used, not what %s makes of it: %s", file, type(tokenizer).__name__, fault)
         own.post_processor = own.post_processor or tokenizer.backend_tokenizer.post_processor
         tokenizer._tokenizer = own
     elif _loses_letters(tokenizer):
-        raise IntegrityError(f"{folder}: the vocabulary has letters that {type(tokenizer).__name__} never keeps")
+        logger.info("%s: the vocabulary has capitals or accents, so the tokenizer keeps them", folder)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **SAFELY, do_lower_case=False)
+        if _loses_letters(tokenizer):
+            raise IntegrityError(f"{folder}: the vocabulary has letters that {type(tokenizer).__name__} never keeps")
     if not 0.9 * config.vocab_size <= len(tokenizer) <= config.vocab_size:
-        raise IntegrityError(
-            f"{folder}: tokenizer has {len(tokenizer)} tokens, config.json says vocab_size {config.vocab_size}; "
-            "are the tokenizer's files missing or another model's?"
-        )
+        what = f"tokenizer has {len(tokenizer)} tokens, config.json says vocab_size {config.vocab_size}"
+        raise IntegrityError(f"{folder}: {what}; are the tokenizer's files missing or another model's?")
     return tokenizer
 
 
-def _loses_letters(tokenizer: Any) -> bool:
+def difference(one: Tokenizer, other: Tokenizer) -> str:
+    """How two tokenizers take a word of TEXTS that they take differently; "" if they agree on all."""
+    for tokenizer in one, other:
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        tokenizer.encode_special_tokens = True
+    for text in TEXTS:
+        for part in [*text.split(), text]:
+            tokens, others = _tokens(one, part), _tokens(other, part)
+            if tokens != others:
+                return f"{shown(part)} is {tokens[:5]} in one, {others[:5]} in the other"
+    return ""
+
+
+def _tokens(tokenizer: Tokenizer, text: str) -> list[tuple[int, str, tuple[int, int]]]:
+    """Id, piece and characters of each token."""
+    encoding = tokenizer.encode(text, add_special_tokens=False)
+    return list(zip(encoding.ids, encoding.tokens, encoding.offsets, strict=True))
+
+
+def _loses_letters(tokenizer: PreTrainedTokenizerFast) -> bool:
     """Whether a hundredth of the vocabulary has capitals or accents that the tokenizer takes away."""
-    pieces, lost = plain_pieces(tokenizer), 0
+    special = set(tokenizer.all_special_tokens)
+    pieces = [piece for piece in tokenizer.get_vocab() if piece not in special and "unused" not in piece]
+    lost = 0
     for piece in pieces:
         text = tokenizer.convert_tokens_to_string([piece])
         plain = without_accents(text.lower())
@@ -163,19 +167,12 @@ def load_model(folder: Path, config: PretrainedConfig, *, head: bool, fresh_head
     `fresh_head` allows a head that is newly drawn from torch's global generator, for fine-tuning. Encoder weights are
     never random: IntegrityError if the file lacks a tensor, or has layers or shapes that the configuration has not.
     """
-    auto = AutoModelForQuestionAnswering if head else AutoModel
+    auto = transformers.AutoModelForQuestionAnswering if head else transformers.AutoModel
     if head:
         config.num_labels = 2  # start and end, whatever the checkpoint was trained for before
+    checked = {"output_loading_info": True, "ignore_mismatched_sizes": True}  # the report says what did not fit
     try:
-        model, report = auto.from_pretrained(
-            folder,
-            config=config,
-            dtype=torch.float32,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-            trust_remote_code=False,
-            local_files_only=True,
-        )
+        model, report = auto.from_pretrained(folder, config=config, dtype=torch.float32, **checked, **SAFELY)
     except Exception as error:  # safetensors, pickle, torch and transformers each have their own
         raise IntegrityError(f"{folder}: weights cannot be loaded ({one_line(error)})") from error
     missing = [key for key in sorted(report["missing_keys"]) if "pooler" not in key]
@@ -183,13 +180,10 @@ def load_model(folder: Path, config: PretrainedConfig, *, head: bool, fresh_head
         missing = [key for key in missing if key.startswith(f"{model.base_model_prefix}.")]
     surplus = [key for key in sorted(report["unexpected_keys"]) if re.search(r"\b(layers?|h|block)\.\d+\.", key)]
     misshapen = [f"{key} {tuple(it)} for {tuple(ours)}" for key, it, ours in sorted(report["mismatched_keys"])]
-    faults = {"lacks": missing, "has unused": surplus, "has misshapen": misshapen}
-    for fault, keys in faults.items():
+    for fault, keys in ("lacks", missing), ("has unused", surplus), ("has misshapen", misshapen):
         if keys:
-            raise IntegrityError(
-                f"{folder}: the checkpoint {fault} {len(keys)} tensors of {type(model).__name__}, first {keys[0]}; "
-                "is config.json another model's?"
-            )
+            what = f"{fault} {len(keys)} tensors of {type(model).__name__}, first {keys[0]}"
+            raise IntegrityError(f"{folder}: the checkpoint {what}; is config.json another model's?")
     return model
 
 
@@ -198,7 +192,7 @@ def randomise(folder: Path, *, seed: int) -> None:
     manifest = verify_snapshot(folder)
     config = load_config(folder)
     torch.manual_seed(seed)
-    model = AutoModel.from_config(config, dtype=torch.float32)
+    model = transformers.AutoModel.from_config(config, dtype=torch.float32)
     for name in manifest["files"]:
         if name.endswith((".bin", ".safetensors", ".index.json")):
             (folder / name).unlink()

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PretrainedConfig, PreTrainedModel
 
 from stages.qa.data.windows import Windows
 from stages.qa.errors import InputError, one_line
@@ -30,12 +30,11 @@ def hidden_states(model: PreTrainedModel, output: object, input_ids: Tensor, nam
     """Those of an output, layer by layer; InputError unless each is (batch, tokens, hidden) as the input and config."""
     states: tuple[Tensor, ...] = getattr(output, "hidden_states", None) or ()
     expected = (*input_ids.shape, model.config.hidden_size)
-    shapes = [tuple(layer.shape) for layer in states]
-    if len(shapes) != model.config.num_hidden_layers + 1:
-        raise InputError(f"{_named(model, name)} gives {len(shapes)} layers, not {model.config.num_hidden_layers + 1}")
-    for layer, shape in enumerate(shapes):
+    if len(states) != model.config.num_hidden_layers + 1:
+        raise InputError(f"{_named(model, name)} gives {len(states)} layers, not {model.config.num_hidden_layers + 1}")
+    for shape in {tuple(layer.shape) for layer in states}:
         if shape != expected:
-            raise InputError(f"{_named(model, name)} gives states of shape {shape} in layer {layer}, not {expected}")
+            raise InputError(f"{_named(model, name)} gives states of shape {shape}, not {expected}")
     return states
 
 
@@ -50,7 +49,7 @@ def check_length(model: PreTrainedModel, tokens: int, name: str) -> None:
 
 
 @torch.inference_mode()
-def check_model(model: PreTrainedModel, windows: Windows, tokenizer: PreTrainedTokenizerFast, name: str) -> None:
+def check_model(model: PreTrainedModel, windows: Windows, name: str) -> None:
     """Run the longest and the shortest window, alone and padded, before work starts.
 
     InputError if the model does not take the longest, gives states of another shape, gives a window other states beside
@@ -59,12 +58,12 @@ def check_model(model: PreTrainedModel, windows: Windows, tokenizer: PreTrainedT
     order = windows.lengths.argsort(kind="stable")
     shortest, longest = order[:1], order[-1:]
     check_length(model, int(windows.lengths[longest[0]]), name)
-    first = _last_states(model, windows, longest, tokenizer, name)
-    short = _last_states(model, windows, shortest, tokenizer, name)
-    both = _last_states(model, windows, np.concatenate([shortest, longest]), tokenizer, name)
+    first = _last_states(model, windows, longest, name)
+    short = _last_states(model, windows, shortest, name)
+    both = _last_states(model, windows, np.concatenate([shortest, longest]), name)
     changed = replace(windows, input_ids=windows.input_ids.copy())
     changed.input_ids[windows.starts[longest[0]] + 1] = windows.input_ids[windows.starts[longest[0]]]
-    without = _last_states(model, changed, longest, tokenizer, name)[0, 0]
+    without = _last_states(model, changed, longest, name)[0, 0]
     is_finite = bool(first.isfinite().all())  # else `encode` names the layer
     if is_finite and torch.allclose(without, first[0, 0], rtol=1e-5, atol=1e-5):
         raise InputError(f"{_named(model, name)} is refused: its first token does not see those after it")
@@ -75,11 +74,9 @@ def check_model(model: PreTrainedModel, windows: Windows, tokenizer: PreTrainedT
             raise InputError(f"{_named(model, name)} is refused: {what} (by {off:.2g})")
 
 
-def _last_states(
-    model: PreTrainedModel, windows: Windows, rows: np.ndarray, tokenizer: PreTrainedTokenizerFast, name: str
-) -> Tensor:
+def _last_states(model: PreTrainedModel, windows: Windows, rows: np.ndarray, name: str) -> Tensor:
     """The last layer's states of some windows, padded, (batch, tokens, hidden)."""
-    inputs, real = model_inputs(windows, rows, model.config, tokenizer)
+    inputs, real = model_inputs(windows, rows, model.config)
     inputs["attention_mask"] = torch.from_numpy(real).long()
     inputs = {key: tensor.to(model.device) for key, tensor in inputs.items()}
     try:
@@ -99,9 +96,7 @@ def uses_token_types(config: PretrainedConfig) -> bool:
     return config.model_type == "xlnet" or getattr(config, "type_vocab_size", 0) > 1
 
 
-def model_inputs(
-    windows: Windows, rows: np.ndarray, config: PretrainedConfig, tokenizer: PreTrainedTokenizerFast
-) -> tuple[dict[str, Tensor], np.ndarray]:
+def model_inputs(windows: Windows, rows: np.ndarray, config: PretrainedConfig) -> tuple[dict[str, Tensor], np.ndarray]:
     """The model's arguments for `rows` but for the mask, and which tokens are real: (batch, tokens), int64 and bool.
 
     NumPy fills them and not torch, which would wake threads for so little, nor the tokenizer, which takes lists.
@@ -109,7 +104,7 @@ def model_inputs(
     lengths = windows.lengths[rows]
     real = np.arange(lengths.max()) < lengths[:, None]
     tokens = token_index(windows.starts, rows)
-    input_ids = np.full(real.shape, tokenizer.pad_token_id or 0, dtype=np.int64)
+    input_ids = np.full(real.shape, getattr(config, "pad_token_id", None) or 0, dtype=np.int64)
     input_ids[real] = windows.input_ids[tokens]
     inputs = {"input_ids": torch.from_numpy(input_ids)}
     if uses_token_types(config):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.qa.errors import IntegrityError
-from stages.qa.files import write_text
+from stages.qa.files import write_json
 
 MANIFEST = "manifest.json"
 
@@ -26,13 +26,10 @@ def write_manifest(folder: Path, source: str, *, probes: bool = True) -> dict[st
 
     It says `"probes": false` if `probes` is False: only the model's own head is to be read.
     """
-    files = {
-        name: {"bytes": (folder / name).stat().st_size, "sha256": checksum(folder / name)} for name in _files(folder)
-    }
-    manifest: dict[str, Any] = {"source": source, "files": files}
-    if not probes:
-        manifest["probes"] = False
-    write_text(folder / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+    sizes = {name: (folder / name).stat().st_size for name in _files(folder)}
+    files = {name: {"bytes": size, "sha256": checksum(folder / name)} for name, size in sizes.items()}
+    manifest = {"files": files, **({} if probes else {"probes": False}), "source": source}
+    write_json(folder / MANIFEST, manifest)
     return manifest
 
 

