@@ -7,8 +7,12 @@ from typing import Any
 
 import pytest
 from tokenizers import Tokenizer
+from transformers import AutoTokenizer
 
-from stages.qa.errors import IntegrityError
+from stages.qa.data.guard import check_gold
+from stages.qa.data.squad import Answer, Example
+from stages.qa.data.windows import make_windows
+from stages.qa.errors import InputError, IntegrityError
 from stages.qa.models.checkpoints import TEXTS, load_config, load_tokenizer
 from tests.conftest import TinyModel
 from tests.data.test_windows import ODD
@@ -119,3 +123,33 @@ def test_a_slow_tokenizer_names_the_package_that_is_missing(
     says = rf"{name}: there is no tokenizer.json, and to read this needs sentencepiece and protobuf"
     with pytest.raises(IntegrityError, match=says):
         load_tokenizer(folder, load_config(folder))
+
+
+# The guard, where the rules above are taken out
+
+
+def examples() -> list[Example]:
+    context = "In Berlin Zoë met Al"
+    answers = [Answer("Berlin", 3), Answer("Zoë", 10), Answer("Al", 18)]
+    return [Example(f"q{n}", "who", context, (one,), False, 0, 0, "") for n, one in enumerate(answers)]
+
+
+def guarded(tokenizer: Any) -> dict[str, int]:
+    sizes = {"max_seq_length": 64, "doc_stride": 16}
+    windows = make_windows(examples(), tokenizer, max_query_length=16, **sizes)
+    return check_gold(examples(), windows, tokenizer, file=Path("dev.json"), least=0.99, doc_stride=16)
+
+
+def test_the_guard_compares_tokens_with_the_file(tiny_copy: TinyModel) -> None:
+    folder = tiny_copy("bert")
+    assert guarded(AutoTokenizer.from_pretrained(folder)) == {"questions": 3, "came_back": 3}
+    edit(folder, "tokenizer.json", EDITS["no normaliser"])
+    with pytest.raises(InputError, match=r"tokenizer.json: this is not the tokenizer in use: 'In' is \[\("):
+        guarded(AutoTokenizer.from_pretrained(folder))
+
+
+def test_the_guard_misses_capitals_that_the_vocabulary_has(tiny_copy: TinyModel) -> None:
+    folder = cased(tiny_copy("bert"))
+    with pytest.raises(InputError, match=r"1 of 3 gold .* q1: 'Zoë' became 'o'|[23] of 3 gold answers"):
+        guarded(AutoTokenizer.from_pretrained(folder))
+    assert guarded(load_tokenizer(folder, load_config(folder)))["came_back"] == 3

@@ -164,6 +164,7 @@ def test_the_library_knows_no_path() -> None:
 
 def test_method_values_have_no_default_in_code() -> None:
     may_be_absent = {"checksum", "articles", "sha256", "random_weights_of", "seed", "probes", "dropout", "epochs_read"}
+    may_be_absent |= {"stop_after"}
     for model in Section.__subclasses__():
         for name, field in model.model_fields.items():
             assert field.is_required() or name in may_be_absent, f"{model.__name__}.{name} has a default"

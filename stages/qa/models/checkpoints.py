@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from stages.qa import processes
-from stages.qa.data.strict_json import shown
+from stages.qa.data.guard import difference, plain_pieces
 from stages.qa.data.text import without_accents
 from stages.qa.errors import InputError, IntegrityError, one_line
 from stages.qa.files import disk_faults
@@ -101,7 +101,7 @@ def load_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenize
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise IntegrityError(f"{folder}: no fast tokenizer, so answers have no character offsets")
     if own is not None:
-        if fault := difference(own, tokenizer.backend_tokenizer):
+        if fault := difference(own, tokenizer.backend_tokenizer, TEXTS):
             logger.info("%s is used, not what %s makes of it: %s", file, type(tokenizer).__name__, fault)
         own.post_processor = own.post_processor or tokenizer.backend_tokenizer.post_processor
         tokenizer._tokenizer = own
@@ -116,31 +116,9 @@ def load_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenize
     return tokenizer
 
 
-def difference(one: Tokenizer, other: Tokenizer) -> str:
-    """How two tokenizers take a word of TEXTS that they take differently; "" if they agree on all."""
-    for tokenizer in one, other:
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        tokenizer.encode_special_tokens = True
-    for text in TEXTS:
-        for part in [*text.split(), text]:
-            tokens, others = _tokens(one, part), _tokens(other, part)
-            if tokens != others:
-                return f"{shown(part)} is {tokens[:5]} in one, {others[:5]} in the other"
-    return ""
-
-
-def _tokens(tokenizer: Tokenizer, text: str) -> list[tuple[int, str, tuple[int, int]]]:
-    """Id, piece and characters of each token."""
-    encoding = tokenizer.encode(text, add_special_tokens=False)
-    return list(zip(encoding.ids, encoding.tokens, encoding.offsets, strict=True))
-
-
 def _loses_letters(tokenizer: PreTrainedTokenizerFast) -> bool:
     """Whether a hundredth of the vocabulary has capitals or accents that the tokenizer takes away."""
-    special = set(tokenizer.all_special_tokens)
-    pieces = [piece for piece in tokenizer.get_vocab() if piece not in special and "unused" not in piece]
-    lost = 0
+    pieces, lost = plain_pieces(tokenizer), 0
     for piece in pieces:
         text = tokenizer.convert_tokens_to_string([piece])
         plain = without_accents(text.lower())
