@@ -259,7 +259,7 @@ def test_another_model_leaves_the_others_alone(tmp_path: Path) -> None:
         ("stages/qa/finetuning", {"finetune"}),
         ("stages/qa/probing", {"probe_train", "choose", "predict", "examine", "compare"}),
         ("stages/qa/answering", {"predict", "evaluate", "examine", "compare", "report"}),
-        ("stages/qa/scoring", {"evaluate", "compare", "report"}),
+        ("stages/qa/scoring", {"evaluate", "examine", "compare", "report"}),
         ("stages/qa/report", {"report"}),
         ("stages/qa/sources", {"dataset", "download"}),
     ],

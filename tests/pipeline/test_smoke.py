@@ -171,7 +171,8 @@ def test_random_weights_are_not_the_pretrained_ones(study: Path) -> None:
 
 def test_controls_have_every_layer_and_name_what_they_are_measured_on(study: Path) -> None:
     rows = pd.read_csv(study / "metrics/smoke/tiny/examine/controls.csv")
-    names = ["task", "words", "position_only", "shuffled_question", "no_question"]
+    names = ["task", "question_products", "words", "position_only"]
+    names += ["shuffled_question", "no_question", "random_layers"]
     assert list(rows["control"].unique()) == names
     layers = read_json(study / "data/models/tiny/config.json")["num_hidden_layers"] + 1
     assert len(rows) == layers * len(names)
@@ -205,5 +206,5 @@ def test_figures_in_another_format(study: Path, tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(study)
     inputs = Path("metrics/smoke"), Path("data/scores"), Path("data/squad/sample")
     published, requirements = ROOT / "studies/published", ROOT / "requirements.txt"
-    report.main(*inputs, published, requirements, tmp_path, report.Format.svg)
+    report.main(*inputs, published, requirements, tmp_path, "svg")
     assert (tmp_path / "figures/panels.svg").read_text().startswith("<?xml")

@@ -363,7 +363,9 @@ def test_case_50_a_cache_without_symlinks_is_checked_too(
     cached = tmp_path / "home/hub/models--org--tiny/snapshots" / REVISION / "model.safetensors"
     assert not cached.is_symlink()
     cached.write_bytes(WEIGHTS[:-1] + b"\0")
-    fetch_snapshot([HUB_SOURCE], tmp_path / "m", sha256={})
+    with pytest.raises(IntegrityError, match=r"model\.safetensors: expected sha256"):
+        fetch_snapshot([HUB_SOURCE], tmp_path / "m", sha256={})
+    fetch_snapshot([HUB_SOURCE], tmp_path / "m", sha256={})  # the damaged file is gone
     assert (tmp_path / "m/model.safetensors").read_bytes() == cached.read_bytes() == WEIGHTS
 
 
