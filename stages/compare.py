@@ -16,9 +16,8 @@ from stages.qa.encoding.encoder import load_encoder
 from stages.qa.errors import InputError
 from stages.qa.files import write_table
 from stages.qa.models.checkpoints import pick_device
-from stages.qa.scoring.intervals import difference_rows, interval_rows
+from stages.qa.scoring.intervals import all_resampled, difference_rows, interval_rows
 from stages.qa.scoring.question_scores import load_question_scores, score_questions
-from stages.qa.scoring.resampling import all_resampled
 
 
 def main(

@@ -11,9 +11,8 @@ from stages.qa.files import read_json, read_table, write_json, write_table
 from stages.qa.scoring.answerability import quality_rows
 from stages.qa.scoring.breakdown import breakdown_rows
 from stages.qa.scoring.curves import PROBE_LOSS, layer_rows, loss_rows, summary
-from stages.qa.scoring.intervals import interval_rows, step_rows
+from stages.qa.scoring.intervals import all_resampled, interval_rows, step_rows
 from stages.qa.scoring.question_scores import save_question_scores, score_questions
-from stages.qa.scoring.resampling import all_resampled
 
 
 def main(

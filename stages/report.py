@@ -17,7 +17,7 @@ from stages.qa.report.original import read_published
 from stages.qa.report.page_data import pack, split_rows
 from stages.qa.report.results import read_results
 from stages.qa.report.views import page_charts, sources, study_view
-from stages.qa.scoring.resampling import load_resampled
+from stages.qa.scoring.intervals import load_resampled
 
 
 def main(

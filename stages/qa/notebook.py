@@ -21,9 +21,8 @@ from stages.qa.encoding.features import Features
 from stages.qa.errors import InputError
 from stages.qa.probing.convex import fit_optimum
 from stages.qa.scoring.curves import layer_rows
-from stages.qa.scoring.intervals import interval_rows
+from stages.qa.scoring.intervals import all_resampled, interval_rows
 from stages.qa.scoring.question_scores import score_questions
-from stages.qa.scoring.resampling import all_resampled
 
 ROOT = Path(__file__).parents[2]
 SCORES = ["exact", "f1", "HasAns_f1", "NoAns_f1", "forced_f1"]

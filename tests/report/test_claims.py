@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from stages.qa.report import original as statements
-from stages.qa.scoring.resampling import Interval, Resampled
+from stages.qa.scoring.intervals import Interval, Resampled
 
 Pair = tuple[float, float]  # HasAns and NoAns F1 of a layer
 RISES, IS_FLAT, LOW, MIDDLE, HIGH = statements.STATEMENTS

@@ -12,7 +12,7 @@ import pandas as pd
 
 from stages.qa.report import findings
 from stages.qa.report.findings import Lineage
-from stages.qa.scoring.resampling import Resampled
+from stages.qa.scoring.intervals import Resampled
 from tests.report.example import curves, gold_or_head, point
 
 

@@ -12,8 +12,8 @@ from stages.qa.errors import InputError
 from stages.qa.files import read_table, write_table
 from stages.qa.readings import Reading, Readout
 from stages.qa.scoring.curves import LAYERS, best_layer, layer_rows, loss_rows, summary
+from stages.qa.scoring.intervals import resampled
 from stages.qa.scoring.question_scores import score_questions
-from stages.qa.scoring.resampling import resampled
 from stages.qa.sections import Statistics
 
 READOUT = Readout("adamw", 1, 0.1, 0)

@@ -11,13 +11,14 @@ from stages.qa.scoring.intervals import (
     DIFFERENCES,
     FINETUNING,
     INTERVALS,
+    METRICS,
     STEP,
+    all_resampled,
     difference_rows,
     interval_rows,
     step_rows,
 )
 from stages.qa.scoring.question_scores import QuestionScores, score_questions
-from stages.qa.scoring.resampling import METRICS, all_resampled
 from stages.qa.sections import Statistics
 from tests.scoring.test_curves import EXAMPLES, GIVEN
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import bootstrap, norm, t
 
 from stages.qa.scoring.bootstrap import resample
-from stages.qa.scoring.resampling import METRICS, Interval, Resampled, resampled
+from stages.qa.scoring.intervals import METRICS, Interval, Resampled, resampled
 from tests.scoring.test_intervals import SETTINGS, scores
 from tests.scoring.test_statistics import cluster_sums
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from stages.qa.report.original import Key
 from stages.qa.report.results import of_readings
-from stages.qa.scoring.resampling import Interval, Resampled
+from stages.qa.scoring.intervals import Interval, Resampled
 from stages.qa.sections import Encoder, Finetuning
 
 STEP_SCORES = ["f1", "HasAns_f1", "NoAns_f1", "forced_f1"]

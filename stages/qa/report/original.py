@@ -20,7 +20,7 @@ import pandas as pd
 
 from stages.qa.errors import InputError
 from stages.qa.report.results import at_final_rate, mean_of_runs
-from stages.qa.scoring.resampling import Interval, Resampled
+from stages.qa.scoring.intervals import Interval, Resampled
 
 QUESTIONS = 6078  # of the dev split that the numbers are of (CS224N's)
 EPOCH = 3  # after which the published probes were read

@@ -18,7 +18,7 @@ from stages.qa.report.page_data import chart_data
 from stages.qa.report.probing_charts import probing_charts, similarity_caption
 from stages.qa.report.results import Results, no_answer_score, of_readings, question_counts, runs_note
 from stages.qa.scoring.curves import best_layer
-from stages.qa.scoring.resampling import Interval, Resampled
+from stages.qa.scoring.intervals import Interval, Resampled
 from stages.qa.sections import Dataset
 
 RESULT_SCORES = {"exact": "exact", "f1": "F1", "HasAns_f1": "HasAns", "NoAns_f1": "NoAns", "forced_f1": "forced"}

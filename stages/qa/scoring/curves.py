@@ -10,7 +10,7 @@ from stages.qa.errors import InputError
 from stages.qa.metric import official_metrics
 from stages.qa.progress import progress_bar
 from stages.qa.readings import is_final, reading_columns
-from stages.qa.scoring.resampling import Resampled
+from stages.qa.scoring.intervals import Resampled
 
 # *_total: numbers of questions; *_thresh: probabilities of no answer; all other scores: percent
 SCORES = ["total", "exact", "f1", "HasAns_total", "HasAns_exact", "HasAns_f1", "NoAns_total", "NoAns_exact", "NoAns_f1"]

@@ -1,19 +1,22 @@
-"""Tables of intervals: of the final curves of a model, and of paired differences between curves; all in percent.
+"""Intervals of any function of a model's curves, and their tables: final curves and paired differences, in percent.
 
-A point of a curve is the mean over runs and seeds. With one run, intervals are about the questions alone: another
-training would differ by an unknown amount.
+A function is taken of the real curves and of those of each resample. All models of a data set share the draws of
+articles, so that a function of two models is paired. A point of a curve is the mean over runs and seeds. With one run,
+intervals are about the questions alone: another training would differ by an unknown amount.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from stages.qa.errors import InputError
-from stages.qa.scoring.bootstrap import band, interval
-from stages.qa.scoring.question_scores import Scored
-from stages.qa.scoring.resampling import Curves, Resampled, resampled
+from stages.qa.scoring.bootstrap import Unit, band, interval, resample, unit_of
+from stages.qa.scoring.question_scores import QuestionScores, Scored, load_question_scores, rows_of
 from stages.qa.sections import Statistics
 
 BOUNDS = ["estimate", "low", "high", "band_low", "band_high"]
@@ -22,6 +25,120 @@ INTERVALS = ["model", "protocol", "headline", "reading", "layer", "metric", *BOU
 DIFFERENCES = ["comparison", "model", "less", "protocol", "headline", "layer", "metric", *BOUNDS, *BASIS]
 STEP, FINETUNING = "layer less the one below", "fine-tuned less pretrained"
 Row = dict[str, Any]
+# metric -> the array of QuestionScores that it averages, and over which questions
+METRICS = {
+    "exact": ("exact", "all"),
+    "f1": ("f1", "all"),
+    "HasAns_f1": ("f1", "HasAns"),
+    "NoAns_f1": ("f1", "NoAns"),
+    "forced_f1": ("forced_f1", "HasAns"),
+}
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A quantity in percent or points."""
+
+    estimate: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        """One decimal; without brackets where nothing was resampled."""
+        bounds = "" if self.low == self.high else f" ({self.low:.1f} to {self.high:.1f})"
+        return f"{self.estimate:.1f}{bounds}"
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """The curves of one kind of reading of one model under one protocol: as they are, then in each resample."""
+
+    layers: list[int]
+    values: Mapping[str, np.ndarray]  # metric -> (1 + resamples, layers), percent; one row: nothing was resampled
+    confidence: float
+    questions: Mapping[str, int]  # metric -> how many it is a mean of
+    clusters: int  # that were drawn
+    unit: Unit  # of the clusters
+    runs: int
+
+    def of_layers(self, first: int) -> "Resampled":
+        """The layers from `first` on."""
+        kept = [place for place, layer in enumerate(self.layers) if layer >= first]
+        values = {metric: curve[:, kept] for metric, curve in self.values.items()}
+        return replace(self, layers=[self.layers[place] for place in kept], values=values)
+
+    def interval(self, values: np.ndarray, *, lowest: float = -100.0) -> Interval:
+        """Of a function of the curves, (1 + resamples,). The bounds are cut to `lowest` (0 for a score) to 100."""
+        estimate = float(values[0])
+        if len(values) == 1:
+            return Interval(estimate, estimate, estimate)
+        low, high = interval(values, self.confidence)
+        return Interval(estimate, max(float(low), lowest), min(float(high), 100.0))
+
+    def pairs(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper bounds of each layer less each other, (layers, layers), which hold for all pairs at once.
+
+        values (1 + resamples, layers). The highest bounds are an interval of the range of the curve, and a layer is
+        told from the best where a lower bound above 0 stands in its column (Hsu 1996).
+        """
+        differences = values[:, :, None] - values[:, None, :]
+        if len(values) == 1:
+            return differences[0], differences[0]
+        low, high = band(differences.reshape(len(values), -1), self.confidence)
+        return low.reshape(differences[0].shape), high.reshape(differences[0].shape)
+
+    def best_layers(self, metric: str) -> list[int]:
+        """The layers that cannot be told from the best one."""
+        low, _ = self.pairs(self.values[metric])
+        worse: np.ndarray = np.any(low > 0, axis=0)
+        return [layer for place, layer in enumerate(self.layers) if not worse[place]]
+
+
+Curves = Mapping[tuple[str, str], Resampled]  # protocol and kind of reading -> curve
+
+
+def load_resampled(
+    folder: Path, models: Sequence[str], protocols: Sequence[str], settings: Statistics
+) -> dict[tuple[str, str], Resampled]:
+    """Model and protocol -> the probes' curves from the scores in FOLDER/<model>/<protocol>."""
+    return {
+        (model, protocol): resampled(model, load_question_scores(folder / model / protocol), "probe", settings)
+        for model, protocol in product(models, protocols)
+    }
+
+
+def all_resampled(model: str, scored: Scored, settings: Statistics) -> Curves:
+    """The curves of every kind of reading; that of the probes is there even if no layer was probed."""
+    return {
+        (protocol, kind): resampled(model, scores, kind, settings)
+        for protocol, scores in scored.items()
+        for kind in dict.fromkeys(["probe", *(reading.kind for reading in scores.readings)])
+    }
+
+
+def resampled(model: str, scores: QuestionScores, kind: str, settings: Statistics) -> Resampled:
+    """The curves of the readings of one kind, without the metrics that have no questions; perhaps without layers.
+
+    A run's score is the mean over the seeds of its probes. With one article and paragraph there is no resample.
+    """
+    groups = {"all": np.ones_like(scores.answerable), "HasAns": scores.answerable, "NoAns": ~scores.answerable}
+    unit = unit_of(len(np.unique(scores.article)), settings.unit)
+    _, clusters = np.unique(getattr(scores, unit), return_inverse=True)
+    layers = sorted({reading.layer for reading in scores.readings if reading.kind == kind})
+    runs = list(dict.fromkeys(scores.runs))
+    count = int(clusters.max()) + 1
+    values, questions = {}, {}
+    for metric, (array, group) in METRICS.items():
+        chosen = groups[group]
+        sums = np.empty((len(runs), len(layers), count))
+        for run, place in np.ndindex(sums.shape[:2]):
+            rows = rows_of(scores, kind, layers[place], runs[run])
+            sums[run, place] = np.bincount(clusters, getattr(scores, array)[rows].mean(axis=0) * chosen)
+        if layers and chosen.any():
+            numbers = np.bincount(clusters, chosen)
+            values[metric] = 100 * resample(sums, numbers, settings.resamples, seed=settings.seed, key=model)
+            questions[metric] = int(chosen.sum())
+    return Resampled(layers, values, settings.confidence, questions, count, unit, len(runs))
 
 
 def interval_rows(model: str, curves: Curves, headline: str) -> pd.DataFrame:
