@@ -39,3 +39,12 @@ def test_the_answer_is_that_of_the_report() -> None:
     answer = report.split("\n\n")[1]
     assert answer.startswith("Fine-tuning adds")
     assert answer in " ".join(committed("README.md").split())
+
+
+def test_both_forms_of_the_probe_are_those_of_the_report() -> None:
+    form = r"adds ([\d.]+) points (?:of forced F1 )?to the linear probe (?:at its best layer )?and ([\d.]+) to"
+    report, readme = (
+        re.search(form, " ".join(committed(name).split())) for name in ("plots/demo/report.md", "README.md")
+    )
+    assert report and readme
+    assert report.groups() == readme.groups()
