@@ -46,5 +46,6 @@ def test_both_forms_of_the_probe_are_those_of_the_report() -> None:
     report, readme = (
         re.search(form, " ".join(committed(name).split())) for name in ("plots/demo/report.md", "README.md")
     )
-    assert report and readme
+    assert report
+    assert readme
     assert report.groups() == readme.groups()
