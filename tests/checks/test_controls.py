@@ -8,15 +8,22 @@ import numpy as np
 import pytest
 import torch
 
-from stages.qa.checks.controls import fit_position, shuffled_questions, without_questions, word_answers
+from stages.qa.checks.controls import (
+    fit_position,
+    random_layers,
+    shuffled_questions,
+    without_questions,
+    word_answers,
+)
 from stages.qa.checks.examination import Sample, examine, sampled
 from stages.qa.data.squad import Answer, Example
 from stages.qa.data.windows import Windows, make_windows
-from stages.qa.encoding.encoder import Encoder, load_encoder
+from stages.qa.encoding.encoder import Encoder, encode, load_encoder
 from stages.qa.errors import InputError
 from stages.qa.sections import Convex, Examine
 from tests.conftest import CPU, TinyModel
 from tests.scoring.test_intervals import SETTINGS
+from tests.tiny_models import FAMILIES
 
 STRIDE = 16
 WINDOWS = {"max_seq_length": 48, "doc_stride": STRIDE, "max_query_length": 16}
@@ -114,6 +121,19 @@ def test_position_scores_are_at_their_optimum(windows: Windows) -> None:
     best = minimize(value, ours, method="L-BFGS-B", options={"maxiter": 2}).fun
     assert value(ours) <= best + 1e-3
     assert found.logits(few, rows).shape == (1, few.starts[-1], 2)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_random_layers_stand_on_the_encoders_own_embeddings(
+    family: str, tiny_model: TinyModel, sample: list[Example]
+) -> None:
+    encoder = load_encoder(tiny_model(family), device=CPU)
+    few = make_windows(sample[:2], encoder.tokenizer, **WINDOWS)
+    own, other = (encode(one, few, np.arange(2)).states for one in (encoder, random_layers(encoder, seed=1)))
+    assert torch.equal(own[0], other[0])
+    for layer in range(1, encoder.layers):
+        assert not torch.isclose(own[layer], other[layer]).all(1).any()
+    assert torch.equal(own, encode(encoder, few, np.arange(2)).states)  # the encoder itself is as before
 
 
 def planted(encoder: Encoder, number: int, seed: int) -> list[Example]:

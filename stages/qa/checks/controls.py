@@ -88,14 +88,13 @@ def word_answers(examples: Sequence[Example], *, seed: int) -> list[Example]:
 
 
 def random_layers(encoder: Encoder, *, seed: int) -> Encoder:
-    """The encoder with its own embeddings and newly drawn weights in all other modules."""
+    """The encoder with newly drawn weights in its layers, which are numbered in all families; all else is its own."""
     base = encoder.model.base_model
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = AutoModel.from_config(base.config, dtype=torch.float32)
-    for name, module in base.named_children():
-        if name.startswith("embeddings"):  # two modules in ELECTRA
-            model.get_submodule(name).load_state_dict(module.state_dict())
+    own = {name: tensor for name, tensor in base.state_dict().items() if not re.search(r"(^|\.)\d+\.", name)}
+    model.load_state_dict(own, strict=False)
     return replace(encoder, model=model.eval().to(encoder.device, base.dtype), head=None, lens=None)
 
 
