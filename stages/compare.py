@@ -1,4 +1,4 @@
-"""Compare one encoder with another, its base as a rule: what did fine-tuning move?
+"""Compare one encoder with another, its base as a rule: paired differences, similarity of layers, and grafts.
 
 data/models/<key> and <other>, data/scores/<study>/<key> and <other>, data/squad/<data set>
 -> metrics/<study>/<key>/compare
@@ -44,7 +44,7 @@ def main(
     try:
         answers = graft(encoder, base, dev, sample.windows(encoder, dev), params.protocols[headline])
         grafts = {headline: score_questions(dev, {key: answers})}
-    except InputError as error:  # two models that cannot be put together are compared all the same
+    except InputError as error:  # from `graft`: two models that cannot be put together are compared all the same
         logging.getLogger(__name__).info("%s", error)
         grafts = {}
     write_table(out_dir / "grafts.csv", interval_rows(key, all_resampled(key, grafts, settings), headline))

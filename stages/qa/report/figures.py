@@ -125,7 +125,8 @@ def looks(names: list[Any]) -> dict[Any, dict[str, Any]]:
         return {name: {"color": tuple(shade)} for name, shade in zip(names, shades, strict=True)}
     styles = {}
     for i, name in enumerate(names):
-        styles[name] = {"color": COLOURS[i % 10], "marker": MARKERS[i % 10], "linestyle": DASHES[i % 4]}
+        colour, marker, dashes = (kind[i % len(kind)] for kind in (COLOURS, MARKERS, DASHES))
+        styles[name] = {"color": colour, "marker": marker, "linestyle": dashes}
     return styles
 
 

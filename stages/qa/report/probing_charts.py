@@ -22,7 +22,8 @@ def probing_charts(results: Results, confidence: float) -> dict[str, Chart]:
 def three_curves(results: Results, confidence: float) -> Chart:
     """What a layer holds, what the head would answer there, and which layers fine-tuning needs to have changed.
 
-    A row of three panels for each compared model, under the headline protocol. The floor is a reader that sees no word.
+    A row of three panels for each compared model, under the headline protocol. Two floors of `examine` stand beside the
+    probes: a reader that sees no word, and random layers over the base's embeddings.
     """
     pairs = results.differences[["model", "less"]].drop_duplicates().itertuples(index=False)
     rows = results.intervals[results.intervals["headline"].astype(bool)]
@@ -52,6 +53,7 @@ def three_curves(results: Results, confidence: float) -> Chart:
     points = joined([pd.DataFrame(columns=[*rows.columns, "panel", "line"]), *parts])
     points = points.assign(low=points["band_low"], high=points["band_high"])
     caption = f"Three curves of depth: F1 by layer\n{KINDS[metric]}{runs_note(results)}{bands_from(rows, confidence)}"
+    caption += "; grafts and floors: sampled questions"
     lines = ["fine-tuned", "its base", *names.values(), "random layers"]
     return Chart(
         caption, points, "panel", "line", "estimate", y="F1 (%)", lines=lines, panels=panels, across=3, levels=levels
