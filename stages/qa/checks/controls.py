@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool1d
+from torch.nn.functional import avg_pool1d, embedding
 from transformers import AutoModel
 
 from stages.qa.checks.judging import Judged
@@ -148,13 +148,14 @@ def _fit_position(windows: Windows, ridge: float) -> PositionScores:
     rows = np.flatnonzero(windows.targets[:, 0] != IGNORED)
     longest = int(windows.lengths[rows].max())
     place, inside = _places(windows, rows)
+    inside = inside % (longest + 1)  # `embedding` takes no -1, but unlike an index its gradient repeats to the bit
     window = torch.zeros(longest, 2, requires_grad=True)
     context = torch.zeros(longest + 1, 2, requires_grad=True)
     solver = torch.optim.LBFGS([window, context], max_iter=STEPS, line_search_fn="strong_wolfe")
 
     def objective() -> Tensor:
         solver.zero_grad()
-        loss = _position_loss((window[place] + context[inside])[None], windows, rows)
+        loss = _position_loss((embedding(place, window) + embedding(inside, context))[None], windows, rows)
         value = loss + ridge / 2 * (window.square().sum() + context.square().sum())
         value.backward()
         return value
