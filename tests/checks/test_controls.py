@@ -136,6 +136,18 @@ def test_random_layers_stand_on_the_encoders_own_embeddings(
     assert torch.equal(own, encode(encoder, few, np.arange(2)).states)  # the encoder itself is as before
 
 
+def test_position_alone_is_fitted_to_the_same_bytes(encoder: Encoder, sample: list[Example]) -> None:
+    many = make_windows(sample[:300], encoder.tokenizer, **WINDOWS)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        fits = [fit_position(many, None) for _ in range(4)]
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(fit.window, fits[0].window) for fit in fits)
+    assert all(torch.equal(fit.context, fits[0].context) for fit in fits)
+
+
 def planted(encoder: Encoder, number: int, seed: int) -> list[Example]:
     """Two questions a paragraph of 20 random words; a question is one of the words, and so is its answer."""
     vocabulary = sorted(w for w in encoder.tokenizer.get_vocab() if w.isascii() and w.isalpha() and len(w) > 2)
