@@ -9,6 +9,7 @@ from stages.qa.checks.judging import Judge, read_windows
 from stages.qa.data.squad import Example
 from stages.qa.data.windows import Windows, make_windows
 from stages.qa.encoding.encoder import Encoder, encode, load_encoder
+from stages.qa.errors import NumericsError
 from stages.qa.metric import official_metrics, question_scores
 from stages.qa.probing.probes import token_scores
 from stages.qa.scoring.bootstrap import band, resample
@@ -73,3 +74,9 @@ def test_the_judge_equals_scikit_learn_and_the_official_metric(
     np.testing.assert_allclose(found.bands, np.clip(band(100 * curves, 0.95), 0, 100), atol=1e-9)
     assert (found.bands[0] < found.forced_f1).all() or (found.forced_f1 == 0).any()
     assert (found.bands[1] > found.forced_f1).all()
+
+
+def test_scores_that_are_no_numbers_are_an_error(encoder: Encoder, examples: list[Example], windows: Windows) -> None:
+    judge = Judge(lambda chunk: torch.full((1, int(chunk.starts[-1]), 2), torch.nan), examples, windows, 5)
+    with pytest.raises(NumericsError, match="not finite near question"):
+        read_windows(encoder, windows, [judge])

@@ -180,7 +180,7 @@ def test_case_34_states_that_are_no_numbers(done: Study) -> None:
     probes.write_bytes(good)
     for value in float("nan"), float("inf"):
         damage(done.models / "tiny", "encoder.layer.1.output.LayerNorm.bias", value)
-        says = ["model tiny", "states of layer 2", "first in question 1"]
+        says = ["model tiny", "hidden states of layer 2", "first in question 1"]
         done.refused(4, says, *done.predict())
         done.refused(4, says, *done.probe_train())
     damage(done.models / "headed", "qa_outputs.bias", float("nan"))

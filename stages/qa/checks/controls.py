@@ -32,6 +32,7 @@ from stages.qa.checks.judging import Judged
 from stages.qa.data.squad import Answer, Example
 from stages.qa.data.windows import IGNORED, Windows
 from stages.qa.encoding.encoder import Chunk, Encoder
+from stages.qa.encoding.heads import in_layer
 from stages.qa.errors import InputError
 from stages.qa.probing.probes import target_log_probabilities
 from stages.qa.readings import CONTROLS
@@ -88,12 +89,12 @@ def word_answers(examples: Sequence[Example], *, seed: int) -> list[Example]:
 
 
 def random_layers(encoder: Encoder, *, seed: int) -> Encoder:
-    """The encoder with newly drawn weights in its layers, which are numbered in all families; all else is its own."""
+    """The encoder with newly drawn weights in its layers; all else is its own."""
     base = encoder.model.base_model
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = AutoModel.from_config(base.config, dtype=torch.float32)
-    own = {name: tensor for name, tensor in base.state_dict().items() if not re.search(r"(^|\.)\d+\.", name)}
+    own = {name: tensor for name, tensor in base.state_dict().items() if not in_layer(name)}
     model.load_state_dict(own, strict=False)
     return replace(encoder, model=model.eval().to(encoder.device, base.dtype), head=None, lens=None)
 

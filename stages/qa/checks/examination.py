@@ -119,7 +119,7 @@ def examine(
     )
     read_windows(encoder, windows, [*curve.values(), with_question, words, by_position, tokens])
 
-    controls = {TASK: curve[len(articles)], PRODUCTS: with_question, "words": words, "position_only": by_position}
+    controls = {PRODUCTS: with_question, "words": words, "position_only": by_position}
     parts = sample.train, sample.dev
     shuffled = [shuffled_questions(part, seed=settings.seed) for part in parts]
     unasked = [without_questions(part) for part in parts]
@@ -133,8 +133,8 @@ def examine(
         other = judge(Features(reader, sample.windows(encoder, train), gib=memory), dev, dev_windows)
         read_windows(reader, dev_windows, [other])
         controls[name] = other
-    judged = {name: one.judged(statistics) for name, one in controls.items()}
     learned = {count: one.judged(statistics) for count, one in curve.items()}
+    judged = {TASK: learned[len(articles)]} | {name: one.judged(statistics) for name, one in controls.items()}
     states = tokens.states()
     tables = {
         "controls": control_rows(model, judged, len(sample.train)),

@@ -15,6 +15,7 @@ from stages.qa.answering.spans import SpanReader
 from stages.qa.data.squad import Example
 from stages.qa.data.windows import IGNORED, Windows
 from stages.qa.encoding.encoder import Chunk, Encoder, encode, pieces
+from stages.qa.errors import NumericsError
 from stages.qa.metric import question_scores
 from stages.qa.probing.probes import target_log_probabilities
 from stages.qa.progress import progress_bar
@@ -46,8 +47,11 @@ class Judge:
         self.nll: list[np.ndarray] = []  # (readings, windows with a target)
 
     def __call__(self, chunk: Chunk) -> None:
-        """Read a chunk of `windows`."""
+        """Read a chunk of `windows`; NumericsError if a score is not finite."""
         logits = self.scorer(chunk)
+        if not torch.isfinite(logits.sum()):
+            example = self.examples[self.windows.examples[chunk.rows[0]]]
+            raise NumericsError(f"scores are not finite near question {example.id!r}")
         if self.reader is None:
             self.reader = SpanReader(self.windows, len(logits), max_answer_tokens=self.max_answer_tokens)
         self.reader.read(chunk.rows, logits)

@@ -178,7 +178,8 @@ def _check_finite(chunk: Chunk, windows: Windows, name: str) -> None:
         bad_tokens = chunk.states[layer].sum(-1).isfinite().logical_not().nonzero()[:, 0].cpu().numpy()
         bad_windows = np.searchsorted(chunk.starts, bad_tokens, side="right") - 1
         question = windows.examples[chunk.rows[bad_windows]].min() + 1
-        raise NumericsError(f"model {name}: states of layer {layer} are not finite (first in question {question})")
+        what = f"hidden states of layer {layer} are not finite"
+        raise NumericsError(f"model {name}: {what} (first in question {question})")
     if not chunk.head_logits.sum().isfinite():
         raise NumericsError(f"model {name}: logits of its own head are not finite")
 

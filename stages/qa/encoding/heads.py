@@ -93,7 +93,7 @@ def _closing(model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> str:
         for place, module in model.base_model.named_modules():
             hooks.enter_context(module.register_forward_hook(partial(note, place)))
         output = model.base_model(**inputs, output_hidden_states=True)
-    of_layers = [gives for place, _, gives in calls if re.search(r"(^|\.)\d+(\.|$)", place)]  # layers are numbered
+    of_layers = [gives for place, _, gives in calls if in_layer(place)]
     end = _sorted(output)
     if not all(_is_among(_sorted(states), of_layers) for states in output.hidden_states[1:-1]):
         raise ValueError("its hidden states are not what its layers give")
@@ -103,6 +103,11 @@ def _closing(model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> str:
         if _is_among(gets, of_layers) and _is_among(gives, [end]):
             return place
     raise ValueError("more than one module lies between its last layer and its output")
+
+
+def in_layer(name: str) -> bool:
+    """Whether a module or tensor of a base model belongs to one of its layers: these are numbered in all families."""
+    return re.search(r"(^|\.)\d+(\.|$)", name) is not None
 
 
 def _sorted(output: Any) -> Tensor | None:

@@ -113,9 +113,8 @@ def result_table(curves: pd.DataFrame, protocol: str) -> Table:
 
 def depth_tables(results: Results) -> list[Table]:
     """A table per model with a lens, a row per layer: what its encoder costs and its head scores if it ends there."""
-    points, groups = (
-        frame[frame["headline"] & (frame["reading"] == "lens")] for frame in (results.intervals, results.breakdown)
-    )
+    points, groups = of_readings(results.intervals, "lens"), of_readings(results.breakdown, "lens")
+    points, groups = points[points["headline"]], groups[groups["headline"]]
     tables = []
     for model, part in points[points["metric"] == "forced_f1"].groupby("model", sort=False):
         rows = []
