@@ -138,6 +138,15 @@ def test_questions_settle(evidence: dict[str, Chart]) -> None:
     assert evidence_charts(example([2]), NOTHING, 0.95)["settling"].points().empty  # no lens
 
 
+def test_a_strength_has_one_point_a_layer_the_mean_over_runs() -> None:
+    results = example([1], protocols=("corrected",))
+    one = results.layers[results.layers["final"]].assign(l2=0.1, learning_rate=NAN, epoch=NAN, seed=NAN)
+    two = one.assign(run="another", forced_f1=one["forced_f1"] + 4)
+    chart = probing_charts(replace(results, layers=pd.concat([one, two])), 0.95)["strengths"]
+    expected = one.loc[one["layer"] == 1, "forced_f1"].iloc[0] + 2
+    assert [f"{value:.4f}" for value in values(chart, "m0: HasAns, answer forced", 1)] == [f"{expected:.4f}"]
+
+
 def test_learning_description_and_strengths(evidence: dict[str, Chart]) -> None:
     assert evidence["learning"].line_names() == [0, 1, 2]
     assert values(evidence["learning"], "m1", 2) == [2]

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from stages.qa.report.charts import KINDS, Chart, bands_from
-from stages.qa.report.results import Results, joined, of_readings, runs_note
+from stages.qa.report.results import Results, joined, mean_of_runs, of_readings, runs_note
 
 
 def probing_charts(results: Results, confidence: float) -> dict[str, Chart]:
@@ -74,7 +74,7 @@ def controls(rows: pd.DataFrame) -> Chart:
 def strengths(layers: pd.DataFrame) -> Chart:
     """HasAns F1, refused and forced, of the probes at their optimum under each l2; a line for each layer."""
     kinds = {name: KINDS[name] for name in ("HasAns_f1", "forced_f1")}
-    rows = layers[layers["l2"].notna() & layers["headline"]]
+    rows = mean_of_runs(layers[layers["l2"].notna() & layers["headline"]], ["model", "layer", "l2"], list(kinds))
     rows = rows.melt(["model", "layer", "l2"], list(kinds), "metric")
     rows = rows.assign(panel=rows["model"] + ": " + rows["metric"].map(kinds), strength=np.log10(rows["l2"]))
     rows = rows.rename(columns={"strength": "log10 of l2"})
