@@ -149,7 +149,7 @@ class Solver:
         sampled = first = 0  # windows; of the blocks so far
         for block in self.features.blocks():
             part = block.parts[0]
-            chosen = torch.arange(-first % every, part.windows, every, device=weights.device)
+            chosen = list(range(-first % every, part.windows, every))  # of a short block perhaps none
             first += part.windows
             states = part.states.unflatten(1, (part.windows, -1))[:, chosen].float()  # (layers, chosen, tokens, hidden)
             flat = states.flatten(1, 2)
