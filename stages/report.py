@@ -28,8 +28,12 @@ def main(
     requirements: Path,
     out_dir: Path,
     format: Literal["png", "svg", "pdf"] = "png",
+    questions: bool = True,
 ) -> None:
-    """Write the report of the study in params.yaml to OUT_DIR, with its figures in --format."""
+    """Write the report of the study in params.yaml to OUT_DIR, with its figures in --format.
+
+    --no-questions leaves the text of the questions and the answers out of the page, for data that may not be passed on.
+    """
     params = load_params()
     results = read_results(metrics_dir, {curve: params.runs_of(curve) for curve in params.probed}, params.compared)
     published = read_published(published_dir)
@@ -42,7 +46,7 @@ def main(
     resamples = load_resampled(scores_dir, results.models, results.protocols, params.statistics)
     view = study_view(params, results, resamples, published, charts)
     view["provenance"] = sources(params, results.runs, data_dir, requirements)
-    view["explorer"] = pack(examples, scores_dir, results.models, results.protocols)
+    view["explorer"] = pack(examples, scores_dir, results.models, results.protocols) if questions else ""
     write_text(out_dir / "report.html", page(view))
     for name in ("report.md", "CARD.md"):
         write_text(out_dir / name, render(name, view))

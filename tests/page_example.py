@@ -13,7 +13,7 @@ from stages import report
 from stages.qa.data.squad import Example, read_squad
 from stages.qa.files import write_json, write_table
 from stages.qa.readings import Reading, Readout
-from stages.qa.report.results import CONTROLS, DESCRIPTION, LEARNING, SIMILARITY
+from stages.qa.report.results import CLUSTERS, CONTROLS, DESCRIPTION, LEARNING, SIMILARITY
 from stages.qa.scoring.answerability import QUALITY
 from stages.qa.scoring.breakdown import BREAKDOWN
 from stages.qa.scoring.curves import LAYERS as LAYER_COLUMNS
@@ -146,6 +146,13 @@ def write_examination(folder: Path, key: str) -> None:
         for layer in range(LAYERS + 1)
     ]
     write(folder, key, "examine/controls", rows, CONTROLS)
+    clusters = [
+        {"model": key, "control": form, "layer": layer, "cluster": cluster, "questions": 3, "f1_sum": 1 + 0.1 * layer}
+        for form in ("task", "question_products")
+        for layer in range(LAYERS + 1)
+        for cluster in range(4)
+    ]
+    write(folder, key, "examine/clusters", clusters, CLUSTERS)
     layers = [{"model": key, "layer": layer} for layer in range(LAYERS + 1)]
     curve = [
         row | {"articles": n, "training_questions": 11 * n, "forced_f1": 9.0 * n} for row in layers for n in (1, 3)
@@ -193,8 +200,8 @@ def differences(key: str, less: str, comparison: str) -> list[dict[str, Any]]:
     ]
 
 
-def build(root: Path) -> Path:
-    """Write the study and its report under `root`; returns the path of the page."""
+def build(root: Path, *, questions: bool = True) -> Path:
+    """Write the study and its report, with or without its questions, under `root`; returns the path of the page."""
     params = read_yaml(ROOT / "params.yaml")
     encoder = params["encoders"]["minilm"]
     params |= {"compared": {"tuned": "base"}, "study": "small", "probed": list(MODELS), "ladder": list(PROTOCOLS)}
@@ -220,7 +227,7 @@ def build(root: Path) -> Path:
     os.chdir(root)
     try:
         inputs = Path("metrics"), Path("scores"), Path("squad"), ROOT / "studies/published", ROOT / "requirements.txt"
-        report.main(*inputs, Path("plots"))
+        report.main(*inputs, Path("plots"), questions=questions)
     finally:
         os.chdir(before)
     return root / "plots/report.html"

@@ -7,6 +7,7 @@ from typing import Any, Literal
 # columns of the tables that the stages examine and compare write
 CONTROLS = ["model", "control", "layer", "training_questions", "questions", "forced_f1", "band_low", "band_high"]
 CONTROLS += ["nll", "selectivity"]
+CLUSTERS = ["model", "control", "layer", "cluster", "questions", "f1_sum"]
 LEARNING = ["model", "layer", "articles", "training_questions", "questions", "forced_f1", "band_low", "band_high"]
 LEARNING += ["nll"]
 DESCRIPTION = ["model", "layer", "articles", "windows", "uniform_bits", "online_bits", "compression"]

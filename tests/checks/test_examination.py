@@ -20,6 +20,9 @@ def test_an_encoder_beside_itself(tiny_model: TinyModel, sample: list[Example]) 
     nll = alone["controls"].pivot(index="layer", columns="control", values="nll")
     assert nll.loc[0, "random_layers"] == nll.loc[0, "task"]  # its own embeddings
     assert (nll.loc[1:, "random_layers"] != nll.loc[1:, "task"]).all()
+    sums = alone["clusters"].groupby(["control", "layer"])[["f1_sum", "questions"]].sum()
+    of_forms = alone["controls"].set_index(["control", "layer"])["forced_f1"].loc[["task", "question_products"]]
+    np.testing.assert_allclose(100 * sums["f1_sum"] / sums["questions"], of_forms.sort_index(), rtol=1e-5)
     both = compare(encoder, encoder, questions, model="one", other="two", settings=EXAMINE)
     assert list(alone["controls"].columns) == CONTROLS
     assert list(both.columns) == SIMILARITY

@@ -70,6 +70,8 @@ def test_the_judge_equals_scikit_learn_and_the_official_metric(
         paragraphs = sorted({e.paragraph for e in answerable})  # there are few articles
         sums.append([sum(f1[[e.paragraph == one for e in answerable]]) for one in paragraphs])
     numbers = np.array([sum(e.paragraph == one for e in answerable) for one in paragraphs])
+    assert found.numbers.tolist() == numbers.tolist()
+    np.testing.assert_allclose(found.sums, sums, atol=1e-9)
     curves = resample(np.array([sums]), numbers, SETTINGS.resamples, seed=SETTINGS.seed, key="")
     np.testing.assert_allclose(found.bands, np.clip(band(100 * curves, 0.95), 0, 100), atol=1e-9)
     assert (found.bands[0] < found.forced_f1).all() or (found.forced_f1 == 0).any()

@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
+from scipy import stats
 
 from stages.qa.report import findings
 from stages.qa.report.findings import Lineage
 from stages.qa.scoring.intervals import Resampled
 from tests.report.example import curves, gold_or_head, point
+from tests.scoring.test_intervals import SETTINGS
 
 
 def test_pretrained_bases() -> None:
@@ -137,24 +140,30 @@ def test_headline_of_other_studies() -> None:
     assert findings.headline({}, "p", FAMILY, 60.0).answer == "No layer was probed."
 
 
-def test_both_forms_of_the_probe() -> None:
-    f1 = {
-        ("tuned", "task"): [10, 80, 75.0],
-        ("base", "task"): [15.5, 20, 10],
-        ("tuned", "question_products"): [10, 80, 85.25],
-        ("base", "question_products"): [36, 20, 10],
-        ("tuned", "words"): [90, 90, 90],
-    }
-    controls = pd.DataFrame(
-        [{"model": model, "control": form, "forced_f1": value} for (model, form), of in f1.items() for value in of]
-    )
-    said = (
-        "On the sample, fine-tuning adds 60.0 points of forced F1 to the linear probe at its best layer and 49.2 to "
-        "the probe that sees the question (tuned less base, without interval)."
-    )
-    assert findings.both_forms(controls, {"tuned": "base", "more": "base"}) == said
-    assert findings.both_forms(controls[controls["model"] == "tuned"], {"tuned": "base"}) == ""
-    assert findings.both_forms(controls.iloc[:0], {"tuned": "base"}) == ""
+def test_both_forms_of_the_probe_against_a_paired_t_interval() -> None:
+    generator = np.random.default_rng(0)
+    base = generator.uniform(0, 50, size=40)  # of 100 questions each: articles differ much, their gains little
+    gains = {"task": generator.normal(20, 3, size=40), "question_products": generator.normal(10, 3, size=40)}
+    rows = [
+        {"model": model, "control": form, "layer": layer, "cluster": cluster, "questions": 100, "f1_sum": f1_sum}
+        for form, gain in gains.items()
+        for model, best in (("tuned", base + gain), ("base", base))
+        for layer, curve in enumerate([best - 30, best])
+        for cluster, f1_sum in enumerate(curve)
+    ]
+    clusters = pd.DataFrame(rows)
+    said = findings.both_forms(clusters, {"tuned": "base", "more": "base"}, SETTINGS)
+    form = r"On the sample, fine-tuning adds (\S+) \((\S+) to (\S+)\) points of forced F1 to the linear probe at its "
+    form += r"best layer and (\S+) \((\S+) to (\S+)\) to the probe that sees the question \(tuned less base, .*\)\."
+    match = re.fullmatch(form, said)
+    assert match
+    numbers = iter(map(float, match.groups()))
+    for gain in gains.values():
+        low, high = stats.ttest_1samp(gain, 0).confidence_interval()
+        expected = [gain.mean(), low, high]
+        assert [next(numbers) for _ in expected] == pytest.approx(expected, abs=0.25)
+    assert findings.both_forms(clusters[clusters["model"] == "tuned"], {"tuned": "base"}, SETTINGS) == ""
+    assert findings.both_forms(clusters.iloc[:0], {"tuned": "base"}, SETTINGS) == ""
 
 
 def test_peaks() -> None:

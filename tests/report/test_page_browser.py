@@ -225,6 +225,16 @@ def test_a_link_to_a_question(browser: Any, html: Path) -> None:
     it.page.close()
 
 
+def test_a_page_without_the_questions(browser: Any, tmp_path: Path) -> None:
+    html = build(tmp_path, questions=False)
+    it = Opened(browser, html)
+    assert it.said == []
+    assert it.page.locator("#curves svg").count() == 1
+    assert it.page.locator("#questions, #explorer-data, a[href='#questions']").count() == 0
+    assert "every answer" not in (html.parent / "report.md").read_text()
+    it.page.close()
+
+
 def test_by_keyboard_alone(opened: Opened) -> None:
     page = opened.page
     page.keyboard.press("Tab")

@@ -35,7 +35,7 @@ from stages.qa.encoding.encoder import Chunk, Encoder
 from stages.qa.encoding.heads import in_layer
 from stages.qa.errors import InputError
 from stages.qa.probing.probes import target_log_probabilities
-from stages.qa.readings import CONTROLS
+from stages.qa.readings import CLUSTERS, CONTROLS
 
 RIDGES = [1e-4, 1e-3, 1e-2, 1e-1, 1.0]  # of half the squared norm: places that training hardly has stay near 0
 STEPS = 100  # of L-BFGS, at most
@@ -212,4 +212,21 @@ def control_rows(model: str, judged: Mapping[str, Judged], training_questions: i
             "selectivity": np.nan if control in (TASK, PRODUCTS) else task.forced_f1 - f1,
         }
         parts.append(pd.DataFrame(columns, columns=CONTROLS))
+    return pd.concat(parts, ignore_index=True)
+
+
+def cluster_rows(model: str, judged: Mapping[str, Judged]) -> pd.DataFrame:
+    """A row under CLUSTERS for either form of the probe, layer and cluster of questions, numbered."""
+    parts = []
+    for control in TASK, PRODUCTS:
+        layer, cluster = np.indices(judged[control].sums.shape)
+        columns = {
+            "model": model,
+            "control": control,
+            "layer": layer.ravel(),
+            "cluster": cluster.ravel(),
+            "questions": judged[control].numbers[cluster.ravel()],
+            "f1_sum": judged[control].sums.ravel(),
+        }
+        parts.append(pd.DataFrame(columns, columns=CLUSTERS))
     return pd.concat(parts, ignore_index=True)

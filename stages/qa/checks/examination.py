@@ -19,6 +19,7 @@ from torch import Tensor
 from stages.qa.checks.controls import (
     PRODUCTS,
     TASK,
+    cluster_rows,
     control_rows,
     fit_position,
     question_products,
@@ -36,7 +37,7 @@ from stages.qa.encoding.encoder import Chunk, Encoder
 from stages.qa.encoding.features import Features
 from stages.qa.probing.convex import Solver, mean_loss
 from stages.qa.probing.probes import token_scores
-from stages.qa.readings import CONTROLS, DESCRIPTION, LEARNING, SIMILARITY
+from stages.qa.readings import CLUSTERS, CONTROLS, DESCRIPTION, LEARNING, SIMILARITY
 from stages.qa.sections import Convex, Examine, Statistics
 
 PARTS = 5  # sizes of a learning curve
@@ -63,7 +64,8 @@ def sampled(examples: Sequence[Example], count: int) -> list[Example]:
 
 def no_tables() -> dict[str, pd.DataFrame]:
     """The tables of `examine` without rows, for a model without probes."""
-    columns = {"controls": CONTROLS, "learning": LEARNING, "description": DESCRIPTION, "similarity": SIMILARITY}
+    columns = {"controls": CONTROLS, "clusters": CLUSTERS, "learning": LEARNING, "description": DESCRIPTION}
+    columns |= {"similarity": SIMILARITY}
     return {name: pd.DataFrame(columns=names) for name, names in columns.items()}
 
 
@@ -138,6 +140,7 @@ def examine(
     states = tokens.states()
     tables = {
         "controls": control_rows(model, judged, len(sample.train)),
+        "clusters": cluster_rows(model, judged),
         "learning": learning_rows(model, sample.train, learned),
         "description": description_rows(model, Features(encoder, windows, gib=memory), l2, convex),
         "similarity": similarity_rows(model, states, model, states),

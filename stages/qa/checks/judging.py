@@ -34,6 +34,8 @@ class Judged:
     forced_f1: np.ndarray  # (readings,) percent; not-a-number without questions
     bands: np.ndarray  # (2, readings) percent: lower and upper bounds that hold for all readings at once
     nll: np.ndarray  # (readings,) nats a position: mean over windows and over start and end
+    numbers: np.ndarray  # (clusters,): such questions of each article or paragraph
+    sums: np.ndarray  # (readings, clusters): of the forced F1 of these questions, 0 to 1 each
 
 
 class Judge:
@@ -69,10 +71,10 @@ class Judge:
         nll = np.concatenate(self.nll, axis=1)
         if not answerable:
             unknown = np.full(len(nll), np.nan)
-            return Judged(0, unknown, np.stack([unknown, unknown]), nll.mean(1))
+            return Judged(0, unknown, np.stack([unknown, unknown]), nll.mean(1), np.empty(0), np.empty((len(nll), 0)))
         unit = unit_of(len({example.article for example in self.examples}), settings.unit)
         _, clusters = np.unique([getattr(example, unit) for example in answerable], return_inverse=True)
-        sums = []  # of each cluster's questions
+        sums = []
         for chars in spans.chars.tolist():
             texts = {
                 example.id: example.context[first:end] if first >= 0 else ""
@@ -83,7 +85,7 @@ class Judge:
         numbers = np.bincount(clusters)
         curves = 100 * resample(np.array([sums]), numbers, settings.resamples, seed=settings.seed, key="")
         bands = np.clip(band(curves, settings.confidence), 0, 100)
-        return Judged(len(answerable), curves[0], bands, nll.mean(1))
+        return Judged(len(answerable), curves[0], bands, nll.mean(1), numbers, np.array(sums))
 
 
 @torch.inference_mode()

@@ -14,8 +14,8 @@ import pandas as pd
 
 from stages.qa.report.original import Key
 from stages.qa.report.results import of_readings
-from stages.qa.scoring.intervals import Interval, Resampled
-from stages.qa.sections import Encoder, Finetuning
+from stages.qa.scoring.intervals import Interval, Resampled, best_gain
+from stages.qa.sections import Encoder, Finetuning, Statistics
 
 STEP_SCORES = ["f1", "HasAns_f1", "NoAns_f1", "forced_f1"]
 LADDER = ["model", "step", *STEP_SCORES]
@@ -131,17 +131,21 @@ def headline(curves: Mapping[Key, Resampled], protocol: str, family: Lineage, fl
     return Headline(answer, notes, metric)
 
 
-def both_forms(controls: pd.DataFrame, bases: Mapping[str, str]) -> str:
-    """What fine-tuning adds to either form of the probe at its best layer of the sample; "" without a pair."""
-    best = controls.pivot_table("forced_f1", "model", "control", "max")
+def both_forms(clusters: pd.DataFrame, bases: Mapping[str, str], settings: Statistics) -> str:
+    """What fine-tuning adds to either form of the probe at its best layer of the sample; "" without a pair.
+
+    clusters: rows under CLUSTERS. Of several pairs, each has a sentence.
+    """
     sentences = []
     for model, base in bases.items():
-        if {model, base} <= set(best.index) and "question_products" in best:
-            gain = best.loc[model] - best.loc[base]
+        if {model, base} <= set(clusters["model"]):
+            linear, with_question = (
+                best_gain(clusters[clusters["control"] == form], model, base, settings)
+                for form in ("task", "question_products")
+            )
             sentences.append(
-                f"On the sample, fine-tuning adds {gain['task']:.1f} points of forced F1 to the linear probe at its "
-                f"best layer and {gain['question_products']:.1f} to the probe that sees the question ({model} less "
-                f"{base}, without interval)."
+                f"On the sample, fine-tuning adds {linear} points of forced F1 to the linear probe at its best layer "
+                f"and {with_question} to the probe that sees the question ({model} less {base}, its first run alone)."
             )
     return " ".join(sentences)
 

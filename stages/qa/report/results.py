@@ -9,7 +9,7 @@ import pandas as pd
 
 from stages.qa.errors import InputError
 from stages.qa.files import read_json, read_table
-from stages.qa.readings import CONTROLS, DESCRIPTION, LEARNING, SIMILARITY
+from stages.qa.readings import CLUSTERS, CONTROLS, DESCRIPTION, LEARNING, SIMILARITY
 from stages.qa.scoring.answerability import QUALITY
 from stages.qa.scoring.breakdown import BREAKDOWN
 from stages.qa.scoring.curves import LAYERS, LOSS, SCORES
@@ -32,6 +32,7 @@ class Results:
     quality: pd.DataFrame  # QUALITY
     breakdown: pd.DataFrame  # BREAKDOWN
     controls: pd.DataFrame  # CONTROLS
+    clusters: pd.DataFrame  # CLUSTERS
     learning: pd.DataFrame  # LEARNING
     description: pd.DataFrame  # DESCRIPTION
     similarity: pd.DataFrame  # SIMILARITY: of a model with itself, and with the model it is compared with
@@ -76,6 +77,7 @@ def read_results(folder: Path, runs: Mapping[str, Sequence[str]], compared: Mapp
         quality=read("evaluate/quality", QUALITY),
         breakdown=read("evaluate/breakdown", BREAKDOWN),
         controls=read("examine/controls", CONTROLS),
+        clusters=read("examine/clusters", CLUSTERS),
         learning=read("examine/learning", LEARNING),
         description=read("examine/description", DESCRIPTION),
         similarity=joined([read("examine/similarity", SIMILARITY), read("compare/similarity", SIMILARITY, compared)]),

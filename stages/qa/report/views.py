@@ -54,7 +54,7 @@ def study_view(
         "settings": {"probe": params.probe, "convex": params.convex, "windows": params.windows},
         "protocols": {name: params.protocols[name] for name in protocols},
         "headline": summary,
-        "both_forms": findings.both_forms(results.controls, family.bases),
+        "both_forms": findings.both_forms(results.clusters, family.bases, params.statistics),
         "l2": findings.l2_note(results.l2),
         "confidence": f"{100 * confidence:g}",
         "kinds": family.kinds,

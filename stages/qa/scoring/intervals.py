@@ -68,12 +68,8 @@ class Resampled:
         return replace(self, layers=[self.layers[place] for place in kept], values=values)
 
     def interval(self, values: np.ndarray, *, lowest: float = -100.0) -> Interval:
-        """Of a function of the curves, (1 + resamples,). The bounds are cut to `lowest` (0 for a score) to 100."""
-        estimate = float(values[0])
-        if len(values) == 1:
-            return Interval(estimate, estimate, estimate)
-        low, high = interval(values, self.confidence)
-        return Interval(estimate, max(float(low), lowest), min(float(high), 100.0))
+        """Of a function of the curves, as `interval_of`."""
+        return interval_of(values, self.confidence, lowest=lowest)
 
     def pairs(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper bounds of each layer less each other, (layers, layers), which hold for all pairs at once.
@@ -92,6 +88,29 @@ class Resampled:
         low, _ = self.pairs(self.values[metric])
         worse: np.ndarray = np.any(low > 0, axis=0)
         return [layer for place, layer in enumerate(self.layers) if not worse[place]]
+
+
+def interval_of(values: np.ndarray, confidence: float, *, lowest: float = -100.0) -> Interval:
+    """Of values as from `resample`, (1 + resamples,). The bounds are cut to `lowest` (0 for a score) to 100."""
+    estimate = float(values[0])
+    if len(values) == 1:
+        return Interval(estimate, estimate, estimate)
+    low, high = interval(values, confidence)
+    return Interval(estimate, max(float(low), lowest), min(float(high), 100.0))
+
+
+def best_gain(clusters: pd.DataFrame, model: str, base: str, settings: Statistics) -> Interval:
+    """Forced F1 of the best layer of `model` less that of `base`, in points; their clusters are resampled together.
+
+    clusters: rows under CLUSTERS of one form of the probe.
+    """
+    best = {}
+    for name in model, base:
+        rows = clusters[clusters["model"] == name]
+        sums = rows.pivot(index="layer", columns="cluster", values="f1_sum").to_numpy()
+        numbers = rows.groupby("cluster")["questions"].first().to_numpy()
+        best[name] = 100 * resample(sums[None], numbers, settings.resamples, seed=settings.seed, key=name).max(axis=1)
+    return interval_of(best[model] - best[base], settings.confidence)
 
 
 Curves = Mapping[tuple[str, str], Resampled]  # protocol and kind of reading -> curve

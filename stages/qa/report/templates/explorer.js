@@ -223,6 +223,7 @@ function fillFilterRanges() {
 
 let started = false;
 async function startExplorer() {
+  if (!$("#explorer-data")) return;
   const state = $("#explorer-state");
   if (typeof DecompressionStream === "undefined") {
     state.textContent = "This browser cannot unpack the answers: it has no DecompressionStream (browsers since 2023 have it).";
