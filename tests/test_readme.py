@@ -1,51 +1,59 @@
-"""What the README says of the demo is what the committed tables say, whatever this machine has made of them."""
+"""What the README says of the two studies is what their committed tables say, whatever this machine made of them."""
 
 import re
 import subprocess
 from io import StringIO
 from pathlib import Path
+from unittest.mock import create_autospec
 
 import pandas as pd
+import pytest
 
-from stages.qa.scoring.curves import best_layer
+from stages.qa import notebook
 
 ROOT = Path(__file__).parents[1]
-ROW = r"^\| (minilm[\w-]*) \| (\w+) \| (\d+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]*) ?\|$"
+NUMBER = r"[\d.]+"
+INTERVAL = rf"{NUMBER} \({NUMBER}–{NUMBER}\)"
+ROW = rf"^\| (\d+) \| ({NUMBER}) \| ({NUMBER}) \| ({INTERVAL}) \| ({NUMBER}) \| ({NUMBER}) \| ({INTERVAL}) \|$"
 
 
 def committed(path: str) -> str:
     return subprocess.run(["git", "show", f"HEAD:{path}"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
 
 
-def curve(model: str, protocol: str, reading: str) -> pd.DataFrame:
-    """Layer, F1, HasAns F1 and forced F1, means over runs and seeds."""
-    layers = pd.read_csv(StringIO(committed(f"metrics/demo/{model}/evaluate/layers.csv")))
-    rows = layers[layers["final"] & (layers["protocol"] == protocol) & (layers["reading"] == reading)]
-    return rows.groupby("layer")[["f1", "HasAns_f1", "forced_f1"]].mean().reset_index()
+def test_what_it_quotes_stands_in_the_reports() -> None:
+    quotes = re.findall(r"^> (.+(?:\n> .+)*)", committed("README.md"), re.MULTILINE)
+    assert len(quotes) == 2
+    for study, quote in zip(("minilm-squad-part", "demo"), quotes, strict=True):
+        report = committed(f"plots/{study}/report.md").replace("\\", "")
+        words = " ".join(quote.replace("\n> ", " ").split())
+        sentences = re.split(r"(?<=[.)]) (?=[A-Z])", words)
+        assert len(sentences) > 1
+        for sentence in sentences:
+            assert sentence in " ".join(report.split()), study
 
 
-def test_the_demos_table() -> None:
+def test_the_table_on_real_squad() -> None:
     rows = re.findall(ROW, committed("README.md"), re.MULTILINE)
-    assert len(rows) == 4
-    for model, protocol, *numbers in rows:
-        best = best_layer(curve(model, protocol, "probe"))
-        expected = [f"{best['layer']:.0f}", *(f"{best[name]:.2f}" for name in ("f1", "HasAns_f1", "forced_f1"))]
-        heads = curve(model, protocol, "head")["f1"]
-        assert numbers == [*expected, f"{heads.iloc[0]:.2f}" if len(heads) else ""], (model, protocol)
+    expected = {layer: [str(layer)] for layer in range(7)}
+    for model in "minilm-finetuned", "minilm":
+        table = pd.read_csv(StringIO(committed(f"metrics/minilm-squad-part/{model}/evaluate/intervals.csv")))
+        points = table[table["headline"] & (table["reading"] == "probe")].set_index(["metric", "layer"])
+        for layer, row in expected.items():
+            f1, has_answer, forced = (points.loc[(name, layer)] for name in ("f1", "HasAns_f1", "forced_f1"))
+            row += [f"{f1['estimate']:.1f}", f"{has_answer['estimate']:.1f}"]
+            row.append(f"{forced['estimate']:.1f} ({forced['low']:.1f}–{forced['high']:.1f})")
+    assert [list(row) for row in rows] == list(expected.values())
 
 
-def test_the_answer_is_that_of_the_report() -> None:
-    report = committed("plots/demo/report.md").replace("\\", "")
-    answer = report.split("\n\n")[1]
-    assert answer.startswith("Fine-tuning adds")
-    assert answer in " ".join(committed("README.md").split())
-
-
-def test_both_forms_of_the_probe_are_those_of_the_report() -> None:
-    form = r"adds ([\d.]+) points (?:of forced F1 )?to the linear probe (?:at its best layer )?and ([\d.]+) to"
-    report, readme = (
-        re.search(form, " ".join(committed(name).split())) for name in ("plots/demo/report.md", "README.md")
-    )
-    assert report
-    assert readme
-    assert report.groups() == readme.groups()
+def test_the_python_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It calls the function as that may be called, and names what there is after `make repro`."""
+    (block,) = re.findall(r"```python\n(.*?)```", committed("README.md"), re.DOTALL)
+    curve = pd.DataFrame({"layer": [0, 1], "forced_f1": [1.0, 2.0]})
+    called = create_autospec(notebook.layer_curve, return_value=curve)
+    monkeypatch.setattr(notebook, "layer_curve", called)
+    exec(block)
+    given = called.call_args
+    assert given.args[0] == "data/models/minilm"
+    assert (ROOT / given.kwargs["train"]).is_file()
+    assert (ROOT / given.kwargs["dev"]).is_file()

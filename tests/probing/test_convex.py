@@ -10,6 +10,7 @@ from scipy.special import logsumexp
 from sklearn.linear_model import LogisticRegression
 
 from stages.qa.errors import NumericsError
+from stages.qa.probing import convex
 from stages.qa.probing.convex import Solver, feature_scale, fit_optimum
 from stages.qa.probing.readouts import Probes, choose_l2, save_probes
 from stages.qa.sections import Convex
@@ -126,7 +127,7 @@ def test_a_missed_gap_fails_unless_allowed() -> None:
     assert fit_optimum(given_windows(), None, allowed).certificates[0]["gap"] > 1e-4
 
 
-def test_the_sampled_hessian_is_that_of_the_objective(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sampled_hessian_is_that_of_the_objective() -> None:
     """By finite differences of the gradient, with a sample of all windows."""
     given = given_windows()
     solver = Solver(given, SETTINGS)
@@ -140,6 +141,23 @@ def test_the_sampled_hessian_is_that_of_the_objective(monkeypatch: pytest.Monkey
         up, down = (solver._objective(solver.z + sign * step)[1] for sign in (1, -1))
         difference = ((up - down) / 2e-2).transpose(1, 2)  # (layers, 2, hidden)
         np.testing.assert_allclose(hessian[..., feature], difference, rtol=0, atol=2e-4)
+
+
+def test_the_sampled_hessian_of_a_few_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of every twentieth window: most blocks, which have about ten windows, have none of them."""
+    monkeypatch.setattr(convex, "SAMPLE", 3)
+    given = given_windows()
+    solver = Solver(given, SETTINGS)
+    solver.z = torch.from_numpy(np.random.default_rng(1).normal(0, 0.3, (LAYERS, HIDDEN, 2)))
+    factor = solver._sampled_hessian()
+    expected = np.zeros((LAYERS, 2, HIDDEN, HIDDEN))
+    for layer, side in np.ndindex(LAYERS, 2):
+        z, scale = solver.z[layer, :, side].numpy(), solver.scale[layer, :, 0].numpy()
+        for row in given.by_length[::20]:
+            x = given.states[row][layer].numpy() / scale
+            probability = np.exp(x @ z - logsumexp(x @ z))
+            expected[layer, side] += np.cov(x.T, aweights=probability, ddof=0) / 3
+    np.testing.assert_allclose(factor @ factor.transpose(-1, -2), expected, rtol=0, atol=1e-4)
 
 
 def test_a_weak_penalty_alone_is_reached_from_stronger_ones() -> None:
