@@ -88,7 +88,7 @@ def packed(logits: Tensor, windows: Windows) -> Tensor:
 
 def read_spans(logits: Tensor, windows: Windows, count: int) -> SpanReader:
     """The span reader over the packed logits of the first `count` windows."""
-    reader = SpanReader(windows, len(logits), max_answer_tokens=PAPER.max_answer_tokens, merge=PAPER.windows)
+    reader = SpanReader(windows, len(logits), max_answer_tokens=PAPER.max_answer_tokens)
     reader.read(np.arange(count), logits)
     return reader
 

@@ -124,6 +124,27 @@ def test_every_text_is_that_of_its_span(encoder: Encoder) -> None:
                 assert answers.texts[row][column] == (expected if start >= 0 else "")
 
 
+def test_protocols_side_by_side_answer_as_each_alone(encoder: Encoder) -> None:
+    """Those of one optimizer and longest answer share the search for spans."""
+    readouts = [Readout("adamw", 1, 0.1, 0), Readout("convex", l2=0.1), Readout("adamw", 2, 0.1, 0)]
+    weights = np.random.default_rng(0).normal(size=(3, encoder.layers, encoder.hidden, 2)).astype(np.float32)
+    short = SLICE.model_copy(update={"max_answer_tokens": 2})
+    convex = JOINED.model_copy(update={"optimizer": "convex"})
+    protocols = {"slice": SLICE, "convex": convex, "joined": JOINED, "short": short}
+    windows = windowed(encoder, EXAMPLES)
+    together = dict(answer(encoder, EXAMPLES, windows, Probes(readouts, weights), protocols))
+    seen = set()
+    for name, protocol in protocols.items():
+        (alone,) = dict(answer(encoder, EXAMPLES, windows, Probes(readouts, weights), {name: protocol})).values()
+        assert together[name].readings == alone.readings
+        for row in range(len(alone.readings)):
+            assert together[name].final(row) == alone.final(row), name
+            np.testing.assert_array_equal(together[name].spans.null_score[row], alone.spans.null_score[row])
+        np.testing.assert_array_equal(together[name].nll, alone.nll)
+        seen.add(repr([alone.final(row) for row in range(3)]))
+    assert len(seen) == len(protocols)
+
+
 def test_the_epochs_that_are_read() -> None:
     readouts = [Readout("adamw", 1, 0.1, 0), Readout("adamw", 2, 0.1, 0), Readout("convex", None, None, None)]
     probes = Probes(readouts, np.arange(3.0).reshape(3, 1, 1, 1))

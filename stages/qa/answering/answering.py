@@ -21,7 +21,7 @@ from stages.qa.errors import NumericsError
 from stages.qa.probing.readouts import Probes
 from stages.qa.progress import progress_bar
 from stages.qa.readings import Reading
-from stages.qa.sections import Protocol
+from stages.qa.sections import Optimizer, Protocol
 
 SURE = 100.0  # logits between the gold span and no answer
 CHUNK_GIB = {"cpu": 1 / 16, "cuda": 1}  # hidden states in memory at once
@@ -41,14 +41,13 @@ def answer(
     labelled = all(example.is_impossible is not None for example in examples)
     readings = _readings(encoder, probes)
     likelihood = GoldLikelihood(windows, examples, len(readings))
-    rows_of: dict[str, list[int]] = {}  # the readings of each protocol
-    readers: dict[str, SpanReader] = {}
-    for name, protocol in protocols.items():
-        optimizers = [reading.readout.optimizer if reading.readout else protocol.optimizer for reading in readings]
-        rows_of[name] = [row for row, optimizer in enumerate(optimizers) if optimizer == protocol.optimizer]
-        readers[name] = SpanReader(
-            windows, len(rows_of[name]), max_answer_tokens=protocol.max_answer_tokens, merge=protocol.windows
-        )
+    rows_of: dict[Optimizer, list[int]] = {}  # the readings that a protocol with this optimizer has
+    readers: dict[tuple[Optimizer, int], SpanReader] = {}  # one for all protocols of one optimizer and longest answer
+    for protocol in protocols.values():
+        optimizer, longest = protocol.optimizer, protocol.max_answer_tokens
+        optimizers = [reading.readout.optimizer if reading.readout else optimizer for reading in readings]
+        rows_of[optimizer] = [row for row, its_own in enumerate(optimizers) if its_own == optimizer]
+        readers[optimizer, longest] = SpanReader(windows, len(rows_of[optimizer]), max_answer_tokens=longest)
     own = _own_pieces(encoder, windows)
     with progress_bar("answering", total=sum(map(len, own)), unit="window") as progress, torch.inference_mode():
         for rows in own:
@@ -56,8 +55,8 @@ def answer(
             logits = _logits(chunk, probes)
             _refuse_infinite(logits, chunk, encoder.name, [examples[question] for question in windows.examples[rows]])
             likelihood.read(rows, logits)
-            for name, reader in readers.items():
-                reader.read(rows, logits[rows_of[name]])
+            for (optimizer, _), reader in readers.items():
+                reader.read(rows, logits[rows_of[optimizer]])
             progress.update(len(rows))
     read = np.concatenate([np.empty(0, dtype=np.int64), *own])
     for array in (likelihood.nll, *(array for reader in readers.values() for array in reader.arrays)):
@@ -65,9 +64,10 @@ def answer(
     nll = likelihood.of_questions()
     contexts = [example.context for example in examples]
     for name, protocol in protocols.items():
-        spans = readers.pop(name).spans(contexts)
+        reader, rows_here = readers[protocol.optimizer, protocol.max_answer_tokens], rows_of[protocol.optimizer]
+        spans = reader.spans(contexts, merge=protocol.windows)
         text_of = decoder(protocol, encoder.tokenizer, windows, contexts)
-        read_here, nll_here = [readings[row] for row in rows_of[name]], nll[rows_of[name]]
+        read_here, nll_here = [readings[row] for row in rows_here], nll[rows_here]
         if labelled:
             gold = best_gold_spans(examples, windows, text_of, max_answer_tokens=protocol.max_answer_tokens)
             read_here.append(Reading("gold", encoder.layers - 1, None))

@@ -33,17 +33,10 @@ def best_spans(start: Tensor, end: Tensor, *, max_answer_tokens: int) -> tuple[T
 
 
 class SpanReader:
-    """Reads packed logits window by window, and then merges the windows of each question by its index.
+    """Reads packed logits window by window, and then merges the windows of each question by its index."""
 
-    `merge` "official", as in BERT's own evaluation: the best span of all windows stands against the lowest null score.
-    "highest", as in the original study: each window answers or does not, and the window with the highest score decides,
-    the first of equals. (The original took neighbouring windows with equal question text for one question. On its data
-    that never joins two questions, so windows are told apart by question here too.)
-    """
-
-    def __init__(self, windows: Windows, readings: int, *, max_answer_tokens: int, merge: Merge = "official") -> None:
+    def __init__(self, windows: Windows, readings: int, *, max_answer_tokens: int) -> None:
         self.windows = windows
-        self.merge = merge
         self.max_answer_tokens = max_answer_tokens
         size = readings, len(windows)
         self.tokens = np.zeros((*size, 2), np.int32)  # of the window's best span
@@ -67,9 +60,15 @@ class SpanReader:
         self.score[:, rows] = score.cpu().numpy()
         self.null_score[:, rows] = null_score.cpu().numpy()
 
-    def spans(self, contexts: list[str]) -> Spans:
-        """One span for each question; `contexts` are the questions' contexts, in the order of the questions."""
-        official = self.merge == "official"
+    def spans(self, contexts: list[str], *, merge: Merge = "official") -> Spans:
+        """One span for each question; `contexts` are the questions' contexts, in the order of the questions.
+
+        `merge` "official", as in BERT's own evaluation: the best span of all windows stands against the lowest null
+        score. "highest", as in the original study: each window answers or does not, and the window with the highest
+        score decides, the first of equals. (The original took neighbouring windows with equal question text for one
+        question. On its data that never joins two questions, so windows are told apart by question here too.)
+        """
+        official = merge == "official"
         rank = self.score if official else np.maximum(self.score, self.null_score)
         readings, size = np.arange(len(rank)), (len(rank), len(contexts))
         result = Spans(

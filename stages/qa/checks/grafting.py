@@ -45,7 +45,7 @@ def graft(tuned: Encoder, base: Encoder, examples: Sequence[Example], windows: W
     readings = [Reading("graft", layer, None) for layer in range(tuned.layers)]
     readings += [Reading("graft_reverse", layer, None) for layer in range(tuned.layers)]
     mixed = replace(tuned, model=copy.deepcopy(tuned.model), lens=None)
-    new_reader = partial(SpanReader, windows, max_answer_tokens=protocol.max_answer_tokens, merge=protocol.windows)
+    new_reader = partial(SpanReader, windows, max_answer_tokens=protocol.max_answer_tokens)
     reader = new_reader(len(readings))
     every_piece = list(pieces(mixed, windows, np.arange(len(windows)), gib=CHUNK_GIB))
     with progress_bar("grafting", total=len(readings) * len(windows), unit="window") as progress:
@@ -62,7 +62,7 @@ def graft(tuned: Encoder, base: Encoder, examples: Sequence[Example], windows: W
             for array, of_one in zip(reader.arrays, one.arrays, strict=True):
                 array[row] = of_one[0]
     contexts = [example.context for example in examples]
-    spans = reader.spans(contexts)
+    spans = reader.spans(contexts, merge=protocol.windows)
     text_of = decoder(protocol, tuned.tokenizer, windows, contexts)
     return Answers(
         readings=readings,
