@@ -46,6 +46,16 @@ def test_the_table_on_real_squad() -> None:
     assert [list(row) for row in rows] == list(expected.values())
 
 
+def test_the_grafts_on_real_squad() -> None:
+    table = pd.read_csv(StringIO(committed("metrics/minilm-squad-part/minilm-finetuned/compare/grafts.csv")))
+    points = table[table["metric"] == "forced_f1"].set_index(["reading", "layer"])
+    two, three = (points.loc[("graft", layer)] for layer in (2, 3))
+    cells = [f"{one['estimate']:.1f} ({one['low']:.1f} to {one['high']:.1f})" for one in (two, three)]
+    whole = points.loc[("graft_reverse", 6), "estimate"]  # all layers are the fine-tuned model's
+    said = f"keeps {cells[0]} of its {whole:.1f} points; with layer 3 too, {cells[1]}"
+    assert said in " ".join(committed("README.md").split())
+
+
 def test_the_python_block(monkeypatch: pytest.MonkeyPatch) -> None:
     """It calls the function as that may be called, and names what there is after `make repro`."""
     (block,) = re.findall(r"```python\n(.*?)```", committed("README.md"), re.DOTALL)
