@@ -146,9 +146,11 @@ def write_examination(folder: Path, key: str) -> None:
         for layer in range(LAYERS + 1)
     ]
     write(folder, key, "examine/controls", rows, CONTROLS)
+    sums = {"task": 1.0, "question_products": 1.15 if key == "base" else 1.0}
     clusters = [
-        {"model": key, "control": form, "layer": layer, "cluster": cluster, "questions": 3, "f1_sum": 1 + 0.1 * layer}
-        for form in ("task", "question_products")
+        {"model": key, "control": form, "layer": layer, "cluster": cluster, "questions": 3}
+        | {"f1_sum": f1_sum + 0.1 * layer}
+        for form, f1_sum in sums.items()
         for layer in range(LAYERS + 1)
         for cluster in range(4)
     ]

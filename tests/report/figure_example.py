@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from stages.qa.readings import CLUSTERS
 from stages.qa.report.results import Results
 
 NAN = float("nan")
@@ -99,6 +100,7 @@ def of_layers(layers: pd.DataFrame, *, bands: bool = False) -> Results:
         ),
         breakdown=points[[*POINT, "forced_f1"]].merge(pd.DataFrame(GROUPS), how="cross").assign(settled=7.0),
         controls=pd.concat(controls).assign(training_questions=33, questions=12),
+        clusters=pd.DataFrame(columns=CLUSTERS),
         learning=states.assign(training_questions=33, forced_f1=states["layer"]),
         description=states.assign(compression=1.0 + states["layer"]),
         l2={"l2": None, "at_edge": False, "validation_loss": []},
