@@ -139,13 +139,13 @@ def both_forms(clusters: pd.DataFrame, bases: Mapping[str, str], settings: Stati
     sentences = []
     for model, base in bases.items():
         if {model, base} <= set(clusters["model"]):
-            linear, with_question = (
-                best_gain(clusters[clusters["control"] == form], model, base, settings)
-                for form in ("task", "question_products")
-            )
+            gain = {
+                form: best_gain(rows, model, base, settings) for form, rows in clusters.groupby("control", sort=False)
+            }
             sentences.append(
-                f"On the sample, fine-tuning adds {linear} points of forced F1 to the linear probe at its best layer "
-                f"and {with_question} to the probe that sees the question ({model} less {base}, its first run alone)."
+                f"On the sample, fine-tuning adds {gain['task']} points of forced F1 to the linear probe at its best "
+                f"layer and {gain['question_products']} to the probe that sees the question ({model} less {base}, its "
+                "first run alone)."
             )
     return " ".join(sentences)
 
