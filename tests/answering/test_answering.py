@@ -130,7 +130,8 @@ def test_protocols_side_by_side_answer_as_each_alone(encoder: Encoder) -> None:
     weights = np.random.default_rng(0).normal(size=(3, encoder.layers, encoder.hidden, 2)).astype(np.float32)
     short = SLICE.model_copy(update={"max_answer_tokens": 2})
     convex = JOINED.model_copy(update={"optimizer": "convex"})
-    protocols = {"slice": SLICE, "convex": convex, "joined": JOINED, "short": short}
+    highest = SLICE.model_copy(update={"windows": "highest"})
+    protocols = {"slice": SLICE, "highest": highest, "convex": convex, "joined": JOINED, "short": short}
     windows = windowed(encoder, EXAMPLES)
     together = dict(answer(encoder, EXAMPLES, windows, Probes(readouts, weights), protocols))
     seen = set()
@@ -141,7 +142,7 @@ def test_protocols_side_by_side_answer_as_each_alone(encoder: Encoder) -> None:
             assert together[name].final(row) == alone.final(row), name
             np.testing.assert_array_equal(together[name].spans.null_score[row], alone.spans.null_score[row])
         np.testing.assert_array_equal(together[name].nll, alone.nll)
-        seen.add(repr([alone.final(row) for row in range(3)]))
+        seen.add(repr([alone.final(row) for row in range(3)]) + repr(alone.spans.null_score))
     assert len(seen) == len(protocols)
 
 

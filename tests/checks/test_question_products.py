@@ -137,6 +137,9 @@ def controls(task: tuple[Encoder, Sample], widen: Widen, monkeypatch: pytest.Mon
     encoder, sample = task
     tables = examine(encoder, sample, 0.03, model="m", convex=CONVEX, memory=1.0, settings=EXAMINE, statistics=SETTINGS)
     frame = tables["controls"]
+    sums = tables["clusters"].groupby(["control", "layer"])[["f1_sum", "questions"]].sum()
+    of_forms = frame.set_index(["control", "layer"])["forced_f1"].loc[[PRODUCTS, TASK]]
+    np.testing.assert_allclose(100 * sums["f1_sum"] / sums["questions"], of_forms, rtol=1e-5)
     return [frame[frame["control"] == name].reset_index(drop=True) for name in (TASK, PRODUCTS)]
 
 
