@@ -24,7 +24,6 @@ from stages.qa.probing.readouts import Probes, save_probes
 def main(model_dir: Path, data_dir: Path, out_dir: Path) -> None:
     """Train probes on the hidden states of MODEL_DIR over DATA_DIR/train.json, into OUT_DIR."""
     params = load_params()
-    memory = params.probe.feature_memory_gib
     encoder = load_encoder(model_dir, device=pick_device())
     optimizers = params.optimizers if may_be_probed(model_dir) else []
     file, stride = data_dir / "train.json", params.windows.doc_stride
@@ -39,12 +38,16 @@ def main(model_dir: Path, data_dir: Path, out_dir: Path) -> None:
     several = "convex" in optimizers and len(params.convex.l2) > 1  # validation articles choose one of them
     windows, validation = windows_of("probing"), windows_of("validation") if several else None
     encoder = in_precision(encoder, windows, params.precision)
-    features = Features(encoder, windows, gib=memory)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    memory, file_gib = params.probe.feature_memory_gib, params.probe.feature_file_gib
+    features = Features(encoder, windows, gib=memory, folder=out_dir, file_gib=file_gib)
     probes = Probes.empty(encoder.layers, encoder.hidden)
     if "adamw" in optimizers:
         probes += train_probes(features, params.probe)
     if "convex" in optimizers:
-        judge = None if validation is None else Features(encoder, validation, gib=memory)
+        judge = None
+        if validation is not None:
+            judge = Features(encoder, validation, gib=memory, folder=out_dir, file_gib=file_gib)
         probes += fit_optimum(features, judge, params.convex)
     save_probes(out_dir, probes)
 

@@ -124,7 +124,8 @@ class Probe(Section):
     init_std: NonNegative  # standard deviation of the normal initial weights
     dropout: Share  # on the hidden states
     max_grad_norm: Rate  # for start and end vector each
-    feature_memory_gib: Rate  # hidden states kept in memory between epochs; beyond it they are recomputed
+    feature_memory_gib: Rate  # hidden states kept in memory between passes
+    feature_file_gib: NonNegative  # if they take more, kept in a file up to this size; beyond it they are recomputed
 
 
 class Parts(Section):

@@ -1,5 +1,10 @@
 """Batches kept in memory and batches recomputed are the same batches."""
 
+import copy
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +13,7 @@ from stages.qa.data.squad import Example
 from stages.qa.data.windows import Windows, make_windows
 from stages.qa.encoding.encoder import Encoder, encode, load_encoder
 from stages.qa.encoding.features import BLOCK_BYTES, Features
+from stages.qa.errors import ResourceError
 from tests.conftest import CPU, TinyModel
 
 
@@ -75,6 +81,32 @@ def test_the_boundary_of_what_fits(encoder: Encoder, windows: Windows) -> None:
     tokens = int(windows.starts[-1])
     assert Features(encoder, windows, gib=gib_for(encoder, tokens)).fits
     assert not Features(encoder, windows, gib=gib_for(encoder, tokens - 1)).fits
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_states_in_a_file_are_those_in_memory(
+    encoder: Encoder, windows: Windows, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    encoder = replace(encoder, model=copy.deepcopy(encoder.model).to(dtype))
+    size = encoder.state_bytes * int(windows.starts[-1]) / 2**30
+    in_file = Features(encoder, windows, gib=0.9 * size, folder=tmp_path, file_gib=size)
+    assert in_file.fits
+    for _ in range(2):  # the second time they are read, not computed
+        for one, other in zip(Features(encoder, windows, gib=size).blocks(), in_file.blocks(), strict=True):
+            assert torch.equal(one.parts[0].states, other.parts[0].states)
+        in_file.encoder = replace(encoder, model=None)
+    assert not list(tmp_path.iterdir())
+    assert not Features(encoder, windows, gib=0.9 * size, folder=tmp_path, file_gib=0.95 * size).fits
+
+
+def test_no_room_for_the_file(
+    encoder: Encoder, windows: Windows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = encoder.state_bytes * int(windows.starts[-1])
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=size - 1))
+    features = Features(encoder, windows, gib=0.9 * size / 2**30, folder=tmp_path, file_gib=1)
+    with pytest.raises(ResourceError, match=r"GiB of hidden states, .* are free"):
+        next(features.blocks())
 
 
 def test_the_encoder_runs_once_over_what_is_kept(

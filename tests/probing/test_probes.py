@@ -139,6 +139,7 @@ SETTINGS = Probe(
     dropout=0.1,
     max_grad_norm=1.0,
     feature_memory_gib=1.0,
+    feature_file_gib=0.0,
 )
 
 

@@ -110,9 +110,16 @@ def in_precision(encoder: Encoder, windows: Windows, choice: Literal["auto", "fp
 
 @torch.inference_mode()
 def encode(
-    encoder: Encoder, windows: Windows, rows: np.ndarray, *, advance: Callable[[int], None] = lambda windows: None
+    encoder: Encoder,
+    windows: Windows,
+    rows: np.ndarray,
+    *,
+    states: Tensor | None = None,
+    advance: Callable[[int], None] = lambda windows: None,
 ) -> Chunk:
     """Run `rows` of `windows` through the encoder. After each batch, `advance` is called with its number of windows.
+
+    states: where the hidden states are put, as in a Chunk; absent: in new memory.
 
     The logits of the checkpoint's own head are computed in float32, from the input of the head's last layer, whatever
     the model's number format. Raises InputError if a window is longer than the model can take, NumericsError if a
@@ -122,7 +129,8 @@ def encode(
     check_length(model, int(lengths.max(initial=0)), encoder.name)
     starts = np.concatenate([[0], np.cumsum(lengths)])
     tokens, device = int(starts[-1]), encoder.device
-    states = torch.empty(encoder.layers, tokens, encoder.hidden, dtype=model.dtype, device=device)
+    if states is None:
+        states = torch.empty(encoder.layers, tokens, encoder.hidden, dtype=model.dtype, device=device)
     head_logits = torch.empty(encoder.heads, tokens, 2, device=device)
     budget = min(BATCH_TOKENS[device.type], BATCH_BYTES[device.type] // encoder.state_bytes)
     for batch in _batches(lengths, budget, exact=device.type == "cpu"):

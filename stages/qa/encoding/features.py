@@ -1,13 +1,18 @@
-"""Frozen hidden states for the probes, in batches. They stay in memory if they fit, else each pass computes them.
+"""Frozen hidden states for the probes, in batches. They stay in memory or in a file; else each pass computes them.
 
 States of windows of one length lie together, so that a pass over all windows is a few large products and no loop over
 windows.
 """
 
 import copy
+import logging
+import math
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import numpy as np
 import torch
@@ -16,10 +21,11 @@ from torch import Tensor
 from stages.qa import processes
 from stages.qa.data.windows import Windows
 from stages.qa.encoding.encoder import Chunk, Encoder, encode, pieces
-from stages.qa.errors import InputError
+from stages.qa.errors import InputError, ResourceError
 from stages.qa.models.families import token_index
 from stages.qa.progress import progress_bar
 
+logger = logging.getLogger(__name__)
 BLOCK_BYTES = {"cpu": 2**21, "cuda": 2**28}  # of one layer of a block, as float32: a CPU's cache holds them
 Widen = Callable[[Encoder, Windows, Chunk], Chunk]  # the same windows, with states of twice the width
 
@@ -47,18 +53,35 @@ class Batch:
 
 
 class Features:
-    """The hidden states of `windows` under a frozen encoder. If they fit into `gib` GiB, they are computed once.
+    """The hidden states of `windows` under a frozen encoder, computed once if they fit into `gib` GiB of memory.
 
-    Each of several processes encodes its own windows, and `gib` is the memory of one. InputError if one has no windows.
-    Probes get what `widen` makes of the states.
+    Of an encoder on a CPU also if they fit into a file of `file_gib` GiB in `folder`, which goes with the process. Each
+    of several processes encodes its own windows, and the sizes are those of one. Probes get what `widen` makes of the
+    states; that is in memory alone.
+
+    InputError if a process has no windows; ResourceError, at the first pass, if the folder has no room for the file.
     """
 
-    def __init__(self, encoder: Encoder, windows: Windows, *, gib: float, widen: Widen | None = None) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        windows: Windows,
+        *,
+        gib: float,
+        folder: Path | None = None,
+        file_gib: float = 0.0,
+        widen: Widen | None = None,
+    ) -> None:
         self.encoder = replace(encoder, lens=None)  # nothing reads the own head of training windows
         self.windows = windows
         self.widen = widen
         self.gib = gib / 3 if widen else gib  # wide states are made beside those that they are made from
-        self.fits = encoder.state_bytes * int(windows.starts[-1]) <= self.gib * processes.count() * 2**30
+        size = encoder.state_bytes * int(windows.starts[-1]) / processes.count() / 2**30
+        self.folder = folder if self.gib < size <= file_gib and encoder.device.type == "cpu" else None
+        self.fits = size <= self.gib or self.folder is not None
+        if size > self.gib:
+            what = "kept in a file" if self.fits else "computed again in each pass"
+            logger.info("%s: %.1f GiB of hidden states, more than %g: %s", encoder.name, size, self.gib, what)
         self.by_length = np.argsort(windows.lengths, kind="stable")
         if len(windows) < processes.count():
             raise InputError(f"{len(windows)} training windows are too few for {processes.count()} processes")
@@ -136,10 +159,22 @@ class Features:
         """The hidden states of this process's windows, sorted by length."""
         if self._kept is None:
             rows = own(self.by_length)
+            states = self._file(self.folder, rows) if self.folder else None
             with progress_bar("encoding", total=len(rows), unit="window") as progress:
-                chunk = encode(self.encoder, self.windows, rows, advance=progress.update)
+                chunk = encode(self.encoder, self.windows, rows, states=states, advance=progress.update)
             self._kept = self._widened(chunk)
         return self._kept
+
+    def _file(self, folder: Path, rows: np.ndarray) -> Tensor:
+        """Room for the states of `rows` in a file of `folder` that has no name any more."""
+        encoder = self.encoder
+        shape = encoder.layers, int(self.windows.lengths[rows].sum()), encoder.hidden
+        size, free = encoder.state_bytes * shape[1], shutil.disk_usage(folder).free
+        if size > free:  # else the system would kill the process at the first page without room
+            sizes = f"{size / 2**30:.1f} GiB of hidden states, {free / 2**30:.1f} are free"
+            raise ResourceError(f"{folder}: {sizes}; lower probe.feature_file_gib in method.yaml")
+        with NamedTemporaryFile(dir=folder) as file:
+            return torch.from_file(file.name, shared=True, size=math.prod(shape), dtype=encoder.model.dtype).view(shape)
 
     def _widened(self, chunk: Chunk) -> Chunk:
         return self.widen(self.encoder, self.windows, chunk) if self.widen else chunk
