@@ -1,7 +1,4 @@
-"""Choose one l2 for all layers and models of a study, on validation articles.
-
-data/probes/<curve>/<run> of all runs -> metrics/<study>/l2.json
-"""
+"""Choose one l2 for all layers and models of a study, on validation articles."""
 
 from pathlib import Path
 
@@ -13,7 +10,8 @@ from stages.qa.probing.readouts import choose_l2
 
 def main(probes_dir: Path, out_file: Path) -> None:
     """Read what the probes of all runs lose on validation articles, in PROBES_DIR; write the choice to OUT_FILE."""
-    write_json(out_file, choose_l2([probes_dir / curve / run for run, curve in load_params().runs.items()]))
+    runs = load_params().runs
+    write_json(out_file, choose_l2({probes_dir / curve / run: curve for run, curve in runs.items()}))
 
 
 if __name__ == "__main__":

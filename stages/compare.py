@@ -1,8 +1,4 @@
-"""Compare one encoder with another, its base as a rule: paired differences, similarity of layers, and grafts.
-
-data/models/<key> and <other>, data/scores/<study>/<key> and <other>, data/squad/<data set>
--> metrics/<study>/<key>/compare
-"""
+"""Compare one encoder with another, its base as a rule: paired differences, similarity of layers, and grafts."""
 
 import logging
 from pathlib import Path

@@ -1,7 +1,4 @@
-"""Fetch one data set or one encoder of params.yaml, by checksum.
-
-params.yaml, data/sample or the network -> data/squad/<key>/{train,dev}.json or data/models/<key>
-"""
+"""Fetch one data set or one encoder of params.yaml, by checksum."""
 
 from pathlib import Path
 

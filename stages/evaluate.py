@@ -29,7 +29,9 @@ def main(
     params = load_params()
     headline, settings = params.headline, params.statistics
     examples = read_squad(data_dir / "dev.json", purpose="score")
-    runs = sorted(file.parent.name for file in predictions_dir.glob("*/model.json"))
+    runs = sorted(
+        (file.parent.name for file in predictions_dir.glob("*/model.json")), key=lambda run: (run != key, run)
+    )
     if not runs:
         raise IntegrityError(f"{predictions_dir}: holds no answers; run the predict stage again")
     answers = {

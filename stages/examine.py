@@ -1,7 +1,4 @@
-"""Check one encoder on a bounded sample: controls of its probes, learning curves, similarity of its layers.
-
-data/models/<key>, data/squad/<data set>, metrics/<study>/l2.json -> metrics/<study>/<key>/examine
-"""
+"""Check one encoder on a bounded sample: controls of its probes, learning curves, similarity of its layers."""
 
 from pathlib import Path
 
@@ -19,7 +16,7 @@ from stages.qa.models.manifest import may_be_probed
 def main(key: str, model_dir: Path, data_dir: Path, l2_file: Path, out_dir: Path) -> None:
     """Examine MODEL_DIR on a sample of DATA_DIR under the l2 of L2_FILE; write tables that call it KEY to OUT_DIR."""
     params = load_params()
-    settings, convex = params.examine, params.convex
+    settings, convex, statistics = params.examine, params.convex, params.statistics
     tables = no_tables()
     if may_be_probed(model_dir):
         encoder = load_encoder(model_dir, device=pick_device())
@@ -33,14 +30,7 @@ def main(key: str, model_dir: Path, data_dir: Path, l2_file: Path, out_dir: Path
         l2 = read_json(l2_file)["l2"] or convex.l2[0]
         memory = params.probe.feature_memory_gib
         tables = examine(
-            encoder,
-            sample,
-            l2,
-            model=key,
-            convex=convex,
-            memory=memory,
-            settings=settings,
-            statistics=params.statistics,
+            encoder, sample, l2, model=key, convex=convex, memory=memory, settings=settings, statistics=statistics
         )
     for name, table in tables.items():
         write_table(out_dir / f"{name}.csv", table)

@@ -1,7 +1,4 @@
-"""Fine-tune one encoder on the training questions, with a span head, as run_squad did.
-
-data/models/<base>, data/squad/<data set> -> data/models/<key>
-"""
+"""Fine-tune one encoder on the training questions, with a span head, as run_squad did."""
 
 from pathlib import Path
 from typing import Annotated

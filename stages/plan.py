@@ -1,7 +1,4 @@
-"""Check a study, and name its stages for running many models side by side; not a stage of the pipeline.
-
-params.yaml, method.yaml -> names of stages, for `dvc repro`
-"""
+"""Check a study, and name its stages for running many models side by side; not a stage of the pipeline."""
 
 from stages.qa.cli import run
 from stages.qa.config import load_params

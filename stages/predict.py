@@ -1,7 +1,4 @@
-"""Answer the dev questions with the probes of every layer and epoch, and with the model's own head.
-
-data/models/<run>, data/squad/<data set>, data/probes/<curve>/<run> -> data/predictions/<curve>/<run>/<protocol>
-"""
+"""Answer the dev questions with the probes of every layer and epoch, and with the model's own head."""
 
 from pathlib import Path
 

@@ -1,7 +1,4 @@
-"""Report the results of a study: figures, one page, a short text, a card, and the data of `dvc plots`.
-
-metrics/<study>, data/scores/<study>, data/squad/<data set>, studies/published, requirements.txt -> plots/<study>
-"""
+"""Report the results of a study: figures, one page, a short text, a card, and the data of `dvc plots`."""
 
 from pathlib import Path
 from typing import Literal
@@ -16,7 +13,7 @@ from stages.qa.report.html import page, render
 from stages.qa.report.original import read_published
 from stages.qa.report.page_data import pack, split_rows
 from stages.qa.report.results import read_results
-from stages.qa.report.views import page_charts, sources, study_view
+from stages.qa.report.views import sources, study_view
 from stages.qa.scoring.intervals import load_resampled
 
 
@@ -36,15 +33,13 @@ def main(
     """
     params = load_params()
     results = read_results(metrics_dir, {curve: params.runs_of(curve) for curve in params.probed}, params.compared)
-    published = read_published(published_dir)
-    charts = page_charts(params, results, published)
+    resamples = load_resampled(scores_dir, results.models, results.protocols, params.statistics)
+    view, charts = study_view(params, results, resamples, read_published(published_dir))
     by_layer = curve_charts(results, params.ladder, params.statistics.confidence)
     write_figures(by_layer | charts, results, out_dir / "figures", format)
     for name, rows in {"layers": split_rows(results.curves), "loss": results.losses}.items():
         write_text(out_dir / f"{name}.csv", rows.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     examples = read_squad(data_dir / "dev.json", purpose="score")
-    resamples = load_resampled(scores_dir, results.models, results.protocols, params.statistics)
-    view = study_view(params, results, resamples, published, charts)
     view["provenance"] = sources(params, results.runs, data_dir, requirements)
     view["explorer"] = pack(examples, scores_dir, results.models, results.protocols) if questions else ""
     write_text(out_dir / "report.html", page(view))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 from transformers.utils import logging as transformers_logging
 
 from stages.qa.data.squad import Example, read_squad
@@ -16,6 +17,8 @@ from tests.tiny_models import SAMPLE, make_tiny
 
 transformers_logging.disable_progress_bar()
 transformers_logging.set_verbosity_error()
+settings.register_profile("no deadline", deadline=None)  # machines may be busy
+settings.load_profile("no deadline")
 
 CPU = torch.device("cpu")
 TinyModel = Callable[..., Path]

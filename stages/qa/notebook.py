@@ -12,9 +12,9 @@ import pandas as pd
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from stages.qa.answering.answering import answer
-from stages.qa.config import Params, load_params
+from stages.qa.config import load_params
 from stages.qa.data.splits import evenly_spread
-from stages.qa.data.squad import Example, read_squad
+from stages.qa.data.squad import read_squad
 from stages.qa.data.windows import make_windows
 from stages.qa.encoding.encoder import Encoder, in_precision
 from stages.qa.encoding.features import Features
@@ -48,20 +48,16 @@ def layer_curve(
     encoder = encoder_of(model, tokenizer)
     train_examples = read_squad(Path(train), purpose="train")
     chosen = evenly_spread(len(train_examples), questions or len(train_examples))
-    dev_examples = read_squad(Path(dev), purpose="score")
-    return _curve(encoder, [train_examples[i] for i in chosen], dev_examples, params, l2)
-
-
-def _curve(encoder: Encoder, train: list[Example], dev: list[Example], params: Params, l2: float) -> pd.DataFrame:
-    windows = make_windows(train, encoder.tokenizer, **params.windows.model_dump())
+    examples = read_squad(Path(dev), purpose="score")
+    windows = make_windows([train_examples[i] for i in chosen], encoder.tokenizer, **params.windows.model_dump())
     encoder = in_precision(encoder, windows, params.precision)
     features = Features(encoder, windows, gib=params.probe.feature_memory_gib)
     probes = fit_optimum(features, None, params.convex.model_copy(update={"l2": [l2]}))
-    windows = make_windows(dev, encoder.tokenizer, **params.windows.model_dump())
-    given = answer(encoder, dev, windows, probes, {"corrected": params.protocols["corrected"]})
+    windows = make_windows(examples, encoder.tokenizer, **params.windows.model_dump())
+    given = answer(encoder, examples, windows, probes, {"corrected": params.protocols["corrected"]})
     answers = {protocol: {encoder.name: answers} for protocol, answers in given}
-    rows = layer_rows(encoder.name, dev, answers, "corrected", l2)
-    scored = {name: score_questions(dev, given, l2) for name, given in answers.items()}
+    rows = layer_rows(encoder.name, examples, answers, "corrected", l2)
+    scored = {name: score_questions(examples, given, l2) for name, given in answers.items()}
     intervals = interval_rows(encoder.name, all_resampled(encoder.name, scored, params.statistics), "corrected")
     intervals = intervals[intervals["metric"] == "forced_f1"].drop_duplicates("layer")  # the first unit
     curve = rows.loc[rows["reading"] == "probe", ["layer", *SCORES]]

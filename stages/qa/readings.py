@@ -37,16 +37,9 @@ class Reading:
 
 
 def reading_columns(reading: Reading) -> dict[str, Any]:
-    """The columns reading, epoch, layer, learning_rate, seed and l2 of a table; None where one does not apply."""
-    readout = reading.readout
-    return {
-        "reading": reading.kind,
-        "epoch": readout and readout.epoch,
-        "layer": reading.layer,
-        "learning_rate": readout and readout.learning_rate,
-        "seed": readout and readout.seed,
-        "l2": readout and readout.l2,
-    }
+    """The columns reading, layer, epoch, learning_rate, seed and l2 of a table; None where one does not apply."""
+    of_readout = {name: getattr(reading.readout, name, None) for name in ("epoch", "learning_rate", "seed", "l2")}
+    return {"reading": reading.kind, "layer": reading.layer} | of_readout
 
 
 def is_final(readings: Sequence[Reading], l2: float | None = None) -> list[bool]:

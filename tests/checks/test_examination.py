@@ -25,6 +25,9 @@ def test_an_encoder_beside_itself(tiny_model: TinyModel, sample: list[Example]) 
     np.testing.assert_allclose(100 * sums["f1_sum"] / sums["questions"], of_forms.sort_index(), rtol=1e-5)
     both = compare(encoder, encoder, questions, model="one", other="two", settings=EXAMINE)
     assert list(alone["controls"].columns) == CONTROLS
+    answerable = sum(bool(example.answers) for example in questions.dev)
+    assert answerable < len(questions.dev)
+    assert set(alone["controls"]["questions"]) == {answerable}  # selectivity compares scores of the same questions
     assert list(both.columns) == SIMILARITY
     assert set(both["other"]) == {"two"}
     assert both.assign(other="one").equals(alone["similarity"])

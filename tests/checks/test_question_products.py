@@ -133,7 +133,7 @@ def task(encoder: Encoder) -> tuple[Encoder, Sample]:
 
 def controls(task: tuple[Encoder, Sample], widen: Widen, monkeypatch: pytest.MonkeyPatch) -> list[pd.DataFrame]:
     """The rows of the linear probe, then those of the one that sees the question."""
-    monkeypatch.setattr(examination, "question_products", widen)
+    monkeypatch.setattr(examination.controls, "question_products", widen)
     encoder, sample = task
     tables = examine(encoder, sample, 0.03, model="m", convex=CONVEX, memory=1.0, settings=EXAMINE, statistics=SETTINGS)
     frame = tables["controls"]

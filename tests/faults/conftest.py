@@ -100,7 +100,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params["effort"]["probe"] |= {"epochs": 1, "seeds": [0]}
     params["effort"]["examine"] |= {"training_questions": 8, "dev_questions": 6, "cka_tokens": 200}
     params["effort"] |= {"parts": {"validation_share": 0.0}, "convex": {"l2": [0.1]}}
-    write_json(root / L2, choose_l2([]))
+    write_json(root / L2, choose_l2({}))
     write_yaml(root / "params.yaml", params)
     method = read_yaml(ROOT / "method.yaml") | {"precision": "fp32", "optimizers": ["adamw"]}
     method["finetuning"]["save_steps"] = 1

@@ -98,7 +98,7 @@ def scored(project: Path, key: str, model: Path) -> dict[str, float]:
     probe_train.main(model, squad, probes / key)
     predict.main(model, squad, probes / key, answers / key)
     l2 = project / "l2.json"
-    write_json(l2, choose_l2([probes / key]))
+    write_json(l2, choose_l2({probes / key: key}))
     evaluate.main(key, probes, squad, l2, answers, summary, project / "tables" / key, project / "scores" / key)
     return read_json(summary)
 

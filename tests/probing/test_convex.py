@@ -10,6 +10,7 @@ from scipy.special import logsumexp
 from sklearn.linear_model import LogisticRegression
 
 from stages.qa.errors import NumericsError
+from stages.qa.files import write_json
 from stages.qa.probing import convex
 from stages.qa.probing.convex import Solver, feature_scale, fit_optimum
 from stages.qa.probing.readouts import Probes, choose_l2, save_probes
@@ -101,7 +102,7 @@ def test_validation_articles_choose_one_l2_for_all_layers_and_models(tmp_path: P
             expected.append((l2, np.mean(losses_of)))
     for name in ("one", "other"):
         save_probes(tmp_path / name, probes)
-    choice = choose_l2([tmp_path / "one", tmp_path / "other"])
+    choice = choose_l2({tmp_path / "one": "one", tmp_path / "other": "other"})
     means = {l2: np.mean([loss for other, loss in expected if other == l2]) for l2 in (1e-4, 1e-1, 10.0)}
     assert choice["l2"] == min(means, key=means.get) == 1e-1
     assert not choice["at_edge"]
@@ -111,12 +112,22 @@ def test_validation_articles_choose_one_l2_for_all_layers_and_models(tmp_path: P
 def test_a_choice_at_the_edge_and_no_choice(tmp_path: Path) -> None:
     given = given_windows()
     save_probes(tmp_path / "two", fit_optimum(given, given, SETTINGS.model_copy(update={"l2": [10.0, 1e-1]})))
-    assert choose_l2([tmp_path / "two"])["l2"] == 1e-1  # judged on its own windows, the weakest penalty wins
-    assert choose_l2([tmp_path / "two"])["at_edge"]
+    assert choose_l2({tmp_path / "two": "two"})["l2"] == 1e-1  # judged on its own windows, the weakest penalty wins
+    assert choose_l2({tmp_path / "two": "two"})["at_edge"]
     save_probes(tmp_path / "one", fit_optimum(given, None, SETTINGS.model_copy(update={"l2": [0.5]})))
-    assert choose_l2([tmp_path / "one"]) == {"l2": 0.5, "at_edge": False, "validation_loss": []}
+    assert choose_l2({tmp_path / "one": "one"}) == {"l2": 0.5, "at_edge": False, "validation_loss": []}
     save_probes(tmp_path / "none", Probes.empty(2, 3))
-    assert choose_l2([tmp_path / "none"])["l2"] is None
+    assert choose_l2({tmp_path / "none": "none"})["l2"] is None
+
+
+def test_each_curve_counts_once_in_the_choice(tmp_path: Path) -> None:
+    for name, losses in ("tuned", (3.0, 2.0)), ("again", (3.2, 2.0)), ("base", (1.0, 2.2)):
+        rows = [{"layer": 0, "l2": l2, "validation_loss": loss} for l2, loss in zip((0.1, 1.0), losses, strict=True)]
+        write_json(tmp_path / name / "certificates.json", rows)
+    runs = {tmp_path / "tuned": "tuned", tmp_path / "again": "tuned", tmp_path / "base": "base"}
+    choice = choose_l2(runs)  # 1.0 would win as a mean over the three runs
+    assert choice["l2"] == 0.1
+    assert [row["loss"] for row in choice["validation_loss"]] == pytest.approx([2.05, 2.1])
 
 
 def test_a_missed_gap_fails_unless_allowed() -> None:

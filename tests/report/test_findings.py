@@ -4,6 +4,7 @@ Every frame has 4 HasAns and 6 NoAns questions, so that F1 is 0.4 HasAns + 0.6 N
 """
 
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -112,6 +113,7 @@ def test_headline_without_resamples() -> None:
         "Most of it comes between layers 1 and 2: 22.0 points.",
         'Over all questions: 63.5 against 61.0 of base; always answering "no answer" scores 60.0.',
         "One training run: another would differ by an unknown amount, which is in no interval.",
+        "The random weights are one draw.",
     ]
 
 
@@ -129,6 +131,18 @@ def test_headline_names_the_runs() -> None:
     curves = {("tuned", "p"): resampled([5, 30], runs=3), ("base", "p"): resampled([5, 10])}
     said = findings.headline(curves, "p", FAMILY, 60.0)
     assert said.notes[-1] == "Intervals are over articles and over 3 runs of tuned."
+    curves["tuned", "p"] = replace(curves["tuned", "p"], unit="paragraph")
+    assert findings.headline(curves, "p", FAMILY, 60.0).notes[-1].startswith("Intervals are over paragraphs")
+    curves["tuned", "p"] = replace(curves["tuned", "p"], clusters=1)
+    assert findings.headline(curves, "p", FAMILY, 60.0).notes[-1] == "No intervals: all questions are of one paragraph."
+
+
+def test_where_most_of_the_gain_comes() -> None:
+    for tuned, expected in (
+        ([15, 5, 11, 17], "Most of it comes between layers 1 and 3: 12.0 points."),  # of 12, no step is most
+        ([50, 50, 50, 53], "No stretch of layers surely holds most of it."),  # it is there at the embeddings
+    ):
+        assert expected in headline(tuned=tuned, base=[5, 5, 5, 5]).notes
 
 
 def test_headline_of_other_studies() -> None:
@@ -136,7 +150,7 @@ def test_headline_of_other_studies() -> None:
     assert alone.answer == "tuned is at its best from layer 2 on: F1 with an answer forced 30.0."
     worse = headline(Lineage({}, {"base": "tuned"}, {}, {}), tuned=[5, 35], base=[5, 10])
     assert worse.answer.startswith("Fine-tuning changes F1 with an answer forced by -25.0 points")
-    assert worse.notes[1] == "No stretch of layers surely holds most of it."
+    assert len(worse.notes) == 3  # there is no gain of which most could be somewhere
     assert findings.headline({}, "p", FAMILY, 60.0).answer == "No layer was probed."
 
 

@@ -65,8 +65,8 @@ def test_depth_tables(tmp_path: Path) -> None:
 
 
 def test_missing_values() -> None:
-    assert html.percent(float("nan")) == html.signed(float("nan")) == "–"
-    assert (html.percent(2.5), html.signed(2.0), html.signed(-2.0)) == ("2.50", "+2.00", "-2.00")
+    assert html.number(float("nan")) == html.number(float("nan"), "g") == "–"
+    assert [html.number(2.5), html.number(2.0, "+.2f"), html.number(4.0, "g")] == ["2.50", "+2.00", "4"]
 
 
 def test_a_study_without_comparisons(tmp_path: Path) -> None:

@@ -54,8 +54,8 @@ def test_points_hold_the_rows_of_all_seeds() -> None:
     points = list(
         points_of("m", {"p": replace(scores, readings=[first, second, head, again], runs=["run"] * 4)}, "other")
     )
-    assert [point.rows for point in points] == [[0], [1, 3], [2]]
-    assert points[1].names == {"model": "m", "protocol": "p", "headline": False, "reading": "probe", "layer": 1}
+    assert [rows for _, _, rows in points] == [[0], [1, 3], [2]]
+    assert points[1][0] == {"model": "m", "protocol": "p", "headline": False, "reading": "probe", "layer": 1}
 
 
 def test_to_disk_and_back(tmp_path: Path) -> None:

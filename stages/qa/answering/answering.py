@@ -28,11 +28,7 @@ CHUNK_GIB = {"cpu": 1 / 16, "cuda": 1}  # hidden states in memory at once
 
 
 def answer(
-    encoder: Encoder,
-    examples: Sequence[Example],
-    windows: Windows,
-    probes: Probes,
-    protocols: Mapping[str, Protocol],
+    encoder: Encoder, examples: Sequence[Example], windows: Windows, probes: Probes, protocols: Mapping[str, Protocol]
 ) -> Iterator[tuple[str, Answers]]:
     """Answer all questions under every protocol from one forward pass; the answers of one protocol after the other.
 

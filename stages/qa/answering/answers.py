@@ -76,14 +76,7 @@ def save_answers(folder: Path, answers: Answers) -> None:
 
     Several learning rates or seeds: the official form holds the first of them only.
     """
-    tensors = {
-        "text": answers.texts.places,
-        "chars": answers.spans.chars,
-        "tokens": answers.spans.tokens,
-        "score": answers.spans.score,
-        "null_score": answers.spans.null_score,
-        "nll": answers.nll,
-    }
+    tensors = {"text": answers.texts.places, **vars(answers.spans), "nll": answers.nll}
     write_tensors(folder / "answers.safetensors", tensors)
     header = {
         "readings": [asdict(reading) for reading in answers.readings],

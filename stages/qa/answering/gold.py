@@ -1,12 +1,7 @@
 """The gold answers of a question: how likely a reading holds them, and what a reader that knows them can score.
 
-Likelihood, in nats. In a window, the softmax of the start logits over all its tokens gives each a probability, and
-likewise for the end: so are probes and fine-tuned encoders trained. The gold tokens of a window are the first (last)
-tokens of all gold answers that lie in it whole, or [CLS] if there is none. Their probabilities are added, since a start
-that any annotator chose is right (the marginal likelihood of Clark and Gardner 2018); minus the logarithm is the
-window's figure. A question's figure is the mean over its windows: each is a case of its own in training as well.
-
-The ceiling of a protocol: the best score under its span limit and decoding.
+Likelihood: docs/statistics.md defines it (marginal, after Clark and Gardner 2018). The ceiling of a protocol is the
+best score under its span limit and decoding.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -54,8 +49,8 @@ class GoldLikelihood:
 def gold_tokens(windows: Windows, examples: Sequence[Example]) -> np.ndarray:
     """First and last gold tokens of each window, (windows, tokens, 2) int64: positions in the window, in rising order.
 
-    IGNORED fills up a window that has fewer of them than another. The windows of a question have none at all if its
-    labels are hidden, or if it has answers of which none has a token.
+    A window that holds no gold answer whole has its [CLS]. IGNORED fills up one that has fewer tokens than another. The
+    windows of a question have none at all if its labels are hidden, or if it has answers of which none has a token.
     """
     most = max((len(example.answers) for example in examples), default=0)
     result = np.full((len(windows), max(most, 1), 2), IGNORED, dtype=np.int64)

@@ -1,17 +1,10 @@
-"""Controls of a probe: the same probe on a task that the layer should not help with.
+"""Controls of a probe: the same probe on a task that the layer should not help with. docs/probing.md says why.
 
 Selectivity of a layer is the probe's score on the task minus its score on the control (Hewitt and Liang 2019).
 
-- The question shuffled among paragraphs, or removed: what can be read from the context alone?
-- Layers of random weights over the encoder's own embeddings: what do layers add that have learned nothing?
-- Words: the answer is the word of the context with the highest value under a fixed random function of words. It can be
-  learned and carried over to new text, but by memory alone.
-- Position alone, which sees no word. The score of a token is a[place in the window] + b[place in the context], b for
-  context tokens only: fitted to the training windows' targets at the optimum of the mean cross-entropy plus a ridge, by
-  torch's L-BFGS. The ridge is chosen on validation articles.
-
-Beside them, and no control, stands a second form of the probe, which sees the question (see `question_products`). What
-both forms say of fine-tuning is not due to the form.
+Position alone sees no word. The score of a token is a[place in the window] + b[place in the context], b for context
+tokens only: fitted to the training windows' targets at the optimum of the mean cross-entropy plus a ridge, by torch's
+L-BFGS.
 """
 
 import re
@@ -60,11 +53,6 @@ def shuffled_questions(examples: Sequence[Example], *, seed: int) -> list[Exampl
         partner = order[(place + step) % len(order)]
         result[i] = replace(examples[i], question=examples[partner].question)
     return result
-
-
-def without_questions(examples: Sequence[Example]) -> list[Example]:
-    """The same with an empty question."""
-    return [replace(example, question="") for example in examples]
 
 
 def word_answers(examples: Sequence[Example], *, seed: int) -> list[Example]:
@@ -196,21 +184,9 @@ def control_rows(model: str, judged: Mapping[str, Judged], training_questions: i
     task = judged[TASK]
     parts = []
     for control, result in judged.items():
-        f1 = np.broadcast_to(result.forced_f1, task.forced_f1.shape)
-        low, high = np.broadcast_to(result.bands, task.bands.shape)
-        nll = np.broadcast_to(result.nll, task.nll.shape)
-        columns = {
-            "model": model,
-            "control": control,
-            "layer": range(len(nll)),
-            "training_questions": training_questions,
-            "questions": result.questions,
-            "forced_f1": f1,
-            "band_low": low,
-            "band_high": high,
-            "nll": nll,
-            "selectivity": np.nan if control in (TASK, PRODUCTS) else task.forced_f1 - f1,
-        }
+        columns = {"model": model, "control": control, "training_questions": training_questions}
+        columns |= result.columns(layers=len(task.nll))
+        columns["selectivity"] = np.nan if control in (TASK, PRODUCTS) else task.forced_f1 - result.forced_f1
         parts.append(pd.DataFrame(columns, columns=CONTROLS))
     return pd.concat(parts, ignore_index=True)
 

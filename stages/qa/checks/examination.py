@@ -1,14 +1,11 @@
 """What is measured on a bounded sample of questions, to stay cheap: one encoder alone, and one beside another.
 
-Learning curves and description lengths use probes at their optimum, on nested parts of the articles that double in
-size. The description length is the prequential code of Voita and Titov (2020): the first block of articles is coded
-uniformly over the tokens of each window, each further block with probes that are trained on the blocks before it. Its
-blocks are dev articles, which no encoder of the study has been trained on: on the text of its fine-tuning, an encoder's
-memory would count as knowledge.
+Learning curves and description lengths (Voita and Titov 2020; docs/probing.md) use probes at their optimum, on nested
+parts of the articles that double in size.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import log
 
@@ -16,18 +13,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from stages.qa.checks.controls import (
-    PRODUCTS,
-    TASK,
-    cluster_rows,
-    control_rows,
-    fit_position,
-    question_products,
-    random_layers,
-    shuffled_questions,
-    without_questions,
-    word_answers,
-)
+from stages.qa.checks import controls
 from stages.qa.checks.judging import Judge, Judged, read_windows
 from stages.qa.checks.similarity import TokenSample, similarity_rows
 from stages.qa.data.splits import evenly_spread
@@ -84,7 +70,7 @@ def examine(
 
     l2: the study's. memory: GiB of hidden states. Returns the tables of `no_tables`, which call the encoder `model`.
     The encoder runs over the sample as it is, with questions shuffled, without questions, and with random layers.
-    Beside the states, the fit of PRODUCTS takes the most memory: 3.4 GB at 25 layers of 1,024 (see `Solver`).
+    Beside the states, the fit of controls.PRODUCTS takes the most memory: 3.4 GB at 25 layers of 1,024 (see `Solver`).
     """
     training = sample.windows(encoder, sample.train)
     features = Features(encoder, training, gib=memory)
@@ -104,43 +90,43 @@ def examine(
     curve: dict[int, Judge] = {}  # number of training articles -> the task, learned from these
     articles = np.unique(training.articles)
     for count in doublings(len(articles), PARTS):
-        part = features.part(rows_of(training.articles, articles[:count]))
-        curve[count] = judge(part, sample.dev, windows)
-    word_train, word_dev = (word_answers(part, seed=settings.seed) for part in (sample.train, sample.dev))
+        curve[count] = judge(features.part(rows_of(training.articles, articles[:count])), sample.dev, windows)
+    word_train, word_dev = (controls.word_answers(part, seed=settings.seed) for part in (sample.train, sample.dev))
+    targets = sample.windows(encoder, word_train).targets
     every = np.arange(len(training))
-    words = judge(
-        features.part(every, targets=sample.windows(encoder, word_train).targets),
-        word_dev,
-        sample.windows(encoder, word_dev),
+    # forced F1 counts the questions that it counts of the task
+    scored = [word if own.answers else own for word, own in zip(word_dev, sample.dev, strict=True)]
+    words = judge(features.part(every, targets), scored, sample.windows(encoder, word_dev))
+    with_question = judge(
+        Features(encoder, training, gib=memory, widen=controls.question_products), sample.dev, windows
     )
-    with_question = judge(Features(encoder, training, gib=memory, widen=question_products), sample.dev, windows)
     validation = sample.windows(encoder, sample.validation) if sample.validation else None
-    position = fit_position(training, validation)
+    position = controls.fit_position(training, validation)
     by_position = Judge(
         lambda chunk: position.logits(windows, chunk.rows), sample.dev, windows, settings.max_answer_tokens
     )
     read_windows(encoder, windows, [*curve.values(), with_question, words, by_position, tokens])
 
-    controls = {PRODUCTS: with_question, "words": words, "position_only": by_position}
+    others = {controls.PRODUCTS: with_question, "words": words, "position_only": by_position}
     parts = sample.train, sample.dev
-    shuffled = [shuffled_questions(part, seed=settings.seed) for part in parts]
-    unasked = [without_questions(part) for part in parts]
-    others = {
+    shuffled = [controls.shuffled_questions(part, seed=settings.seed) for part in parts]
+    unasked = [[replace(example, question="") for example in part] for part in parts]
+    encoded = {
         "shuffled_question": (encoder, shuffled),
         "no_question": (encoder, unasked),
-        "random_layers": (random_layers(encoder, seed=settings.seed), parts),
+        "random_layers": (controls.random_layers(encoder, seed=settings.seed), parts),
     }
-    for name, (reader, (train, dev)) in others.items():
+    for name, (reader, (train, dev)) in encoded.items():
         dev_windows = sample.windows(encoder, dev)
         other = judge(Features(reader, sample.windows(encoder, train), gib=memory), dev, dev_windows)
         read_windows(reader, dev_windows, [other])
-        controls[name] = other
+        others[name] = other
     learned = {count: one.judged(statistics) for count, one in curve.items()}
-    judged = {TASK: learned[len(articles)]} | {name: one.judged(statistics) for name, one in controls.items()}
+    judged = {controls.TASK: learned[len(articles)]} | {name: one.judged(statistics) for name, one in others.items()}
     states = tokens.states()
     tables = {
-        "controls": control_rows(model, judged, len(sample.train)),
-        "clusters": cluster_rows(model, judged),
+        "controls": controls.control_rows(model, judged, len(sample.train)),
+        "clusters": controls.cluster_rows(model, judged),
         "learning": learning_rows(model, sample.train, learned),
         "description": description_rows(model, Features(encoder, windows, gib=memory), l2, convex),
         "similarity": similarity_rows(model, states, model, states),
@@ -191,21 +177,13 @@ def description_rows(model: str, features: Features, l2: float, convex: Convex) 
 
 
 def learning_rows(model: str, train: Sequence[Example], curve: Mapping[int, Judged]) -> pd.DataFrame:
-    """A row under LEARNING for each layer and number of training articles; scores as in `control_rows`."""
+    """A row under LEARNING for each layer and number of training articles; scores as in `controls.control_rows`."""
     articles = np.array([example.article for example in train])
     parts = []
     for count, judged in curve.items():
-        columns = {
-            "model": model,
-            "layer": range(len(judged.nll)),
-            "articles": count,
-            "training_questions": len(rows_of(articles, np.unique(articles)[:count])),
-            "questions": judged.questions,
-            "forced_f1": judged.forced_f1,
-            "band_low": judged.bands[0],
-            "band_high": judged.bands[1],
-            "nll": judged.nll,
-        }
+        questions = len(rows_of(articles, np.unique(articles)[:count]))
+        columns = {"model": model, "articles": count, "training_questions": questions}
+        columns |= judged.columns(layers=len(judged.nll))
         parts.append(pd.DataFrame(columns, columns=LEARNING))
     return pd.concat(parts, ignore_index=True)
 

@@ -1,8 +1,4 @@
-"""Models made of two: up to some layer the base, then the fine-tuned model, and the other way round.
-
-Where does fine-tuning act? If the base's first layers serve the fine-tuned rest as well as the fine-tuned ones do, then
-fine-tuning has changed nothing that counts in them. Nothing is trained here.
-"""
+"""Models made of two, without training: up to some layer the base, then the fine-tuned one, and the other way round."""
 
 import copy
 from collections.abc import Sequence

@@ -6,6 +6,7 @@ as in the official evaluation, and an answer is forced.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,6 +37,13 @@ class Judged:
     nll: np.ndarray  # (readings,) nats a position: mean over windows and over start and end
     numbers: np.ndarray  # (clusters,): such questions of each article or paragraph
     sums: np.ndarray  # (readings, clusters): of the forced F1 of these questions, 0 to 1 each
+
+    def columns(self, layers: int) -> dict[str, Any]:
+        """The columns of a table from layer to nll, a row for each layer; a single reading stands at all of them."""
+        low, high = self.bands
+        scores = {"forced_f1": self.forced_f1, "band_low": low, "band_high": high, "nll": self.nll}
+        at_layers = {name: np.broadcast_to(values, layers) for name, values in scores.items()}
+        return {"layer": range(layers), "questions": self.questions, **at_layers}
 
 
 class Judge:

@@ -126,7 +126,8 @@ class Features:
                 rows = own(piece[first : first + batch_size])
                 places = [place_of[row] for row in rows.tolist()]
                 if chunk.states.device.type == "cpu":
-                    yield self._join([self._block(chunk, place, place + 1) for place in places], rows)
+                    parts = [self._block(chunk, place, place + 1).parts[0] for place in places]
+                    yield Batch(rows, parts, torch.from_numpy(self.windows.lengths[rows]), self._targets(rows))
                 else:
                     yield padded(chunk, np.array(places, dtype=np.int64), self._targets(rows))
 
@@ -137,11 +138,6 @@ class Features:
         length = int(self.windows.lengths[rows[0]])
         lengths = torch.full((len(rows),), length, device=states.device)
         return Batch(rows, [Part(states, len(rows), length)], lengths, self._targets(rows))
-
-    def _join(self, batches: list[Batch], rows: np.ndarray) -> Batch:
-        """One batch of the windows of several."""
-        lengths = torch.from_numpy(self.windows.lengths[rows])
-        return Batch(rows, [part for batch in batches for part in batch.parts], lengths, self._targets(rows))
 
     def _targets(self, rows: np.ndarray) -> Tensor:
         return torch.from_numpy(self.windows.targets[rows]).to(self.encoder.device)

@@ -1,8 +1,4 @@
-"""A checkpoint's own question answering head: on the encoder's output, and on the states of every layer (the lens).
-
-The lens at a layer gives what the model would answer if it stopped there (nostalgebraist 2020, "logit lens"): the
-states of the layer go through what follows the last layer, a final norm as a rule, and then through the whole head.
-"""
+"""A checkpoint's own question answering head: on the encoder's output, and on the states of every layer (the lens)."""
 
 import logging
 import re

@@ -65,9 +65,8 @@ def last_checkpoint(work: Path) -> Path | None:
     for checkpoint in reversed(checkpoints):
         try:
             verify_snapshot(checkpoint)
+            return checkpoint
         except IntegrityError as error:
             logger.info("not used, and removed: %s", error)
             shutil.rmtree(checkpoint)
-        else:
-            return checkpoint
     return None

@@ -1,6 +1,6 @@
 """Trained probes: a start and an end vector for every layer of every readout; in and out of a folder."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,16 +47,18 @@ class Probes:
         )
 
 
-def choose_l2(folders: Sequence[Path]) -> dict[str, Any]:
-    """The l2 of a study: that of the lowest loss on validation articles, mean over the layers and the models.
+def choose_l2(curves: Mapping[Path, str]) -> dict[str, Any]:
+    """The l2 of a study: that of the lowest loss on validation articles, a mean over layers and runs, then over curves.
 
-    folders: those of the probes of each model. Returns l2 (None where no probe is at its optimum), whether it is the
+    curves: folder of a run's probes -> its curve. Returns l2 (None where no probe is at its optimum), whether it is the
     lowest or highest of several candidates, and the mean loss in nats of each candidate. A single one is not judged.
     """
-    rows = pd.DataFrame([row for folder in folders for row in read_json(folder / "certificates.json")])
+    certificates = {folder: read_json(folder / "certificates.json") for folder in curves}
+    rows = pd.DataFrame([row | {"curve": curves[folder]} for folder, of_run in certificates.items() for row in of_run])
     if rows.empty:
         return {"l2": None, "at_edge": False, "validation_loss": []}
-    losses = rows.astype({"validation_loss": float}).groupby("l2")["validation_loss"].mean()
+    losses = rows.astype({"validation_loss": float}).groupby(["l2", "curve"])["validation_loss"].mean()
+    losses = losses.groupby("l2").mean()
     candidates = [float(l2) for l2 in losses.index]  # in ascending order
     chosen = candidates[0] if len(candidates) == 1 else float(losses.idxmin())
     at_edge = len(candidates) > 1 and chosen in (candidates[0], candidates[-1])

@@ -6,15 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from stages.qa.report.results import (
-    Results,
-    joined,
-    no_answer_score,
-    of_readings,
-    question_counts,
-    runs_note,
-    single_runs,
-)
+from stages.qa.report.results import Results, counts_note, joined, no_answer_score, of_readings, runs_note, single_runs
 
 KINDS = {"f1": "all", "HasAns_f1": "HasAns", "NoAns_f1": "NoAns", "forced_f1": "HasAns, answer forced"}  # of question
 FLOOR = 'always "no answer"'
@@ -71,7 +63,7 @@ def curve_charts(results: Results, ladder: Sequence[str], confidence: float) -> 
     """
     floor = no_answer_score(results.layers)
     floors = {"f1": floor, "exact": floor, "HasAns_f1": 0.0, "NoAns_f1": 100.0}
-    about = question_counts(results.layers) + runs_note(results)
+    about = counts_note(results.layers) + runs_note(results)
     points = curve_points(results)
 
     def scores(metrics: Mapping[str, str], title: str, row: str, line: str, lines: Sequence[str]) -> Chart:

@@ -1,10 +1,8 @@
 """Charts as figures: small multiples of lines, and heat maps. Nothing here knows what a chart shows.
 
-No figure uses pyplot or its global state, and a user's matplotlibrc changes nothing. Names of models and protocols may
-be long: titles are wrapped, and a figure grows by its caption and its legend.
-
-Curves differ in colour, marker and dashes: they can be told apart in grey and by colour-blind readers. The colours are
-those of Okabe and Ito (2008), then three of Paul Tol's "muted" scheme.
+No figure uses pyplot or its global state, and a user's matplotlibrc changes nothing. Curves differ in colour, marker
+and dashes: they can be told apart in grey and by colour-blind readers. The colours are those of Okabe and Ito (2008),
+then three of Paul Tol's "muted" scheme.
 """
 
 from collections.abc import Collection, Mapping

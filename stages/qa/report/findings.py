@@ -14,7 +14,7 @@ import pandas as pd
 
 from stages.qa.report.original import Key
 from stages.qa.report.results import of_readings
-from stages.qa.scoring.intervals import Interval, Resampled, best_gain
+from stages.qa.scoring.intervals import Interval, Resampled, best_gain, highest
 from stages.qa.sections import Encoder, Finetuning, Statistics
 
 STEP_SCORES = ["f1", "HasAns_f1", "NoAns_f1", "forced_f1"]
@@ -105,27 +105,28 @@ def headline(curves: Mapping[Key, Resampled], protocol: str, family: Lineage, fl
     model, base = pairs[0] if pairs else (next(iter(of)), None)
     curve = of[model]
     notes = [f"Highest F1{condition}: {reached(model, curve, metric)}"]
-    rise, over_all = curve.values[metric], f"Over all questions: {best_score(curve, 'f1')}"
+    over_all, climb = f"Over all questions: {best_score(curve, 'f1')}", steepest(curve, curve.values[metric])
     answer = f"{model} is at its best {best_place(curve, metric)}: F1{condition} {best_score(curve, metric)}."
     if base is not None:
-        rise = rise - of[base].values[metric]
-        best, base_best = (of[name].values[metric].max(axis=1) for name in (model, base))
-        gain = curve.interval(best - base_best)
+        gain = highest(curve.values[metric], curve.confidence, less=of[base].values[metric])
         effect = f"adds {gain} points of F1{condition}"
+        climb = steepest(curve, curve.values[metric] - of[base].values[metric])
         if gain.low <= 0:
-            effect = f"changes F1{condition} by {gain} points"
+            effect, climb = f"changes F1{condition} by {gain} points", ""
         answer = f"Fine-tuning {effect}; {model} is at its best {best_place(curve, metric)}."
         notes[0] += f"; pretrained {reached(base, of[base], metric)}"
         over_all += f" against {best_score(of[base], 'f1')} of {base}"
     if (twin := family.twins.get(base or "")) in of:
         notes[0] += f"; random weights {best_score(of[str(twin)], metric)}"
-    notes[0] += "."
-    notes.append(steepest(curve, rise))
-    notes.append(f'{over_all}; always answering "no answer" scores {floor:.1f}.')
-    if base is not None and curve.runs == 1:
+    notes = [f"{notes[0]}.", *filter(None, [climb]), f'{over_all}; always answering "no answer" scores {floor:.1f}.']
+    if curve.clusters < 2:
+        notes.append(f"No intervals: all questions are of one {curve.unit}.")
+    elif base is not None and curve.runs == 1:
         notes.append("One training run: another would differ by an unknown amount, which is in no interval.")
     elif base is not None:
-        notes.append(f"Intervals are over articles and over {curve.runs} runs of {model}.")
+        notes.append(f"Intervals are over {curve.unit}s and over {curve.runs} runs of {model}.")
+    if twin in of and of[str(twin)].runs == 1:
+        notes.append("The random weights are one draw.")
     if len(pairs) > 1:
         notes.append(f"{len(pairs)} pairs of a fine-tuned and a pretrained model were run; this is the first.")
     return Headline(answer, notes, metric)
@@ -169,7 +170,7 @@ def reached(model: str, curve: Resampled, metric: str) -> str:
 
 def best_score(curve: Resampled, metric: str) -> Interval:
     """The highest score of the layers."""
-    return curve.interval(curve.values[metric].max(axis=1), lowest=0.0)
+    return highest(curve.values[metric], curve.confidence, lowest=0.0)
 
 
 def best_place(curve: Resampled, metric: str) -> str:
@@ -183,9 +184,12 @@ def best_place(curve: Resampled, metric: str) -> str:
 
 
 def steepest(curve: Resampled, rise: np.ndarray) -> str:
-    """The shortest stretch of layers that surely holds most of `rise`, (1 + resamples, layers)."""
+    """The shortest stretch of layers over which `rise` surely grows by most of its highest point.
+
+    rise (1 + resamples, layers).
+    """
     low, high = curve.pairs(rise)
-    most = (rise[0].max() - rise[0, 0]) / 2
+    most = rise[0].max() / 2
     count = len(curve.layers)
     for length in range(1, count):
         ends = [end for end in range(length, count) if low[end, end - length] > max(most, 0)]

@@ -94,16 +94,6 @@ def markdown(table: Table) -> str:
     return "\n".join(lines)
 
 
-def percent(value: float) -> str:
-    """Two decimals; MISSING for a missing value."""
-    return MISSING if pd.isna(value) else f"{value:.2f}"
-
-
-def signed(value: float) -> str:
-    """Two decimals and the sign; MISSING for a missing value."""
-    return MISSING if pd.isna(value) else f"{value:+.2f}"
-
-
-def layer_text(layer: float) -> str:
-    """The number of a layer; MISSING where none was chosen."""
-    return MISSING if pd.isna(layer) else f"{layer:g}"
+def number(value: float, form: str = ".2f") -> str:
+    """`value` with two decimals, or as `form` says (g: a layer); MISSING for a missing value."""
+    return MISSING if pd.isna(value) else format(value, form)

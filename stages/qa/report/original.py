@@ -1,12 +1,8 @@
 """The original study: its published numbers with ours beside them, and its statements with a verdict on each.
 
 The numbers are two tables in percent: of the probes (a row per model and layer, after the third epoch) and of the
-models' own heads.
-
-The statements, which named no thresholds, become conditions on quantities that have intervals; the thresholds are ours,
-the same for every model. A condition holds if the whole interval is on its side of the threshold, does not hold if the
-whole interval is on the other, and is not decided between. A statement holds if all of its conditions do, and does not
-if one does not. Published curves have no intervals: they are judged on their numbers alone.
+models' own heads. The statements, which named no thresholds, become conditions on quantities that have intervals; the
+thresholds are ours, the same for every model. Published curves have none: they are judged on their numbers alone.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -81,10 +77,9 @@ def as_curves(published: pd.DataFrame) -> dict[Key, Resampled]:
 def _read(path: Path, keys: list[str]) -> pd.DataFrame:
     types = {name: "str" if name == "model_prefix" else "float64" for name in (*keys, *METRICS)}
     try:
-        frame = pd.read_csv(path, usecols=list(types), dtype=types, encoding="utf-8")[list(types)]
+        return pd.read_csv(path, usecols=list(types), dtype=types, encoding="utf-8")[list(types)]
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not the published table ({error}); restore it from the repository") from error
-    return frame
 
 
 @dataclass(frozen=True)
@@ -98,7 +93,7 @@ class Condition:
     at_most: float = inf
 
     def verdict(self, quantity: Interval) -> Verdict:
-        """From the interval of the quantity."""
+        """Holds if the whole interval is between the thresholds, does not if all of it is outside; else not decided."""
         if self.at_least <= quantity.low and quantity.high <= self.at_most:
             return "holds"
         outside = quantity.high < self.at_least or quantity.low > self.at_most
@@ -147,7 +142,7 @@ def claims(curves: Mapping[Key, Resampled], finetuned: Mapping[str, str]) -> lis
 
 
 def verdict_of(parts: Sequence[Verdict]) -> Verdict:
-    """Of a statement, from its conditions."""
+    """Of a statement: it holds if all of its conditions do, and does not if one does not."""
     if "does not hold" in parts:
         return "does not hold"
     return "not decided" if "not decided" in parts else "holds"

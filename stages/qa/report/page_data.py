@@ -17,14 +17,7 @@ import pandas as pd
 from stages.qa.data.squad import Example
 from stages.qa.report.charts import Chart
 from stages.qa.report.probing_charts import similarity_rows
-from stages.qa.report.results import (
-    Results,
-    at_final_rate,
-    mean_of_runs,
-    no_answer_score,
-    of_readings,
-    single_runs,
-)
+from stages.qa.report.results import Results, at_final_rate, mean_of_runs, no_answer_score, of_readings, single_runs
 from stages.qa.scoring.breakdown import GROUPS, question_word
 from stages.qa.scoring.question_scores import QuestionScores, load_question_scores
 
@@ -158,8 +151,5 @@ def _answers(examples: Sequence[Example], scores: QuestionScores) -> dict[str, A
             text, (begin, stop) = scores.texts[row][question], scores.chars[row, question].tolist()
             if text.casefold() != example.context[max(begin, 0) : max(stop, 0)].casefold():
                 texts.append([place * len(examples) + question, text])
-    return {
-        "layers": list(first),
-        **{name: column.ravel().astype(int).tolist() for name, column in columns.items()},
-        "texts": texts,
-    }
+    numbers = {name: column.ravel().astype(int).tolist() for name, column in columns.items()}
+    return {"layers": list(first), **numbers, "texts": texts}

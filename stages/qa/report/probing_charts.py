@@ -30,7 +30,7 @@ def three_curves(results: Results, confidence: float) -> Chart:
     metric = "forced_f1" if (rows["metric"] == "forced_f1").any() else "f1"
     rows, grafts = (part[part["metric"] == metric] for part in (rows, results.grafts))
     names = {"graft": "base up to this layer", "graft_reverse": "base after this layer"}
-    position = results.controls[results.controls["control"] == "position_only"]
+    floors = results.controls if metric == "forced_f1" else results.controls.iloc[:0]
     parts, panels, levels = [], [], []
     for model, base in pairs:
         read, lens, grafted = (f"{model}: {name}" for name in ("probe", "lens", "grafts"))
@@ -43,13 +43,10 @@ def three_curves(results: Results, confidence: float) -> Chart:
             of_lens.assign(panel=lens, line="fine-tuned"),
             of_grafts.assign(panel=grafted, line=of_grafts["reading"].map(names)),
         ]
-        own = results.controls[results.controls["model"] == base]
-        by_chance = own[own["control"] == "random_layers"].rename(columns={"forced_f1": "estimate"})
-        if metric == "forced_f1":
-            parts.append(by_chance.assign(panel=read, line="random layers"))
-        by_position = position[position["model"] == model]
-        if metric == "forced_f1" and len(by_position):
-            levels.append((read, "position alone", by_position["forced_f1"].iloc[0]))
+        by_chance = floors[(floors["model"] == base) & (floors["control"] == "random_layers")]
+        parts.append(by_chance.rename(columns={"forced_f1": "estimate"}).assign(panel=read, line="random layers"))
+        by_position = floors[(floors["model"] == model) & (floors["control"] == "position_only")]
+        levels += [(read, "position alone", f1) for f1 in by_position["forced_f1"].head(1)]
     points = joined([pd.DataFrame(columns=[*rows.columns, "panel", "line"]), *parts])
     points = points.assign(low=points["band_low"], high=points["band_high"])
     caption = f"Three curves of depth: F1 by layer\n{KINDS[metric]}{runs_note(results)}{bands_from(rows, confidence)}"

@@ -128,7 +128,7 @@ def no_answer_score(layers: pd.DataFrame) -> float:
     return float(100 * layers["NoAns_total"].fillna(0).iloc[0] / layers["total"].iloc[0])
 
 
-def question_counts(layers: pd.DataFrame) -> str:
+def counts_note(layers: pd.DataFrame) -> str:
     """How many questions of each kind the scores are of, in words."""
     total = int(layers["total"].iloc[0])
     no_answer = int(layers["NoAns_total"].fillna(0).iloc[0])

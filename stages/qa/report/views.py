@@ -12,11 +12,11 @@ from stages.qa.errors import InputError
 from stages.qa.models.manifest import checksum
 from stages.qa.report import findings, original
 from stages.qa.report.charts import Chart, evidence_charts
-from stages.qa.report.html import MISSING, Table, layer_text, percent, signed
+from stages.qa.report.html import MISSING, Table, number
 from stages.qa.report.original import STATEMENTS, Claim, Key, claims
 from stages.qa.report.page_data import chart_data
 from stages.qa.report.probing_charts import probing_charts, similarity_caption
-from stages.qa.report.results import Results, no_answer_score, of_readings, question_counts, runs_note
+from stages.qa.report.results import Results, counts_note, no_answer_score, of_readings, runs_note
 from stages.qa.scoring.curves import best_layer
 from stages.qa.scoring.intervals import Interval, Resampled
 from stages.qa.sections import Dataset
@@ -28,15 +28,12 @@ PUBLISHED |= {"NoAns_exact": "NoAns exact", "NoAns_f1": "NoAns F1"}
 
 
 def study_view(
-    params: Params,
-    results: Results,
-    resampled: Mapping[Key, Resampled],
-    published_rows: pd.DataFrame,
-    charts: Mapping[str, Chart],
-) -> dict[str, Any]:
-    """The values of all templates but for "provenance" and "explorer". The report prints most of `params`.
+    params: Params, results: Results, resampled: Mapping[Key, Resampled], published_rows: pd.DataFrame
+) -> tuple[dict[str, Any], dict[str, Chart]]:
+    """The values of all templates but for "provenance" and "explorer", and name -> chart below the page's curves.
 
-    resampled: the probes' curves with their resamples. published_rows: of `read_published`. charts: of the page.
+    The report prints most of `params`. resampled: the probes' curves with their resamples. published_rows: of
+    `read_published`.
     """
     curves, protocols, confidence = results.curves, results.protocols, params.statistics.confidence
     family = findings.lineage(results.models, params.encoders, params.finetuned)
@@ -44,11 +41,12 @@ def study_view(
     summary = findings.headline(resampled, protocols[0], family, floor)
     judged = claims(resampled, family.bases)
     steps = findings.ladder(curves, params.ladder)
-    first = originals(params, results)
+    first = [*params.ladder, *protocols][0]  # stands beside the published numbers: a ladder starts from the original's
     comparison = original.compare(results.layers, published_rows, first)
+    charts = probing_charts(results, confidence) | evidence_charts(results, comparison, confidence)
     published_curves = original.as_curves(published_rows)
     published_bases = findings.pretrained_bases([model for model, _ in published_curves], {})
-    return {
+    view = {
         "study": params.study,
         "dataset": params.dataset,
         "settings": {"probe": params.probe, "convex": params.convex, "windows": params.windows},
@@ -58,8 +56,8 @@ def study_view(
         "l2": findings.l2_note(results.l2),
         "confidence": f"{100 * confidence:g}",
         "kinds": family.kinds,
-        "question_counts": question_counts(results.layers),
-        "no_answer": percent(floor),
+        "question_counts": counts_note(results.layers),
+        "no_answer": number(floor),
         "runs": runs_note(results),
         "peaks": findings.peaks(resampled, protocols[0], summary.metric),
         "results": [*(result_table(curves, protocol) for protocol in protocols), *depth_tables(results)],
@@ -80,18 +78,7 @@ def study_view(
         "similarity_caption": similarity_caption(results.similarity).replace("\n", "; "),
         "charts": chart_data(results, charts, steps, family.kinds, summary.metric, confidence),
     }
-
-
-def page_charts(params: Params, results: Results, published_rows: pd.DataFrame) -> dict[str, Chart]:
-    """Name -> chart, of those that the page shows below its curves."""
-    confidence = params.statistics.confidence
-    comparison = original.compare(results.layers, published_rows, originals(params, results))
-    return probing_charts(results, confidence) | evidence_charts(results, comparison, confidence)
-
-
-def originals(params: Params, results: Results) -> str:
-    """The protocol that is set beside the published numbers: a ladder starts from the original's."""
-    return [*params.ladder, *results.protocols][0]
+    return view, charts
 
 
 def result_table(curves: pd.DataFrame, protocol: str) -> Table:
@@ -106,8 +93,8 @@ def result_table(curves: pd.DataFrame, protocol: str) -> Table:
             if (points["reading"] == reading).any():
                 chosen[name] = points[points["reading"] == reading].iloc[0]
         for name, point in chosen.items():
-            layer = layer_text(point["layer"]) if point["reading"] == "probe" else MISSING
-            rows.append([str(model), name, layer, *(percent(point[score]) for score in RESULT_SCORES)])
+            layer = number(point["layer"], "g") if point["reading"] == "probe" else MISSING
+            rows.append([str(model), name, layer, *(number(point[score]) for score in RESULT_SCORES)])
     return Table(["model", "", "layer", *RESULT_SCORES.values()], rows, names=2, caption=f"Protocol {protocol}")
 
 
@@ -124,7 +111,7 @@ def depth_tables(results: Results) -> list[Table]:
             settled = (here["settled"] * here["questions"]).sum() / here["questions"].sum()
             forced = Interval(row["estimate"], row["low"], row["high"])
             cost = 100 * row["layer"] / part["layer"].max()
-            rows.append([layer_text(row["layer"]), f"{cost:.1f}", str(forced), f"{settled:.1f}"])
+            rows.append([number(row["layer"], "g"), f"{cost:.1f}", str(forced), f"{settled:.1f}"])
         tables.append(Table(["layer", "multiply-adds", "forced", "settled"], rows, caption=f"{model}, cut at a layer"))
     return tables
 
@@ -133,7 +120,7 @@ def ladder_tables(steps: pd.DataFrame) -> list[Table]:
     """A table per model, a row per step: by how many points the scores of the last layer change."""
     tables = []
     for model, part in steps.groupby("model", sort=False):
-        rows = [[row["step"], *(signed(row[name]) for name in CHANGES)] for row in part.to_dict("records")]
+        rows = [[row["step"], *(number(row[name], "+.2f") for name in CHANGES)] for row in part.to_dict("records")]
         tables.append(Table(["step", *CHANGES.values()], rows, caption=str(model)))
     return tables
 
@@ -149,6 +136,8 @@ def claim_groups(judged: Sequence[Claim]) -> list[dict[str, Any]]:
 
 def statement_note(judged: Sequence[Claim], confidence: float) -> str:
     """How the claims are judged, and how many are looked at."""
+    if not judged:
+        return "No model of this study is fine-tuned, so there is nothing to judge."
     count = len(judged)
     return (
         "Layer 0 does not count; thirds are those of layers 1 to the last. The thresholds are this project's own. In "
@@ -168,11 +157,11 @@ def published_tables(comparison: pd.DataFrame) -> list[dict[str, Any]]:
             head += [name, "ours", "diff."] if run else [name]
         rows = []
         for row in part.to_dict("records"):
-            cells = ["head" if row["reading"] == "head" else layer_text(row["layer"])]
+            cells = ["head" if row["reading"] == "head" else number(row["layer"], "g")]
             for name in PUBLISHED:
-                cells.append(percent(row[f"{name}_published"]))
+                cells.append(number(row[f"{name}_published"]))
                 if run:
-                    cells += [percent(row[f"{name}_ours"]), signed(row[f"{name}_difference"])]
+                    cells += [number(row[f"{name}_ours"]), number(row[f"{name}_difference"], "+.2f")]
             rows.append(cells)
         tables.append({"run": run, "table": Table(head, rows, caption=str(model))})
     return tables

@@ -1,8 +1,4 @@
-"""What F1 does not tell about the final curves: likelihood, and how well a reading knows what has no answer.
-
-The probability of no answer is the logistic function of null score less best span score. It ranks questions (areas),
-is calibrated or not, and decides by a threshold, which is chosen on other questions (cross-fitting).
-"""
+"""What F1 does not tell about the final curves: likelihood, and how well a reading knows what has no answer."""
 
 import numpy as np
 import pandas as pd
@@ -17,12 +13,11 @@ QUALITY = [*POINT, "questions", "articles", "start_nll", "end_nll", "auprc", "au
 def quality_rows(model: str, scored: Scored, headline: str, settings: Statistics) -> pd.DataFrame:
     """A row of QUALITY for each protocol, reading and layer: means over runs and seeds; missing without a question."""
     rows = []
-    for point in points_of(model, scored, headline):
-        scores = point.scores
+    for names, scores, rows_of_point in points_of(model, scored, headline):
         folds = folds_of(scores, settings.folds)
-        figures = pd.DataFrame([_figures(scores, row, folds, settings.calibration_bins) for row in point.rows])
+        figures = pd.DataFrame([_figures(scores, row, folds, settings.calibration_bins) for row in rows_of_point])
         basis = {"questions": len(scores.ids), "articles": len(np.unique(scores.article))}
-        rows.append(point.names | basis | figures.mean(skipna=False).round(5).to_dict())
+        rows.append(names | basis | figures.mean(skipna=False).round(5).to_dict())
     return pd.DataFrame(rows, columns=QUALITY)
 
 

@@ -1,21 +1,9 @@
 """What else a curve could have been: its points in many resamples of articles, of runs and of unseen questions.
 
 A point is a mean over runs (of fine-tuning, or of random weights) of a ratio: a sum over questions divided by their
-number. Three sources of error are drawn together, after the Multi-Bootstrap of Sellam et al. (2022):
-
-- Articles. Questions of one article, or of one paragraph, are not independent, so whole clusters are drawn with
-  replacement (Davison and Hinkley 1997, section 3.8), and both parts of the ratio are computed again (Cochran 1977,
-  chapter 6). Each resample's distance from the estimate is stretched as Student's t is against the normal distribution,
-  because few clusters tell little about their own variance (Hesterberg 2015). Articles differ in size and scores are
-  skewed, so t has (clusters - 1) / 2 degrees of freedom: by simulation (docs/statistics.md), clusters - 1 are too many.
-- Runs. There are too few to draw with replacement: of two runs, half of the draws would be one run alone. The mean over
-  runs moves by Student's t with runs - 1 degrees of freedom times its standard error, in all points by the same mix of
-  the runs. One run tells nothing about others: then this part is missing.
-- Unseen questions. Where all questions score 0, so does every resample. So each point moves as a count of UNSEEN
-  questions would: no interval is without width.
-
-All curves over the same questions share the draws of articles, so that their differences are paired. Each model has its
-own draws of runs.
+number. docs/statistics.md says what is drawn and why (after Sellam et al. 2022), and how often the intervals hold. All
+curves over the same questions share the draws of articles, so that their differences are paired. Each model has its own
+draws of runs.
 """
 
 from functools import cache

@@ -32,13 +32,13 @@ def breakdown_rows(model: str, examples: Sequence[Example], scored: Scored, head
     """
     groups = groups_of(examples)
     rows = []
-    for point in points_of(model, scored, headline):
+    for names, scores, rows_of_point in points_of(model, scored, headline):
         for breakdown, labels in groups.items():
             for group in GROUPS[breakdown]:
                 chosen = labels == group
                 if chosen.any():
-                    names = point.names | {"breakdown": breakdown, "group": group}
-                    rows.append(names | _group_scores(point.scores, point.rows, chosen))
+                    place = {"breakdown": breakdown, "group": group}
+                    rows.append(names | place | _group_scores(scores, rows_of_point, chosen))
     return pd.DataFrame(rows, columns=BREAKDOWN)
 
 

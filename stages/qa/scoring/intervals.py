@@ -1,9 +1,4 @@
-"""Intervals of any function of a model's curves, and their tables: final curves and paired differences, in percent.
-
-A function is taken of the real curves and of those of each resample. All models of a data set share the draws of
-articles, so that a function of two models is paired. A point of a curve is the mean over runs and seeds. With one run,
-intervals are about the questions alone: another training would differ by an unknown amount.
-"""
+"""Intervals of any function of a model's curves, and their tables: final curves and paired differences, in percent."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -68,8 +63,12 @@ class Resampled:
         return replace(self, layers=[self.layers[place] for place in kept], values=values)
 
     def interval(self, values: np.ndarray, *, lowest: float = -100.0) -> Interval:
-        """Of a function of the curves, as `interval_of`."""
-        return interval_of(values, self.confidence, lowest=lowest)
+        """Of a smooth function of the curves, (1 + resamples,). Bounds are cut to `lowest` (0 for a score) to 100."""
+        estimate = float(values[0])
+        if len(values) == 1:
+            return Interval(estimate, estimate, estimate)
+        low, high = interval(values, self.confidence)
+        return Interval(estimate, max(float(low), lowest), min(float(high), 100.0))
 
     def pairs(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper bounds of each layer less each other, (layers, layers), which hold for all pairs at once.
@@ -77,26 +76,44 @@ class Resampled:
         values (1 + resamples, layers). The highest bounds are an interval of the range of the curve, and a layer is
         told from the best where a lower bound above 0 stands in its column (Hsu 1996).
         """
-        differences = values[:, :, None] - values[:, None, :]
-        if len(values) == 1:
-            return differences[0], differences[0]
-        low, high = band(differences.reshape(len(values), -1), self.confidence)
-        return low.reshape(differences[0].shape), high.reshape(differences[0].shape)
+        return difference_bounds(values, values, self.confidence)
 
     def best_layers(self, metric: str) -> list[int]:
         """The layers that cannot be told from the best one."""
-        low, _ = self.pairs(self.values[metric])
-        worse: np.ndarray = np.any(low > 0, axis=0)
-        return [layer for place, layer in enumerate(self.layers) if not worse[place]]
+        return [self.layers[place] for place in best_points(self.values[metric], self.confidence)]
 
 
-def interval_of(values: np.ndarray, confidence: float, *, lowest: float = -100.0) -> Interval:
-    """Of values as from `resample`, (1 + resamples,). The bounds are cut to `lowest` (0 for a score) to 100."""
-    estimate = float(values[0])
-    if len(values) == 1:
-        return Interval(estimate, estimate, estimate)
-    low, high = interval(values, confidence)
-    return Interval(estimate, max(float(low), lowest), min(float(high), 100.0))
+def difference_bounds(one: np.ndarray, other: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper bounds of each point of a curve less each of another, (points, points), for all pairs at once.
+
+    one, other (1 + resamples, points): resampled together.
+    """
+    differences = one[:, :, None] - other[:, None, :]
+    if len(one) == 1:
+        return differences[0], differences[0]
+    low, high = band(differences.reshape(len(one), -1), confidence)
+    return low.reshape(differences[0].shape), high.reshape(differences[0].shape)
+
+
+def best_points(values: np.ndarray, confidence: float) -> np.ndarray:
+    """The places of the points of a curve, (1 + resamples, points), that cannot be told from the highest (Hsu 1996)."""
+    low, _ = difference_bounds(values, values, confidence)
+    return np.flatnonzero(~np.any(low > 0, axis=0))
+
+
+def highest(
+    values: np.ndarray, confidence: float, *, less: np.ndarray | None = None, lowest: float = -100.0
+) -> Interval:
+    """Of the highest point of a curve, or of that less the highest of the curve `less`.
+
+    values, less (1 + resamples, points): resampled together. The bounds are those of a band over the points, or the
+    differences of two, that cannot be told from the highest, cut as in `Resampled.interval`. Percentiles of the highest
+    point of each resample would lie too high: the highest of uncertain points does, and that of a resample once more.
+    """
+    best = values[:, best_points(values, confidence)]
+    other = np.zeros((len(values), 1)) if less is None else less[:, best_points(less, confidence)]
+    low, high = (bounds.min(axis=1).max() for bounds in difference_bounds(best, other, confidence))
+    return Interval(float(best[0].max() - other[0].max()), max(float(low), lowest), min(float(high), 100.0))
 
 
 def best_gain(clusters: pd.DataFrame, model: str, base: str, settings: Statistics) -> Interval:
@@ -104,13 +121,13 @@ def best_gain(clusters: pd.DataFrame, model: str, base: str, settings: Statistic
 
     clusters: rows under CLUSTERS of one form of the probe.
     """
-    best = {}
+    curves = {}
     for name in model, base:
         rows = clusters[clusters["model"] == name]
         sums = rows.pivot(index="layer", columns="cluster", values="f1_sum").to_numpy()
         numbers = rows.groupby("cluster")["questions"].first().to_numpy()
-        best[name] = 100 * resample(sums[None], numbers, settings.resamples, seed=settings.seed, key=name).max(axis=1)
-    return interval_of(best[model] - best[base], settings.confidence)
+        curves[name] = 100 * resample(sums[None], numbers, settings.resamples, seed=settings.seed, key=name)
+    return highest(curves[model], settings.confidence, less=curves[base])
 
 
 Curves = Mapping[tuple[str, str], Resampled]  # protocol and kind of reading -> curve

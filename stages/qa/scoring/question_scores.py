@@ -51,15 +51,6 @@ ARRAYS = [field.name for field in fields(QuestionScores) if field.type is np.nda
 Scored = Mapping[str, QuestionScores]  # protocol -> scores
 
 
-@dataclass(frozen=True)
-class Point:
-    """A point of a final curve: a kind of reading, and a layer."""
-
-    names: dict[str, Any]  # the columns POINT of a table
-    scores: QuestionScores  # of all readings of the model and protocol
-    rows: list[int]  # the rows of `scores` that belong to the point, one for each run and seed
-
-
 POINT = ["model", "protocol", "headline", "reading", "layer"]
 
 
@@ -122,12 +113,15 @@ def rows_of(scores: QuestionScores, kind: str, layer: int, run: str | None = Non
     ]
 
 
-def points_of(model: str, scored: Scored, headline: str) -> Iterator[Point]:
-    """The points of the final curves of `model` under each protocol."""
+def points_of(model: str, scored: Scored, headline: str) -> Iterator[tuple[dict[str, Any], QuestionScores, list[int]]]:
+    """The points of the final curves of `model`: a kind of reading and a layer, under each protocol.
+
+    Of each the columns POINT of a table, the scores of its protocol, and its rows of these: one for each run and seed.
+    """
     for protocol, scores in scored.items():
         names = {"model": model, "protocol": protocol, "headline": protocol == headline}
         for kind, layer in dict.fromkeys((reading.kind, reading.layer) for reading in scores.readings):
-            yield Point(names | {"reading": kind, "layer": layer}, scores, rows_of(scores, kind, layer))
+            yield names | {"reading": kind, "layer": layer}, scores, rows_of(scores, kind, layer)
 
 
 @refuses_damage

@@ -203,10 +203,9 @@ def _read_rows(path: Path) -> list[dict[str, Any]]:
         table = pq.read_table(path, page_checksum_verification=True)
         if missing := [name for name in _COLUMNS if name not in table.column_names]:
             raise InputError(f"{path}: the column {missing[0]} is missing; there are {', '.join(table.column_names)}")
-        rows: list[dict[str, Any]] = table.select(list(_COLUMNS)).cast(pa.schema(_COLUMNS)).to_pylist()
+        return table.select(list(_COLUMNS)).cast(pa.schema(_COLUMNS)).to_pylist()
     except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a Parquet file in the layout of squad_v2 ({one_line(error)})") from error
-    return rows
 
 
 def _answers(path: Path, row: dict[str, Any]) -> list[dict[str, Any]]:
