@@ -52,7 +52,8 @@ def test_the_grafts_on_real_squad() -> None:
     two, three = (points.loc[("graft", layer)] for layer in (2, 3))
     cells = [f"{one['estimate']:.1f} ({one['low']:.1f} to {one['high']:.1f})" for one in (two, three)]
     whole = points.loc[("graft_reverse", 6), "estimate"]  # all layers are the fine-tuned model's
-    said = f"keeps {cells[0]} of its {whole:.1f} points; with layer 3 too, {cells[1].removesuffix(')')}; 400 questions)"
+    questions = f"{two['questions']} HasAns questions"
+    said = f"keeps {cells[0]} of its {whole:.1f} points; with layer 3 too, {cells[1].removesuffix(')')}; {questions})"
     assert said in " ".join(committed("README.md").split())
 
 
@@ -67,3 +68,27 @@ def test_the_python_block(monkeypatch: pytest.MonkeyPatch) -> None:
     assert given.args[0] == "data/models/minilm"
     assert (ROOT / given.kwargs["train"]).is_file()
     assert (ROOT / given.kwargs["dev"]).is_file()
+
+
+def forced_f1(model_dir: str) -> pd.DataFrame:
+    """The headline's probes, by layer."""
+    table = pd.read_csv(StringIO(committed(f"metrics/{model_dir}/evaluate/intervals.csv")))
+    rows = table[table["headline"] & (table["reading"] == "probe") & (table["metric"] == "forced_f1")]
+    return rows.set_index("layer")
+
+
+def test_the_moments_of_a_training() -> None:
+    rows = re.findall(r"^\|(none|1/8|1/4|1/2|all)\|(.+)\|$", committed("README.md"), re.MULTILINE)
+    models = ["minilm", "minilm-eighth", "minilm-quarter", "minilm-half", "minilm-finetuned"]
+    points = [forced_f1(f"minilm-squad-moments/{model}")["estimate"] for model in models]
+    assert [cells.split("|") for _, cells in rows] == [[f"{value:.1f}" for value in curve] for curve in points]
+
+
+def test_the_encoder_of_12_layers() -> None:
+    points = forced_f1("mpnet-squad-part/mpnet")
+    first, best, last = (
+        f"{point['estimate']:.1f} ({point['low']:.1f} to {point['high']:.1f})"
+        for point in (points.loc[0], points.loc[points["estimate"].idxmax()], points.loc[12])
+    )
+    said = f"forced F1 is {first} at the embeddings, {best} at layer {points['estimate'].idxmax()}, {last} at layer 12"
+    assert said in " ".join(committed("README.md").split())

@@ -41,8 +41,8 @@ applied = style.context(["default", RC])
 
 
 def write_figures(charts: Mapping[str, Chart], results: Results, folder: Path, format: str) -> None:
-    """FOLDER/<name of a chart>.<format>, and similarity.<format>."""
-    figures = {name: lines_figure(chart) for name, chart in charts.items()}
+    """FOLDER/<name of a chart>.<format> for each chart with points, and similarity.<format>."""
+    figures = {name: lines_figure(chart) for name, chart in charts.items() if len(chart.points())}
     figures["similarity"] = maps_figure(similarity_rows(results), similarity_caption(results.similarity))
     for name, figure in figures.items():
         save(figure, folder / f"{name}.{format}")
