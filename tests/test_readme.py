@@ -14,7 +14,7 @@ from stages.qa import notebook
 ROOT = Path(__file__).parents[1]
 NUMBER = r"[\d.]+"
 INTERVAL = rf"{NUMBER} \({NUMBER}–{NUMBER}\)"
-ROW = rf"^\| (\d+) \| ({NUMBER}) \| ({NUMBER}) \| ({INTERVAL}) \| ({NUMBER}) \| ({NUMBER}) \| ({INTERVAL}) \|$"
+ROW = rf"^\|(\d+)\|({NUMBER})\|({NUMBER})\|({INTERVAL})\|({NUMBER})\|({NUMBER})\|({INTERVAL})\|$"
 
 
 def committed(path: str) -> str:
