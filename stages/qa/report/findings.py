@@ -105,12 +105,12 @@ def headline(curves: Mapping[Key, Resampled], protocol: str, family: Lineage, fl
     model, base = pairs[0] if pairs else (next(iter(of)), None)
     curve = of[model]
     notes = [f"Highest F1{condition}: {reached(model, curve, metric)}"]
-    over_all, climb = f"Over all questions: {best_score(curve, 'f1')}", steepest(curve, curve.values[metric])
+    over_all, climb = f"Over all questions: {best_score(curve, 'f1')}", steepest(curve, curve.values[metric], "it")
     answer = f"{model} is at its best {best_place(curve, metric)}: F1{condition} {best_score(curve, metric)}."
     if base is not None:
         gain = highest(curve.values[metric], curve.confidence, less=of[base].values[metric])
         effect = f"adds {gain} points of F1{condition}"
-        climb = steepest(curve, curve.values[metric] - of[base].values[metric])
+        climb = steepest(curve, curve.values[metric] - of[base].values[metric], "the gain over the base")
         if gain.low <= 0:
             effect, climb = f"changes F1{condition} by {gain} points", ""
         answer = f"Fine-tuning {effect}; {model} is at its best {best_place(curve, metric)}."
@@ -183,10 +183,10 @@ def best_place(curve: Resampled, metric: str) -> str:
     return f"at layer{'s' if len(best) > 1 else ''} {', '.join(map(str, best))}"
 
 
-def steepest(curve: Resampled, rise: np.ndarray) -> str:
+def steepest(curve: Resampled, rise: np.ndarray, what: str) -> str:
     """The shortest stretch of layers over which `rise` surely grows by most of its highest point.
 
-    rise (1 + resamples, layers).
+    rise (1 + resamples, layers); what: its name.
     """
     low, high = curve.pairs(rise)
     most = rise[0].max() / 2
@@ -197,8 +197,8 @@ def steepest(curve: Resampled, rise: np.ndarray) -> str:
             end = max(ends, key=lambda end: rise[0, end] - rise[0, end - length])
             start = end - length
             step = Interval(float(rise[0, end] - rise[0, start]), float(low[end, start]), float(high[end, start]))
-            return f"Most of it comes between layers {curve.layers[start]} and {curve.layers[end]}: {step} points."
-    return "No stretch of layers surely holds most of it."
+            return f"Most of {what} comes between layers {curve.layers[start]} and {curve.layers[end]}: {step} points."
+    return f"No stretch of layers surely holds most of {what}."
 
 
 def peaks(curves: Mapping[Key, Resampled], protocol: str, metric: str) -> list[dict[str, str]]:
