@@ -29,9 +29,8 @@ def main(
     params = load_params()
     headline, settings = params.headline, params.statistics
     examples = read_squad(data_dir / "dev.json", purpose="score")
-    runs = sorted(
-        (file.parent.name for file in predictions_dir.glob("*/model.json")), key=lambda run: (run != key, run)
-    )
+    runs = [file.parent.name for file in predictions_dir.glob("*/model.json")]
+    runs.sort(key=lambda run: (run != key, run))  # the curve's own run first: the page shows its answers
     if not runs:
         raise IntegrityError(f"{predictions_dir}: holds no answers; run the predict stage again")
     answers = {

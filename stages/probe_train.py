@@ -3,6 +3,7 @@
 data/models/<run>, data/squad/<data set> -> data/probes/<curve>/<run>
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -40,14 +41,13 @@ def main(model_dir: Path, data_dir: Path, out_dir: Path) -> None:
     encoder = in_precision(encoder, windows, params.precision)
     out_dir.mkdir(parents=True, exist_ok=True)
     memory, file_gib = params.probe.feature_memory_gib, params.probe.feature_file_gib
-    features = Features(encoder, windows, gib=memory, folder=out_dir, file_gib=file_gib)
+    features_of = partial(Features, encoder, gib=memory, folder=out_dir, file_gib=file_gib)
+    features = features_of(windows)
     probes = Probes.empty(encoder.layers, encoder.hidden)
     if "adamw" in optimizers:
         probes += train_probes(features, params.probe)
     if "convex" in optimizers:
-        judge = None
-        if validation is not None:
-            judge = Features(encoder, validation, gib=memory, folder=out_dir, file_gib=file_gib)
+        judge = None if validation is None else features_of(validation)
         probes += fit_optimum(features, judge, params.convex)
     save_probes(out_dir, probes)
 

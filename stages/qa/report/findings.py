@@ -105,13 +105,16 @@ def headline(curves: Mapping[Key, Resampled], protocol: str, family: Lineage, fl
     model, base = pairs[0] if pairs else (next(iter(of)), None)
     curve = of[model]
     notes = [f"Highest F1{condition}: {reached(model, curve, metric)}"]
-    over_all, climb = f"Over all questions: {best_score(curve, 'f1')}", steepest(curve, curve.values[metric], "it")
-    answer = f"{model} is at its best {best_place(curve, metric)}: F1{condition} {best_score(curve, metric)}."
-    if base is not None:
+    over_all = f"Over all questions: {best_score(curve, 'f1')}"
+    if base is None:
+        answer = f"{model} is at its best {best_place(curve, metric)}: F1{condition} {best_score(curve, metric)}."
+        climb = steepest(curve, curve.values[metric], "it")
+    else:
         gain = highest(curve.values[metric], curve.confidence, less=of[base].values[metric])
-        effect = f"adds {gain} points of F1{condition}"
-        climb = steepest(curve, curve.values[metric] - of[base].values[metric], "the gain over the base")
-        if gain.low <= 0:
+        if gain.low > 0:
+            effect = f"adds {gain} points of F1{condition}"
+            climb = steepest(curve, curve.values[metric] - of[base].values[metric], "the gain over the base")
+        else:
             effect, climb = f"changes F1{condition} by {gain} points", ""
         answer = f"Fine-tuning {effect}; {model} is at its best {best_place(curve, metric)}."
         notes[0] += f"; pretrained {reached(base, of[base], metric)}"
