@@ -1,12 +1,14 @@
 """Models made of two, without training: up to some layer the base, then the fine-tuned one, and the other way round."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from stages.qa.answering.answering import decoder, texts_of
@@ -40,23 +42,21 @@ def graft(tuned: Encoder, base: Encoder, examples: Sequence[Example], windows: W
     parts = _parts(tuned)
     readings = [Reading("graft", layer, None) for layer in range(tuned.layers)]
     readings += [Reading("graft_reverse", layer, None) for layer in range(tuned.layers)]
-    mixed = replace(tuned, model=copy.deepcopy(tuned.model), lens=None)
-    new_reader = partial(SpanReader, windows, max_answer_tokens=protocol.max_answer_tokens)
-    reader = new_reader(len(readings))
-    every_piece = list(pieces(mixed, windows, np.arange(len(windows)), gib=CHUNK_GIB))
-    with progress_bar("grafting", total=len(readings) * len(windows), unit="window") as progress:
-        for row, reading in enumerate(readings):
-            # `mixed` is all of `tuned` at first. Part by part it becomes the base, then part by part `tuned` again.
-            donor = base if reading.kind == "graft" else tuned
-            for name in parts[reading.layer]:
-                given = donor.model.base_model.get_submodule(name).state_dict()
-                mixed.model.base_model.get_submodule(name).load_state_dict(given)
-            one = new_reader(1)
-            for rows in every_piece:
-                one.read(rows, encode(mixed, windows, rows).head_logits)
-                progress.update(len(rows))
-            for array, of_one in zip(reader.arrays, one.arrays, strict=True):
-                array[row] = of_one[0]
+    plain = replace(tuned, lens=None)
+    swapped = replace(plain, model=copy.deepcopy(tuned.model))
+    for module, of_base in zip(_modules(swapped, parts), _modules(base, parts), strict=True):
+        module.load_state_dict(of_base.state_dict())
+    reader = SpanReader(windows, len(readings), max_answer_tokens=protocol.max_answer_tokens)
+    with progress_bar("grafting", total=len(windows), unit="window") as progress:
+        for rows in pieces(plain, windows, np.arange(len(windows)), gib=CHUNK_GIB):
+            logits = []
+            for below, above in (swapped, plain), (plain, swapped):
+                outputs = _outputs(_modules(below, parts), partial(encode, below, windows, rows))
+                for layer in range(tuned.layers):
+                    with _replayed(_modules(above, parts[: layer + 1]), outputs):
+                        logits.append(encode(above, windows, rows).head_logits)
+            reader.read(rows, torch.cat(logits))
+            progress.update(len(rows))
     contexts = [example.context for example in examples]
     spans = reader.spans(contexts, merge=protocol.windows)
     text_of = decoder(protocol, tuned.tokenizer, windows, contexts)
@@ -68,6 +68,43 @@ def graft(tuned: Encoder, base: Encoder, examples: Sequence[Example], windows: W
         null_threshold=protocol.null_threshold,
         nll=np.full((*spans.score.shape, 2), np.nan, np.float32),
     )
+
+
+def _modules(encoder: Encoder, parts: list[list[str]]) -> list[nn.Module]:
+    """The modules of an encoder that `parts` names, in order."""
+    return [encoder.model.base_model.get_submodule(name) for part in parts for name in part]
+
+
+def _outputs(modules: list[nn.Module], work: Callable[[], object]) -> list[list[Any]]:
+    """What each of `modules` gives during `work`, call by call."""
+    outputs: list[list[Any]] = []
+    with ExitStack() as hooks:
+        for module in modules:
+            calls: list[Any] = []
+            outputs.append(calls)
+            hooks.enter_context(module.register_forward_hook(partial(_note, calls)))
+        work()
+    return outputs
+
+
+def _note(calls: list[Any], module: nn.Module, given: object, output: Any) -> None:
+    calls.append(output)
+
+
+@contextmanager
+def _replayed(modules: list[nn.Module], outputs: list[list[Any]]) -> Iterator[None]:
+    """Within the block, the modules give what `outputs` begins with, call by call, and do no work."""
+    for module, calls in zip(modules, outputs, strict=False):
+        module.forward = partial(_next, iter(calls))
+    try:
+        yield
+    finally:
+        for module in modules:
+            del module.forward
+
+
+def _next(calls: Iterator[Any], *given: object, **options: object) -> Any:
+    return next(calls)
 
 
 def _parts(encoder: Encoder) -> list[list[str]]:
@@ -89,9 +126,6 @@ def _parts(encoder: Encoder) -> list[list[str]]:
 def _plan(encoder: Encoder) -> tuple[Any, ...]:
     """What two encoders must have in common."""
     config, parts = encoder.model.config, _parts(encoder)
-    shapes = {
-        name: [(key, tensor.shape) for key, tensor in encoder.model.base_model.get_submodule(name).state_dict().items()]
-        for part in parts
-        for name in part
-    }
+    weights = [module.state_dict().items() for module in _modules(encoder, parts)]
+    shapes = parts, [[(key, tensor.shape) for key, tensor in of_module] for of_module in weights]
     return config.model_type, config.num_attention_heads, encoder.tokenizer.get_vocab(), shapes
