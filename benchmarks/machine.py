@@ -1,4 +1,4 @@
-"""What the benchmark runs on, and how fast it multiplies matrices."""
+"""What the benchmark runs on, and how fast it multiplies matrices and reads memory."""
 
 import platform
 import time
@@ -27,6 +27,18 @@ def matmul_rate(dtype: torch.dtype, *, device: str = "cpu", size: int = 2048, ro
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - start)
     return 2 * size**3 / min(seconds)
+
+
+def copy_rate(size: int = 2**28, rounds: int = 8) -> float:
+    """The highest bytes/s that the CPU reads while it copies `size` bytes."""
+    source = torch.ones(size // 4)
+    target = torch.empty_like(source)
+    seconds = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        target.copy_(source)
+        seconds.append(time.perf_counter() - start)
+    return size / min(seconds)
 
 
 def forward_flops(config: PretrainedConfig, lengths: list[int]) -> int:
