@@ -26,7 +26,7 @@ def main(model_dir: Path, data_dir: Path, probes_dir: Path, out_dir: Path) -> No
     windows = make_windows(questions, encoder.tokenizer, **params.windows.model_dump())
     gold = check_gold(questions, windows, encoder.tokenizer, file=file, least=params.guard, doc_stride=stride)
     encoder = in_precision(encoder, windows, params.precision)
-    probes = load_probes(probes_dir).of(params.probe.epochs_read)
+    probes = load_probes(probes_dir)
     if encoder.head is None and not probes.readouts:
         raise InputError(f"{model_dir}: has no question answering head, and no probe was trained on it")
     for name, answers in answer(encoder, questions, windows, probes, params.protocols):

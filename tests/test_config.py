@@ -66,8 +66,6 @@ def test_values_have_their_types(tmp_path: Path) -> None:
         ("ladder: []", "ladder: [paper, corrected]", r"paper to corrected changes optimizer, answer_text"),
         ("ladder: []", "ladder: [nothing]", r"headline or ladder: 'nothing' is no key of protocols"),
         ("headline: corrected", "headline: nothing", r"headline or ladder: 'nothing' is no key of protocols"),
-        ("    epochs: 3", "    epochs: 3\n    epochs_read: []", r"epochs_read.*at least 1 item"),
-        ("    epochs: 3", "    epochs: 3\n    epochs_read: [2, 4]", r"epochs_read: epoch 4 of 3"),
         ("seeds: [0, 1]", "seeds: [0, 0]", r"probe.seeds: .*0 occurs twice"),
         ("optimizers: [convex, adamw]", "optimizers: [adamw, adamw]", r"optimizers: .*adamw occurs twice"),
         ("optimizers: [convex, adamw]", "optimizers: [adamw]", r"protocols: 'convex' is not among optimizers"),

@@ -86,9 +86,6 @@ class Params(sections.Section):
 
     @model_validator(mode="after")
     def _probes_can_be_trained(self) -> "Params":
-        last = max(self.probe.epochs_read or [1])
-        if "adamw" in self.optimizers and last > self.probe.epochs:
-            raise ValueError(f"effort.probe.epochs_read: epoch {last} of {self.probe.epochs}")
         if "convex" in self.optimizers and len(self.convex.l2) > 1 and not self.parts.validation_share:
             raise ValueError("effort.convex.l2: several need validation articles: parts.validation_share above 0")
         return self

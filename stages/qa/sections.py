@@ -116,7 +116,6 @@ class Probe(Section):
     """The softmax-regression probes trained by AdamW, as in the original study."""
 
     epochs: PositiveInt
-    epochs_read: Annotated[Once[PositiveInt], Field(min_length=1)] | None = None  # to answer with; absent: all
     batch_size: PositiveInt  # windows
     learning_rates: Annotated[Once[Rate], Field(min_length=1)]
     seeds: Annotated[Once[Seed], Field(min_length=1)]  # of the initial weights and of dropout

@@ -146,14 +146,6 @@ def test_protocols_side_by_side_answer_as_each_alone(encoder: Encoder) -> None:
     assert len(seen) == len(protocols)
 
 
-def test_the_epochs_that_are_read() -> None:
-    readouts = [Readout("adamw", 1, 0.1, 0), Readout("adamw", 2, 0.1, 0), Readout("convex", None, None, None)]
-    probes = Probes(readouts, np.arange(3.0).reshape(3, 1, 1, 1))
-    assert probes.of(None).readouts == readouts
-    assert probes.of([2]).readouts == readouts[1:]
-    assert probes.of([2]).weights.ravel().tolist() == [1, 2]
-
-
 def test_logits_that_are_no_numbers_stop_the_stage(encoder: Encoder) -> None:
     weights = np.full((1, encoder.layers, encoder.hidden, 2), np.inf, dtype=np.float32)
     probes = Probes([Readout("adamw", 1, 0.1, 0)], weights)

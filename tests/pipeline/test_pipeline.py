@@ -163,7 +163,7 @@ def test_the_library_knows_no_path() -> None:
 
 
 def test_method_values_have_no_default_in_code() -> None:
-    may_be_absent = {"checksum", "articles", "sha256", "random_weights_of", "seed", "probes", "dropout", "epochs_read"}
+    may_be_absent = {"checksum", "articles", "sha256", "random_weights_of", "seed", "probes", "dropout"}
     may_be_absent |= {"stop_after"}
     for model in Section.__subclasses__():
         for name, field in model.model_fields.items():
@@ -251,8 +251,7 @@ def test_another_model_leaves_the_others_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("what", "stages"),
     [
-        ("effort.probe.epochs", {"probe_train"}),
-        ("effort.probe", {"predict"}),  # epochs_read
+        ("effort.probe", {"probe_train"}),
         ("effort.convex", {"probe_train", "examine"}),
         ("effort.examine", {"examine", "compare"}),
         ("stages/qa/checks", {"examine", "compare"}),

@@ -1,6 +1,6 @@
 """Trained probes: a start and an end vector for every layer of every readout; in and out of a folder."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,13 +30,6 @@ class Probes:
     def empty(cls, layers: int, hidden: int) -> "Probes":
         """No readout yet, for an encoder of this size."""
         return cls([], np.zeros((0, layers, hidden, 2), dtype=np.float32))
-
-    def of(self, epochs: Collection[int] | None) -> "Probes":
-        """Only the readouts after these epochs, and those that know no epochs; None: all."""
-        if epochs is None:
-            return self
-        kept = [i for i, readout in enumerate(self.readouts) if readout.epoch is None or readout.epoch in epochs]
-        return Probes([self.readouts[i] for i in kept], self.weights[kept])
 
     def __add__(self, other: "Probes") -> "Probes":
         return Probes(
