@@ -14,6 +14,7 @@ import pytest
 
 from stages import choose, compare, download, evaluate, examine, finetune, predict, probe_train, report
 from stages.qa.files import read_json, read_tensors
+from stages.qa.scoring.question_scores import load_question_scores
 from tests.tiny_models import ROOT, read_yaml, tiny_study, write_yaml
 
 
@@ -24,9 +25,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params = tiny_study(root, train=4, dev=2) | {"study": "smoke"}
     params["encoders"]["random"] = params["encoders"]["tiny"] | {"random_weights_of": "tiny", "seed": 3}
     params["finetuned"] = {"tuned": params["finetuned"]["minilm-finetuned"] | {"base": "tiny", "num_train_epochs": 1}}
-    params["encoders"]["random-1"] = params["encoders"]["random"] | {"seed": 4}
+    params["encoders"]["another"] = params["encoders"]["random"] | {"seed": 4}
     params["probed"] = ["tuned", "tiny", "random"]
-    params["runs"] = {key: key for key in params["probed"]} | {"random-1": "random"}
+    params["runs"] = {key: key for key in params["probed"]} | {"another": "random"}
     params["compared"] = {"tuned": "tiny"}
     params["effort"]["probe"] |= {"epochs": 2, "learning_rates": [0.01, 0.001]}
     params["effort"]["examine"] |= {"training_questions": 20, "dev_questions": 15, "cka_tokens": 300}
@@ -181,6 +182,13 @@ def test_controls_have_every_layer_and_name_what_they_are_measured_on(study: Pat
     task = rows[rows["control"] == "task"].set_index("layer")["forced_f1"]
     other = rows[rows["control"] == "no_question"].set_index("layer")
     np.testing.assert_allclose(other["selectivity"], task - other["forced_f1"], atol=1e-3)
+    assert all(value == float(f"{value:.6g}") for value in rows["selectivity"].dropna())
+
+
+def test_the_page_shows_the_answers_of_the_run_that_names_the_curve(study: Path) -> None:
+    """The first of the runs, though another comes before it in the alphabet."""
+    runs = load_question_scores(study / "data/scores/random/corrected").runs
+    assert list(dict.fromkeys(runs)) == ["random", "another"]
 
 
 def test_layers_are_compared_with_those_of_the_base(study: Path) -> None:

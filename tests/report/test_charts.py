@@ -142,9 +142,12 @@ def test_a_strength_has_one_point_a_layer_the_mean_over_runs() -> None:
     results = example([1], protocols=("corrected",))
     one = results.layers[results.layers["final"]].assign(l2=0.1, learning_rate=NAN, epoch=NAN, seed=NAN)
     two = one.assign(run="another", forced_f1=one["forced_f1"] + 4)
-    chart = probing_charts(replace(results, layers=pd.concat([one, two])), 0.95)["strengths"]
+    weak = pd.concat([one, two])
+    chart = probing_charts(replace(results, layers=pd.concat([weak, weak.assign(l2=1.0)])), 0.95)["strengths"]
     expected = one.loc[one["layer"] == 1, "forced_f1"].iloc[0] + 2
-    assert [f"{value:.4f}" for value in values(chart, "m0: HasAns, answer forced", 1)] == [f"{expected:.4f}"]
+    assert [f"{value:.4f}" for value in values(chart, "m0: HasAns, answer forced", 1)] == [f"{expected:.4f}"] * 2
+    alone = probing_charts(replace(results, layers=weak), 0.95)["strengths"]
+    assert alone.points().empty  # one strength alone shows no change
 
 
 def test_learning_description_and_strengths(evidence: dict[str, Chart]) -> None:

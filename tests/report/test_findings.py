@@ -167,7 +167,7 @@ def test_both_forms_of_the_probe_against_a_paired_t_interval() -> None:
         for cluster, f1_sum in enumerate(curve)
     ]
     clusters = pd.DataFrame(rows)
-    said = findings.both_forms(clusters, {"tuned": "base", "more": "base"}, SETTINGS)
+    said = findings.both_forms(clusters, {"more": "base", "tuned": "base", "base": "tuned"}, SETTINGS)
     form = r"On the sample, fine-tuning adds (\S+) \((\S+) to (\S+)\) points of forced F1 to the linear probe at its "
     form += r"best layer and (\S+) \((\S+) to (\S+)\) to the probe that sees the question \(tuned less base, .*\)\."
     match = re.fullmatch(form, said)

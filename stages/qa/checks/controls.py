@@ -187,7 +187,7 @@ def control_rows(model: str, judged: Mapping[str, Judged], training_questions: i
         columns = {"model": model, "control": control, "training_questions": training_questions}
         columns |= result.columns(layers=len(task.nll))
         columns["selectivity"] = np.nan if control in (TASK, PRODUCTS) else task.forced_f1 - result.forced_f1
-        parts.append(pd.DataFrame(columns, columns=CONTROLS))
+        parts.append(pd.DataFrame(columns)[CONTROLS])
     return pd.concat(parts, ignore_index=True)
 
 

@@ -138,20 +138,18 @@ def headline(curves: Mapping[Key, Resampled], protocol: str, family: Lineage, fl
 def both_forms(clusters: pd.DataFrame, bases: Mapping[str, str], settings: Statistics) -> str:
     """What fine-tuning adds to either form of the probe at its best layer of the sample; "" without a pair.
 
-    clusters: rows under CLUSTERS. Of several pairs, each has a sentence.
+    clusters: rows under CLUSTERS. Of several pairs in `bases`, the first.
     """
-    sentences = []
-    for model, base in bases.items():
-        if {model, base} <= set(clusters["model"]):
-            gain = {
-                form: best_gain(rows, model, base, settings) for form, rows in clusters.groupby("control", sort=False)
-            }
-            sentences.append(
-                f"On the sample, fine-tuning adds {gain['task']} points of forced F1 to the linear probe at its best "
-                f"layer and {gain['question_products']} to the probe that sees the question ({model} less {base}, its "
-                "first run alone)."
-            )
-    return " ".join(sentences)
+    examined = set(clusters["model"])
+    pairs = [(model, base) for model, base in bases.items() if {model, base} <= examined]
+    if not pairs:
+        return ""
+    model, base = pairs[0]
+    gain = {form: best_gain(rows, model, base, settings) for form, rows in clusters.groupby("control", sort=False)}
+    return (
+        f"On the sample, fine-tuning adds {gain['task']} points of forced F1 to the linear probe at its best layer and "
+        f"{gain['question_products']} to the probe that sees the question ({model} less {base}, its first run alone)."
+    )
 
 
 def l2_note(choice: Mapping[str, Any]) -> str:

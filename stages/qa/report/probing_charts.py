@@ -69,9 +69,13 @@ def controls(rows: pd.DataFrame) -> Chart:
 
 
 def strengths(layers: pd.DataFrame) -> Chart:
-    """HasAns F1, refused and forced, of the probes at their optimum under each l2; a line for each layer."""
+    """HasAns F1, refused and forced, of the probes at their optimum under each l2; a line for each layer.
+
+    No rows if there is one l2 alone.
+    """
     kinds = {name: KINDS[name] for name in ("HasAns_f1", "forced_f1")}
-    rows = mean_of_runs(layers[layers["l2"].notna() & layers["headline"]], ["model", "layer", "l2"], list(kinds))
+    layers = layers[layers["headline"] & layers["l2"].notna() & (layers["l2"].nunique() > 1)]
+    rows = mean_of_runs(layers, ["model", "layer", "l2"], list(kinds))
     rows = rows.melt(["model", "layer", "l2"], list(kinds), "metric")
     rows = rows.assign(panel=rows["model"] + ": " + rows["metric"].map(kinds), strength=np.log10(rows["l2"]))
     rows = rows.rename(columns={"strength": "log10 of l2"})

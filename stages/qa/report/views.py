@@ -37,6 +37,7 @@ def study_view(
     """
     curves, protocols, confidence = results.curves, results.protocols, params.statistics.confidence
     family = findings.lineage(results.models, params.encoders, params.finetuned)
+    pairs = {model: family.bases[model] for model in results.models if model in family.bases}
     floor = no_answer_score(results.layers)
     summary = findings.headline(resampled, protocols[0], family, floor)
     judged = claims(resampled, family.bases)
@@ -52,7 +53,7 @@ def study_view(
         "settings": {"probe": params.probe, "convex": params.convex, "windows": params.windows},
         "protocols": {name: params.protocols[name] for name in protocols},
         "headline": summary,
-        "both_forms": findings.both_forms(results.clusters, family.bases, params.statistics),
+        "both_forms": findings.both_forms(results.clusters, pairs, params.statistics),
         "l2": findings.l2_note(results.l2),
         "confidence": f"{100 * confidence:g}",
         "kinds": family.kinds,
