@@ -82,29 +82,22 @@ def _outputs(modules: list[nn.Module], work: Callable[[], object]) -> list[list[
         for module in modules:
             calls: list[Any] = []
             outputs.append(calls)
-            hooks.enter_context(module.register_forward_hook(partial(_note, calls)))
+            hooks.enter_context(module.register_forward_hook(lambda *call, calls=calls: calls.append(call[-1])))
         work()
     return outputs
-
-
-def _note(calls: list[Any], module: nn.Module, given: object, output: Any) -> None:
-    calls.append(output)
 
 
 @contextmanager
 def _replayed(modules: list[nn.Module], outputs: list[list[Any]]) -> Iterator[None]:
     """Within the block, the modules give what `outputs` begins with, call by call, and do no work."""
     for module, calls in zip(modules, outputs, strict=False):
-        module.forward = partial(_next, iter(calls))
+        left = iter(calls)
+        module.forward = lambda *given, left=left, **options: next(left)
     try:
         yield
     finally:
         for module in modules:
             del module.forward
-
-
-def _next(calls: Iterator[Any], *given: object, **options: object) -> Any:
-    return next(calls)
 
 
 def _parts(encoder: Encoder) -> list[list[str]]:
