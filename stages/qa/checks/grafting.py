@@ -47,7 +47,7 @@ def graft(tuned: Encoder, base: Encoder, examples: Sequence[Example], windows: W
     for module, of_base in zip(_modules(swapped, parts), _modules(base, parts), strict=True):
         module.load_state_dict(of_base.state_dict())
     reader = SpanReader(windows, len(readings), max_answer_tokens=protocol.max_answer_tokens)
-    with progress_bar("grafting", total=len(windows), unit="window") as progress:
+    with progress_bar("grafting", total=len(readings) * len(windows), unit="window") as progress:
         for rows in pieces(plain, windows, np.arange(len(windows)), gib=CHUNK_GIB):
             logits = []
             for below, above in (swapped, plain), (plain, swapped):
@@ -55,8 +55,8 @@ def graft(tuned: Encoder, base: Encoder, examples: Sequence[Example], windows: W
                 for layer in range(tuned.layers):
                     with _replayed(_modules(above, parts[: layer + 1]), outputs):
                         logits.append(encode(above, windows, rows).head_logits)
+                    progress.update(len(rows))
             reader.read(rows, torch.cat(logits))
-            progress.update(len(rows))
     contexts = [example.context for example in examples]
     spans = reader.spans(contexts, merge=protocol.windows)
     text_of = decoder(protocol, tuned.tokenizer, windows, contexts)
