@@ -70,25 +70,37 @@ def test_the_python_block(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (ROOT / given.kwargs["dev"]).is_file()
 
 
-def forced_f1(model_dir: str) -> pd.DataFrame:
-    """The headline's probes, by layer."""
-    table = pd.read_csv(StringIO(committed(f"metrics/{model_dir}/evaluate/intervals.csv")))
-    rows = table[table["headline"] & (table["reading"] == "probe") & (table["metric"] == "forced_f1")]
+def forced_f1(table: str, reading: str = "probe") -> pd.DataFrame:
+    """The headline's points of one reading, by layer."""
+    rows = pd.read_csv(StringIO(committed(f"metrics/{table}.csv")))
+    rows = rows[rows["headline"] & (rows["reading"] == reading) & (rows["metric"] == "forced_f1")]
     return rows.set_index("layer")
 
 
 def test_the_moments_of_a_training() -> None:
     rows = re.findall(r"^\|(none|1/8|1/4|1/2|all)\|(.+)\|$", committed("README.md"), re.MULTILINE)
     models = ["minilm", "minilm-eighth", "minilm-quarter", "minilm-half", "minilm-finetuned"]
-    points = [forced_f1(f"minilm-squad-moments/{model}")["estimate"] for model in models]
+    points = [forced_f1(f"minilm-squad-moments/{model}/evaluate/intervals")["estimate"] for model in models]
     assert [cells.split("|") for _, cells in rows] == [[f"{value:.1f}" for value in curve] for curve in points]
 
 
 def test_the_encoder_of_12_layers() -> None:
-    points = forced_f1("mpnet-squad-part/mpnet")
-    first, best, last = (
-        f"{point['estimate']:.1f} ({point['low']:.1f} to {point['high']:.1f})"
-        for point in (points.loc[0], points.loc[points["estimate"].idxmax()], points.loc[12])
-    )
-    said = f"forced F1 is {first} at the embeddings, {best} at layer {points['estimate'].idxmax()}, {last} at layer 12"
-    assert said in " ".join(committed("README.md").split())
+    tables = {
+        "fine-tuned": ("mpnet-finetuned/evaluate/intervals", "probe"),
+        "base": ("mpnet/evaluate/intervals", "probe"),
+        "lens": ("mpnet-finetuned/evaluate/intervals", "lens"),
+        "base up to it": ("mpnet-finetuned/compare/grafts", "graft"),
+        "base after it": ("mpnet-finetuned/compare/grafts", "graft_reverse"),
+    }
+    points = {name: forced_f1(f"mpnet-squad-part/{table}", reading) for name, (table, reading) in tables.items()}
+    text = committed("README.md").partition("**A 12-layer encoder**")[2]
+    layers = [int(layer) for layer in re.findall(r"^\|layer\|(.+)\|$", text, re.MULTILINE)[0].split("|")]
+    rows = dict(re.findall(rf"^\|({'|'.join(tables)})\|(.+)\|$", text, re.MULTILINE))
+    assert rows == {
+        name: "|".join(f"{curve.loc[layer, 'estimate']:.1f}" for layer in layers) for name, curve in points.items()
+    }
+    low, high = points["base up to it"].loc[3], points["base after it"].loc[9]
+    kept, also = (f"{one['estimate']:.1f} ({one['low']:.1f} to {one['high']:.1f})" for one in (low, high))
+    whole = points["base after it"].loc[12, "estimate"]
+    said = f"Grafts ({low['questions']} HasAns questions): layers 1 to 3 or 10 to 12 may be the base's: the head keeps "
+    assert said + f"{kept} and {also} of {whole:.1f} points." in " ".join(text.split())
