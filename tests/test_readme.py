@@ -102,5 +102,7 @@ def test_the_encoder_of_12_layers() -> None:
     low, high = points["base up to it"].loc[3], points["base after it"].loc[9]
     kept, also = (f"{one['estimate']:.1f} ({one['low']:.1f} to {one['high']:.1f})" for one in (low, high))
     whole = points["base after it"].loc[12, "estimate"]
-    said = f"Grafts ({low['questions']} HasAns questions): layers 1 to 3 or 10 to 12 may be the base's: the head keeps "
+    said = (
+        f"Grafts ({low['questions']} HasAns questions): with the base up to layer 3, or after layer 9, the head keeps "
+    )
     assert said + f"{kept} and {also} of {whole:.1f} points." in " ".join(text.split())
