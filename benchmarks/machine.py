@@ -1,10 +1,12 @@
 """What the benchmark runs on, and how fast it multiplies matrices and reads memory."""
 
 import platform
-import time
+from collections.abc import Callable
 
 import torch
 from transformers import PretrainedConfig
+
+from benchmarks.timing import seconds_of
 
 
 def describe() -> str:
@@ -19,26 +21,25 @@ def describe() -> str:
 def matmul_rate(dtype: torch.dtype, *, device: str = "cpu", size: int = 2048, rounds: int = 8) -> float:
     """The highest FLOP/s of a square matrix product in `dtype`, by the call that an encoder's linear layers make."""
     one, other = torch.randn(size, size).to(device, dtype), torch.randn(size, size).to(device, dtype)
-    seconds = []
-    for _ in range(rounds):
-        start = time.perf_counter()
+
+    def product() -> None:
         torch.nn.functional.linear(one, other)
         if device != "cpu":
             torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - start)
-    return 2 * size**3 / min(seconds)
+
+    return 2 * size**3 / _least_seconds(product, rounds)
 
 
 def copy_rate(size: int = 2**28, rounds: int = 8) -> float:
     """The highest bytes/s that the CPU reads while it copies `size` bytes."""
     source = torch.ones(size // 4)
     target = torch.empty_like(source)
-    seconds = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        target.copy_(source)
-        seconds.append(time.perf_counter() - start)
-    return size / min(seconds)
+    return size / _least_seconds(lambda: target.copy_(source), rounds)
+
+
+def _least_seconds(work: Callable[[], object], rounds: int) -> float:
+    """The shortest time of `work`."""
+    return min(seconds_of(work) for _ in range(rounds))
 
 
 def forward_flops(config: PretrainedConfig, lengths: list[int]) -> int:
