@@ -1,6 +1,7 @@
 """The statements on curves worked out by hand, without resamples and with them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -104,10 +105,14 @@ def test_three_verdicts(low: float, high: float, side: str, verdict: str) -> Non
     assert condition.verdict(Interval(5.0, low, high)) == verdict
 
 
-def test_a_statement_holds_if_all_its_conditions_do() -> None:
-    assert statements.verdict_of(["holds", "holds"]) == "holds"
-    assert statements.verdict_of(["holds", "not decided"]) == "not decided"
-    assert statements.verdict_of(["not decided", "does not hold"]) == "does not hold"
+@pytest.mark.parametrize(("lowest", "verdict"), [(98.0, "not decided"), (58.0, "does not hold")])
+def test_a_statement_holds_if_all_its_conditions_do(lowest: float, verdict: str) -> None:
+    """Of two conditions, that on HasAns F1 is not decided: it may lie on either side."""
+    pairs = [(0.0, lowest), (5.0, lowest), *SLOPE[2:]]
+    sure, unsure = curve(pairs, error=0.002), curve(pairs, error=40)
+    mixed = replace(sure, values={**sure.values, "HasAns_f1": unsure.values["HasAns_f1"]})
+    found = statements.claims({("tuned", "p"): mixed}, {"tuned": "base"})
+    assert [claim.verdict for claim in found if claim.statement == LOW] == [verdict]
 
 
 @pytest.mark.parametrize(

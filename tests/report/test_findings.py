@@ -41,7 +41,6 @@ def test_lineage() -> None:
     assert list(family.kinds.items()) == [("tuned", "fine-tuned"), ("noise", "random weights"), ("base", "pretrained")]
     assert family.bases == {"tuned": "base"}
     assert family.twins == {"base": "noise"}
-    assert family.seeds == {"noise": 3, "more": 4}
 
 
 LADDER = curves(
@@ -84,7 +83,7 @@ def test_a_ladder_needs_two_protocols() -> None:
     assert findings.ladder(LADDER, ["p"]).empty
 
 
-FAMILY = Lineage({"tuned": "fine-tuned", "base": "pretrained"}, {"tuned": "base"}, {"base": "noise"}, {"noise": 0})
+FAMILY = Lineage({"tuned": "fine-tuned", "base": "pretrained"}, {"tuned": "base"}, {"base": "noise"})
 
 
 def resampled(forced: list[float], error: float = 0.0, seed: int = 0, runs: int = 1) -> Resampled:
@@ -147,9 +146,9 @@ def test_where_most_of_the_gain_comes() -> None:
 
 
 def test_headline_of_other_studies() -> None:
-    alone = headline(Lineage({}, {}, {}, {}), tuned=[5, 6, 30])
+    alone = headline(Lineage({}, {}, {}), tuned=[5, 6, 30])
     assert alone.answer == "tuned is at its best from layer 2 on: F1 with an answer forced 30.0."
-    worse = headline(Lineage({}, {"base": "tuned"}, {}, {}), tuned=[5, 35], base=[5, 10])
+    worse = headline(Lineage({}, {"base": "tuned"}, {}), tuned=[5, 35], base=[5, 10])
     assert worse.answer.startswith("Fine-tuning changes F1 with an answer forced by -25.0 points")
     assert len(worse.notes) == 3  # there is no gain of which most could be somewhere
     assert findings.headline({}, "p", FAMILY, 60.0).answer == "No layer was probed."

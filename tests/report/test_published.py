@@ -38,17 +38,14 @@ def test_the_published_tables() -> None:
             np.testing.assert_allclose(table[name], whole, atol=0.011)
 
 
-@pytest.mark.parametrize(
-    ("name", "key"),
-    [
-        ("bert-base-uncased", "bert-base-uncased"),
-        ("twmkn9/albert-base-v2-squad2", "twmkn9--albert-base-v2-squad2"),
-        ("ahotrod/albert_xxlargev1_squad2_512", "ahotrod--albert_xxlargev1_squad2_512"),
-        ("a.b/c-v1.1", "a_b--c-v1_1"),
-    ],
-)
-def test_keys(name: str, key: str) -> None:
-    assert published.key_of(name) == key
+def test_a_model_of_the_hub_has_the_key_of_its_name(tmp_path: Path) -> None:
+    for name in ("layer_results.csv", "finetuned_results.csv"):
+        table = (FOLDER / name).read_text()
+        (tmp_path / name).write_text(table.replace("bert-base-uncased,", "a.b/c-v1.1,"))
+    keys = dict(published.read_published(tmp_path)[["model_prefix", "model"]].to_numpy().tolist())
+    assert keys["a.b/c-v1.1"] == "a_b--c-v1_1"
+    assert keys["twmkn9/albert-base-v2-squad2"] == "twmkn9--albert-base-v2-squad2"
+    assert keys["ahotrod/albert_xxlargev1_squad2_512"] == "ahotrod--albert_xxlargev1_squad2_512"
 
 
 def test_an_exact_copy_differs_by_nothing() -> None:

@@ -30,16 +30,13 @@ class Chart:
     value: str
     x: str = "layer"  # where there is a column `reading`, own heads stand apart from the layers
     y: str = ""  # title of the axis
-    lines: Sequence[Any] = ()  # in the order of their colours, numbers are layers; default: those of the rows
+    lines: Sequence[str] = ()  # in the order of their colours; default: those of the rows (layers: numbers, in order)
     panels: Sequence[str] = ()  # in order; default: those of the rows
     across: int = 0  # panels a row, where each column has its own y axis; 0: all panels have the same
     levels: Sequence[tuple[str, str, float]] = ()  # panel, label and height of horizontal lines
 
     def points(self) -> pd.DataFrame:
-        """Columns panel, line, x (missing for an own head), value, low, high, single; no rows without a value.
-
-        single: which run it is a point of; missing for points of the line itself.
-        """
+        """Columns panel, line, x (missing: an own head), value (never missing), low, high, single: a run of it."""
         names = {"panel": self.panel, "line": self.line, "x": self.x, "value": self.value}
         names |= {name: name for name in ("low", "high", "single")}
         rows = self.rows.reindex(columns=[*names.values(), "reading"])
@@ -49,7 +46,8 @@ class Chart:
 
     def line_names(self) -> list[Any]:
         """All lines, in the order of their colours."""
-        return list(self.lines) or list(self.rows[self.line].unique())
+        names = list(self.lines) or self.rows[self.line].unique().tolist()
+        return sorted(names) if self.line == "layer" else names
 
     def panel_names(self) -> list[str]:
         """All panels, in order."""
@@ -63,7 +61,7 @@ def curve_charts(results: Results, ladder: Sequence[str], confidence: float) -> 
     """
     floor = no_answer_score(results.layers)
     floors = {"f1": floor, "exact": floor, "HasAns_f1": 0.0, "NoAns_f1": 100.0}
-    about = counts_note(results.layers) + runs_note(results)
+    about = counts_note(results.layers) + runs_note(results) + bands_from(results.intervals, confidence)
     points = curve_points(results)
 
     def scores(metrics: Mapping[str, str], title: str, row: str, line: str, lines: Sequence[str]) -> Chart:
@@ -74,17 +72,10 @@ def curve_charts(results: Results, ladder: Sequence[str], confidence: float) -> 
         panels = [f"{name}: {kind}" for name in names for kind in metrics.values()]
         floored = {metrics[metric]: floor for metric, floor in floors.items() if metric in metrics}
         levels = [(f"{name}: {kind}", FLOOR, floor) for name in names for kind, floor in floored.items()]
+        caption, y = f"{title} of a probe on each layer\n{about}", f"{title} (%)"
+        across = len(metrics) if len(metrics) > 1 else 0
         return Chart(
-            f"{title} of a probe on each layer\n{about}{bands_from(results.intervals, confidence)}",
-            rows,
-            "panel",
-            line,
-            "value",
-            y=f"{title} (%)",
-            lines=lines,
-            panels=panels,
-            across=len(metrics) if len(metrics) > 1 else 0,
-            levels=levels,
+            caption, rows, "panel", line, "value", y=y, lines=lines, panels=panels, across=across, levels=levels
         )
 
     models, protocols = results.models, list(ladder or results.protocols)
@@ -97,10 +88,7 @@ def curve_charts(results: Results, ladder: Sequence[str], confidence: float) -> 
 
 
 def curve_points(results: Results) -> pd.DataFrame:
-    """The final curves and heads: model, protocol, reading, layer, metric, value in percent, band from low to high.
-
-    And single runs, named in the column `single`.
-    """
+    """The final curves and heads (keys, value in percent, band from low to high), and runs named in column `single`."""
     keys = ["model", "protocol", "reading", "layer", "metric"]
     points = of_readings(results.curves, "probe", "head").melt(keys[:-1], [*KINDS, "exact"], "metric", "value")
     singles = single_runs(results.layers).melt([*keys[:-1], "single"], [*KINDS, "exact"], "metric", "value")
@@ -130,19 +118,13 @@ def differences(results: Results, basis: str, confidence: float) -> Chart:
     """Differences of F1 in points, with the band of the whole curve; a row of panels for each comparison."""
     rows = joined([results.steps, results.differences])
     rows = rows[rows["headline"].astype(bool) & rows["metric"].isin(KINDS)]
-    panels = [f"{comparison}: {kind}" for comparison in rows["comparison"].unique() for kind in KINDS.values()]
-    rows = rows.assign(panel=rows["comparison"] + ": " + rows["metric"].map(KINDS))
+    names = [f"{comparison}: {kind}" for comparison in rows["comparison"].unique() for kind in KINDS.values()]
+    title = f"F1 by layer: paired differences\n{basis}{bands_from(rows, confidence)}"
+    rows = rows.assign(panel=rows["comparison"] + ": " + rows["metric"].map(KINDS), value=rows["estimate"])
+    rows = rows.assign(low=rows["band_low"], high=rows["band_high"])
+    models, levels = results.models, [(name, "no difference", 0.0) for name in names]
     return Chart(
-        f"F1 by layer: paired differences\n{basis}{bands_from(rows, confidence)}",
-        rows.assign(low=rows["band_low"], high=rows["band_high"]),
-        "panel",
-        "model",
-        "estimate",
-        y="points",
-        lines=results.models,
-        panels=panels,
-        across=len(KINDS),
-        levels=[(panel, "no difference", 0.0) for panel in panels],
+        title, rows, "panel", "model", "value", y="points", lines=models, panels=names, across=len(KINDS), levels=levels
     )
 
 
@@ -151,16 +133,10 @@ def quality_chart(quality: pd.DataFrame, models: Sequence[str], basis: str) -> C
     with_answer = quality["auprc_chance"].iloc[0]  # percent of the questions, the same for all models and layers
     rows = of_readings(quality, "probe", "head")
     rows = rows.assign(nll=rows[["start_nll", "end_nll"]].mean(axis=1))
-    return Chart(
-        f"Beyond F1: each layer's probe\n{basis}",
-        rows.melt(["model", "reading", "layer"], list(QUALITY), "panel").replace({"panel": QUALITY}),
-        "panel",
-        "model",
-        "value",
-        lines=models,
-        across=len(QUALITY),
-        levels=[(QUALITY["auprc"], "by chance", with_answer), (QUALITY["crossfit_f1"], FLOOR, 100 - with_answer)],
-    )
+    rows = rows.melt(["model", "reading", "layer"], list(QUALITY), "panel").replace({"panel": QUALITY})
+    caption = f"Beyond F1: each layer's probe\n{basis}"
+    levels = [(QUALITY["auprc"], "by chance", with_answer), (QUALITY["crossfit_f1"], FLOOR, 100 - with_answer)]
+    return Chart(caption, rows, "panel", "model", "value", lines=models, across=len(QUALITY), levels=levels)
 
 
 def breakdowns(breakdown: pd.DataFrame, basis: str) -> dict[str, Chart]:
@@ -168,12 +144,11 @@ def breakdowns(breakdown: pd.DataFrame, basis: str) -> dict[str, Chart]:
     rows = of_readings(breakdown[breakdown["headline"] & (breakdown["answerable"] >= FEWEST)], "probe")
     charts = {}
     for name, part in rows.groupby("breakdown", sort=False):
-        if part["group"].nunique() == 1:
-            continue
-        part = part.assign(line=part["group"] + part["answerable"].map(" ({:,.0f})".format))
-        caption = f"F1 with an answer forced, by {name}\nin brackets: HasAns questions, {FEWEST} or more; {basis}"
-        chart = Chart(caption, part, "model", "line", "forced_f1", y="forced F1 (%)")
-        charts[f"by_{str(name).replace(' ', '_')}"] = chart
+        if part["group"].nunique() > 1:
+            part = part.assign(line=part["group"] + part["answerable"].map(" ({:,.0f})".format))
+            caption = f"F1 with an answer forced, by {name}\nin brackets: HasAns questions, {FEWEST} or more; {basis}"
+            chart = Chart(caption, part, "model", "line", "forced_f1", y="forced F1 (%)")
+            charts[f"by_{str(name).replace(' ', '_')}"] = chart
     return charts
 
 

@@ -1,8 +1,7 @@
 """Charts as figures: small multiples of lines, and heat maps. Nothing here knows what a chart shows.
 
-No figure uses pyplot or its global state, and a user's matplotlibrc changes nothing. Curves differ in colour, marker
-and dashes: they can be told apart in grey and by colour-blind readers. The colours are those of Okabe and Ito (2008),
-then three of Paul Tol's "muted" scheme.
+No figure uses pyplot or its global state, and a user's matplotlibrc changes nothing. Curves differ in colour (Okabe and
+Ito, 2008, then Paul Tol's "muted" scheme), marker and dashes, to be told apart in grey and by colour-blind readers.
 """
 
 from collections.abc import Collection, Mapping
@@ -161,10 +160,7 @@ def layer_axis(axes: Axes, layers: pd.Series, strip: float | None = None) -> Non
 
 
 def finish(figure: Figure, caption: str, last: Collection[str] = ()) -> None:
-    """Put the caption above and one legend for all axes below, wrapped to the width; the figure grows by both.
-
-    last: labels that end the legend.
-    """
+    """Put the caption above and one legend below, with the labels `last` at its end; the figure grows by both."""
     handles: dict[str, Any] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
@@ -176,7 +172,6 @@ def finish(figure: Figure, caption: str, last: Collection[str] = ()) -> None:
         width, height = max(width, entry), height + 0.17 * ceil(len(handles) / columns)
         labels = sorted(handles, key=lambda label: label in last)
         figure.legend([handles[label] for label in labels], labels, loc="outside lower center", ncols=columns)
-    lines = [fill(line, int(13 * width)) for line in caption.splitlines()]  # 9 points: 13 characters an inch
-    text = "\n".join(lines)
+    text = "\n".join(fill(line, int(13 * width)) for line in caption.splitlines())  # 9 points: 13 characters an inch
     figure.set_size_inches(width, height + 0.1 + 0.15 * len(text.splitlines()))
     figure.suptitle(text, x=0.01, ha="left", fontsize=9)

@@ -18,8 +18,6 @@ from stages.qa.scoring.intervals import Interval, Resampled, best_gain, highest
 from stages.qa.sections import Encoder, Finetuning, Statistics
 
 STEP_SCORES = ["f1", "HasAns_f1", "NoAns_f1", "forced_f1"]
-LADDER = ["model", "step", *STEP_SCORES]
-TOTAL = "total"
 
 
 @dataclass(frozen=True)
@@ -29,28 +27,25 @@ class Lineage:
     kinds: dict[str, str]  # model -> "fine-tuned", "pretrained" or "random weights"
     bases: dict[str, str]  # fine-tuned model -> the pretrained one at its root
     twins: dict[str, str]  # pretrained model -> the random one of its architecture
-    seeds: dict[str, int]  # random model -> seed of its weights
 
 
 def lineage(models: Sequence[str], encoders: Mapping[str, Encoder], finetuned: Mapping[str, Finetuning]) -> Lineage:
     """The lineage of `models`, from the sections of params.yaml. Of several random twins, the first counts."""
     bases = pretrained_bases(models, {key: run.base for key, run in finetuned.items()})
-    seeds = {key: encoder.seed for key, encoder in encoders.items() if encoder.seed is not None}
+    drawn = {key: encoder.random_weights_of for key, encoder in encoders.items() if encoder.random_weights_of}
     twins: dict[str, str] = {}
-    for key, encoder in encoders.items():
-        if encoder.random_weights_of is not None:
-            twins.setdefault(encoder.random_weights_of, key)
+    for key, base in drawn.items():
+        twins.setdefault(base, key)
     kinds = dict.fromkeys(models, "pretrained")
-    kinds |= {model: "random weights" for model in models if model in seeds}
+    kinds |= {model: "random weights" for model in models if model in drawn}
     kinds |= {model: "fine-tuned" for model in models if model in bases}
-    return Lineage(kinds, bases, twins, seeds)
+    return Lineage(kinds, bases, twins)
 
 
 def pretrained_bases(models: Sequence[str], finetuned: Mapping[str, str]) -> dict[str, str]:
-    """Fine-tuned model -> the pretrained one at its root.
+    """Fine-tuned model -> the pretrained one at its root; OWNER--BASE-squad2 of `models` is fine-tuned from BASE.
 
-    finetuned: those trained here -> base (which may be fine-tuned itself). Of `models`, the published checkpoints
-    OWNER--BASE-squad2 count as fine-tuned from BASE.
+    finetuned: those trained here -> base (which may be fine-tuned itself).
     """
     bases = dict(finetuned)
     for model in models:
@@ -64,21 +59,19 @@ def pretrained_bases(models: Sequence[str], finetuned: Mapping[str, str]) -> dic
 
 
 def ladder(curves: pd.DataFrame, protocols: Sequence[str]) -> pd.DataFrame:
-    """Rows under LADDER: by how many points each step changes the scores of the last layer.
+    """Columns model, step, STEP_SCORES: by how many points each step changes the last layer, and all steps together.
 
-    A step is "ONE → NEXT" of `protocols`; the last row of each model is TOTAL, the sum of its steps. No rows for fewer
-    than two protocols.
+    A step is "ONE → NEXT" of `protocols`. No rows for fewer than two.
     """
-    rows: list[dict[str, object]] = []
+    rows = []
     if len(protocols) > 1:
+        steps = {f"{one} → {following}": (one, following) for one, following in pairwise(protocols)}
+        steps["total"] = protocols[0], protocols[-1]
         for model, points in of_readings(curves, "probe").groupby("model", sort=False):
-            by_protocol = dict(list(points.groupby("protocol")))
-            last = {name: rows_.loc[rows_["layer"].idxmax()] for name, rows_ in by_protocol.items()}
-            scores = {name: last[name][STEP_SCORES].astype(float) for name in protocols}
-            steps = {f"{one} → {following}": scores[following] - scores[one] for one, following in pairwise(protocols)}
-            steps[TOTAL] = scores[protocols[-1]] - scores[protocols[0]]
-            rows += [{"model": model, "step": step, **change} for step, change in steps.items()]
-    return pd.DataFrame(rows, columns=LADDER)
+            last = points[points["layer"] == points["layer"].max()].set_index("protocol")[STEP_SCORES]
+            for step, (one, other) in steps.items():
+                rows.append({"model": model, "step": step, **(last.loc[other] - last.loc[one])})
+    return pd.DataFrame(rows, columns=["model", "step", *STEP_SCORES])
 
 
 @dataclass(frozen=True)
@@ -91,10 +84,9 @@ class Headline:
 
 
 def headline(curves: Mapping[Key, Resampled], protocol: str, family: Lineage, floor: float) -> Headline:
-    """Fine-tuned against pretrained under `protocol`, each at its best, with intervals.
+    """Fine-tuned against pretrained under `protocol`, each at its best; without a pair, the first model alone.
 
-    The scores are those with an answer forced where there are questions with answers, else those over all questions.
-    Without a pair of models, the answer is about the first model alone. floor: what always "no answer" scores.
+    By forced F1 where there are questions with answers, else by F1. floor: what always "no answer" scores.
     """
     of = {model: curve for (model, name), curve in curves.items() if name == protocol and curve.layers}
     if not of:
@@ -104,7 +96,7 @@ def headline(curves: Mapping[Key, Resampled], protocol: str, family: Lineage, fl
     pairs = [(model, family.bases[model]) for model in of if family.bases.get(model) in of]
     model, base = pairs[0] if pairs else (next(iter(of)), None)
     curve = of[model]
-    notes = [f"Highest F1{condition}: {reached(model, curve, metric)}"]
+    best = f"Highest F1{condition}: {reached(model, curve, metric)}"
     over_all = f"Over all questions: {best_score(curve, 'f1')}"
     if base is None:
         answer = f"{model} is at its best {best_place(curve, metric)}: F1{condition} {best_score(curve, metric)}."
@@ -117,18 +109,19 @@ def headline(curves: Mapping[Key, Resampled], protocol: str, family: Lineage, fl
         else:
             effect, climb = f"changes F1{condition} by {gain} points", ""
         answer = f"Fine-tuning {effect}; {model} is at its best {best_place(curve, metric)}."
-        notes[0] += f"; pretrained {reached(base, of[base], metric)}"
+        best += f"; pretrained {reached(base, of[base], metric)}"
         over_all += f" against {best_score(of[base], 'f1')} of {base}"
-    if (twin := family.twins.get(base or "")) in of:
-        notes[0] += f"; random weights {best_score(of[str(twin)], metric)}"
-    notes = [f"{notes[0]}.", *filter(None, [climb]), f'{over_all}; always answering "no answer" scores {floor:.1f}.']
+    twin = family.twins.get(base or "", "")
+    if twin in of:
+        best += f"; random weights {best_score(of[twin], metric)}"
+    notes = [f"{best}.", *filter(None, [climb]), f'{over_all}; always answering "no answer" scores {floor:.1f}.']
     if curve.clusters < 2:
         notes.append(f"No intervals: all questions are of one {curve.unit}.")
     elif base is not None and curve.runs == 1:
         notes.append("One training run: another would differ by an unknown amount, which is in no interval.")
     elif base is not None:
         notes.append(f"Intervals are over {curve.unit}s and over {curve.runs} runs of {model}.")
-    if twin in of and of[str(twin)].runs == 1:
+    if twin in of and of[twin].runs == 1:
         notes.append("The random weights are one draw.")
     if len(pairs) > 1:
         notes.append(f"{len(pairs)} pairs of a fine-tuned and a pretrained model were run; this is the first.")
@@ -138,10 +131,10 @@ def headline(curves: Mapping[Key, Resampled], protocol: str, family: Lineage, fl
 def both_forms(clusters: pd.DataFrame, bases: Mapping[str, str], settings: Statistics) -> str:
     """What fine-tuning adds to either form of the probe at its best layer of the sample; "" without a pair.
 
-    clusters: rows under CLUSTERS. Of several pairs in `bases`, the first.
+    clusters: rows under CLUSTERS. Of several models with their base, the first.
     """
-    examined = set(clusters["model"])
-    pairs = [(model, base) for model, base in bases.items() if {model, base} <= examined]
+    examined = list(clusters["model"].unique())
+    pairs = [(model, bases[model]) for model in examined if bases.get(model) in examined]
     if not pairs:
         return ""
     model, base = pairs[0]
@@ -185,10 +178,7 @@ def best_place(curve: Resampled, metric: str) -> str:
 
 
 def steepest(curve: Resampled, rise: np.ndarray, what: str) -> str:
-    """The shortest stretch of layers over which `rise` surely grows by most of its highest point.
-
-    rise (1 + resamples, layers); what: its name.
-    """
+    """The shortest stretch of layers over which `rise` (1 + resamples, layers) surely grows by most of its highest."""
     low, high = curve.pairs(rise)
     most = rise[0].max() / 2
     count = len(curve.layers)

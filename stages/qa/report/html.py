@@ -8,6 +8,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from html import escape
 from importlib.resources import files
 from typing import Any
 
@@ -18,7 +19,6 @@ from markupsafe import Markup
 
 SCRIPTS = ("state.js", "charts.js", "explorer.js", "page.js")
 MISSING = "–"
-CHARTS = "window.vegaEmbed=vegaEmbed;window.vega=vega;"
 
 
 @dataclass(frozen=True)
@@ -47,16 +47,13 @@ def render(template: str, values: Mapping[str, Any]) -> str:
 
 
 def page(values: Mapping[str, Any]) -> str:
-    """The report: report.html with `values`, the style, the scripts and their hashes."""
+    """The report: report.html with `values`, the scripts and their hashes."""
     folder = files("stages.qa.report") / "templates"
-    project_script = "".join((folder / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    script = "".join((folder / name).read_text(encoding="utf-8") for name in SCRIPTS)
     # each in a function of its own: their names are many, and some are the same
-    scripts = {"charts_script": charts_script()}
-    scripts["project_script"] = f'(() => {{\n"use strict";\n{project_script}}})();'
+    scripts = {"charts_script": charts_script(), "project_script": Markup(f'(() => {{\n"use strict";\n{script}}})();')}
     hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts.values()]
-    style = (folder / "page.css").read_text(encoding="utf-8")
-    trusted = {name: Markup(text) for name, text in scripts.items()} | {"style": Markup(style)}  # our own files
-    return render("report.html", {**values, **trusted, "hashes": hashes})
+    return render("report.html", {**values, **scripts, "hashes": hashes})
 
 
 def plots_template() -> str:
@@ -64,32 +61,32 @@ def plots_template() -> str:
 
     DVC's specifications say Vega-Lite 5, for the network's copy of it; here they are drawn by the one that is at hand.
     """
-    return render("plots.html", {"charts_script": Markup(charts_script())})
+    return render("plots.html", {"charts_script": charts_script()})
 
 
-def charts_script() -> str:
+def charts_script() -> Markup:
     """Vega, Vega-Lite and Vega-Embed, as `vegaEmbed` and `vega` of the window."""
-    return f"(() => {{{vl_convert.javascript_bundle(CHARTS)}}})();"
+    bundle = vl_convert.javascript_bundle("window.vegaEmbed=vegaEmbed;window.vega=vega;")
+    return Markup(f"(() => {{{bundle}}})();")
 
 
 def inert(text: str) -> str:
     """`text` as plain words in Markdown: no markup, HTML, link, line break or invisible character."""
     text = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in " ".join(text.split()))
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     # a colon before a space neither starts a link nor ends the name of an emoji
-    return re.sub(r"[\\`*_\[\]|~$@]|:(?=\S)|(?<=www)\.", r"\\\g<0>", text, flags=re.IGNORECASE)
+    markup = r"[\\`*_\[\]|~$@]|:(?=\S)|(?<=www)\."
+    return re.sub(markup, r"\\\g<0>", escape(text, quote=False), flags=re.IGNORECASE)
 
 
 def markdown(table: Table) -> str:
     """An aligned Markdown table of inert texts, names flush left and numbers flush right."""
     rows = [[inert(cell) for cell in row] for row in (table.head, *table.rows)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(table.head))]
-    rule = ["-" * (width - 1) + "-:"[column >= table.names] for column, width in enumerate(widths)]
+    sides = ["<" if column < table.names else ">" for column in range(len(widths))]
+    rule = ["-" * (width - 1) + ("-" if side == "<" else ":") for side, width in zip(sides, widths, strict=True)]
     lines = []
     for row in (rows[0], rule, *rows[1:]):
-        names, numbers = row[: table.names], row[table.names :]
-        cells = [name.ljust(width) for name, width in zip(names, widths, strict=False)]
-        cells += [number.rjust(width) for number, width in zip(numbers, widths[table.names :], strict=True)]
+        cells = [f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -1,21 +1,20 @@
-"""The original study: its published numbers with ours beside them, and its statements with a verdict on each.
+"""The original study: its published numbers (percent) with ours beside them, and its statements with a verdict on each.
 
-The numbers are two tables in percent: of the probes (a row per model and layer, after the third epoch) and of the
-models' own heads. The statements, which named no thresholds, become conditions on quantities that have intervals; the
-thresholds are ours, the same for every model. Published curves have none: they are judged on their numbers alone.
+The statements named no thresholds: ours, the same for every model, make them conditions on quantities that have
+intervals. Published curves have none: they are judged on their numbers alone.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
 
 from stages.qa.errors import InputError
-from stages.qa.report.results import at_final_rate, mean_of_runs
+from stages.qa.report.results import at_final_rate, mean_of_runs, of_readings
 from stages.qa.scoring.intervals import Interval, Resampled
 
 QUESTIONS = 6078  # of the dev split that the numbers are of (CS224N's)
@@ -25,24 +24,19 @@ RISE = 5.0  # points of F1 that a straight line through the curve rises from the
 FLAT = 2.5  # points of F1 from the lowest to the highest layer: the margin of equivalence
 FAVOUR_NOANS, FAVOUR_HASANS = 80.0, 20.0  # F1, mean over the lowest third
 CHANGE = 1.0  # points of F1: less is no gain and no loss
-Verdict = Literal["holds", "does not hold", "not decided"]
+Verdict = Literal["does not hold", "not decided", "holds"]  # from worst to best
 Key = tuple[str, str]  # model and protocol
-
-
-def key_of(model_prefix: str) -> str:
-    """The key under which a study has a model of the hub."""
-    return model_prefix.replace("/", "--").replace(".", "_")
 
 
 def read_published(folder: Path) -> pd.DataFrame:
     """The two published tables, one after the other: model_prefix, model, reading, layer (missing: head), METRICS.
 
-    Raises InputError if one is missing or malformed.
+    model: the key under which a study has it. Raises InputError if a table is missing or malformed.
     """
     probes = _read(folder / "layer_results.csv", ["model_prefix", "layer"]).assign(reading="probe")
     heads = _read(folder / "finetuned_results.csv", ["model_prefix"]).assign(reading="head")
     rows = pd.concat([probes, heads], ignore_index=True)
-    rows["model"] = rows["model_prefix"].map(key_of)
+    rows["model"] = rows["model_prefix"].str.replace("/", "--").str.replace(".", "_", regex=False)
     return rows[["model_prefix", "model", "reading", "layer", *METRICS]]
 
 
@@ -50,13 +44,12 @@ def compare(layers: pd.DataFrame, published: pd.DataFrame, protocol: str) -> pd.
     """Each published row with its status, and for each of METRICS <metric>_published, _ours and _difference.
 
     layers: frame of `Results`. Ours: under `protocol`, after epoch EPOCH (or of a fit without epochs), at the final
-    learning rate, mean over runs and seeds; missing where status is "not run", not "run". Difference: ours less
-    published.
+    learning rate, mean over runs and seeds; missing where status is "not run", not "run". Difference: ours less theirs.
     """
     ours = at_final_rate(layers[layers["protocol"] == protocol])
     ours = ours[ours["epoch"].isna() | (ours["epoch"] == EPOCH)]
-    ours = mean_of_runs(ours, ["model", "reading", "layer"], METRICS).astype({"layer": "float64"})
-    ours.loc[ours["reading"] == "head", "layer"] = float("nan")  # the published heads have none
+    ours = mean_of_runs(ours, ["model", "reading", "layer"], METRICS)
+    ours["layer"] = ours["layer"].where(ours["reading"] != "head")  # the published heads have none
     rows = published.merge(ours, on=["model", "reading", "layer"], how="left", suffixes=("_published", "_ours"))
     rows["status"] = rows["f1_ours"].isna().map({True: "not run", False: "run"})
     for name in METRICS:
@@ -65,9 +58,9 @@ def compare(layers: pd.DataFrame, published: pd.DataFrame, protocol: str) -> pd.
 
 
 def as_curves(published: pd.DataFrame) -> dict[Key, Resampled]:
-    """The published probes as curves of which no resample is known: the statements are judged on them too."""
+    """The published probes as curves without resamples: the statements are judged on them too."""
     curves = {}
-    for model, rows in published[published["reading"] == "probe"].sort_values("layer").groupby("model", sort=False):
+    for model, rows in of_readings(published, "probe").sort_values("layer").groupby("model", sort=False):
         values = {metric: rows[metric].to_numpy()[None] for metric in METRICS}
         layers = rows["layer"].astype(int).tolist()
         curves[str(model), "published"] = Resampled(layers, values, 0.0, {}, clusters=0, unit="article", runs=1)
@@ -121,10 +114,10 @@ class Claim:
 
 
 def claims(curves: Mapping[Key, Resampled], finetuned: Mapping[str, str]) -> list[Claim]:
-    """Every statement of STATEMENTS on every curve of a fine-tuned model (or of its pretrained base).
+    """Every statement on every curve of a fine-tuned model, or of its pretrained base. finetuned: model -> base.
 
-    finetuned: fine-tuned model -> pretrained base. Layer 0 does not count: the original had none. Thirds are those of
-    layers 1 to L, rounded. Curves of fewer than three layers, or without questions of one kind, are not judged.
+    Layer 0 does not count: the original had none. Thirds are those of layers 1 to L, rounded. Curves of fewer than
+    three layers, or without questions of one kind, are not judged.
     """
     judged = []
     for name, statement in STATEMENTS.items():
@@ -137,15 +130,9 @@ def claims(curves: Mapping[Key, Resampled], finetuned: Mapping[str, str]) -> lis
                     quantity = condition.quantity(curve, condition.metric)
                     numbers.append(f"{condition.name} {quantity}")
                     verdicts.append(condition.verdict(quantity))
-                judged.append(Claim(name, model, protocol, verdict_of(verdicts), "; ".join(numbers)))
+                verdict = min(verdicts, key=get_args(Verdict).index)
+                judged.append(Claim(name, model, protocol, verdict, "; ".join(numbers)))
     return judged
-
-
-def verdict_of(parts: Sequence[Verdict]) -> Verdict:
-    """Of a statement: it holds if all of its conditions do, and does not if one does not."""
-    if "does not hold" in parts:
-        return "does not hold"
-    return "not decided" if "not decided" in parts else "holds"
 
 
 def rise(curve: Resampled, metric: str) -> Interval:
@@ -162,8 +149,7 @@ def span(curve: Resampled, metric: str) -> Interval:
 
 def lowest_third(curve: Resampled, metric: str) -> Interval:
     """The mean over the lowest third."""
-    low, _, _ = thirds(curve, metric)
-    return curve.interval(low.mean(axis=1), lowest=0.0)
+    return curve.interval(thirds(curve, metric)[0].mean(axis=1), lowest=0.0)
 
 
 def to_middle_third(curve: Resampled, metric: str) -> Interval:

@@ -37,9 +37,9 @@ def chart_data(
 ) -> dict[str, Any]:
     """All that the page draws: the curves that the reader's choices select, `charts`, the ladder and the similarity.
 
-    ladder: of `findings.ladder`. kinds: model -> what it is. start: the metric that is shown first. confidence: of the
-    intervals, a share.
+    Of the curves, every epoch at the final learning rate, mean over runs and seeds. start: the metric shown first.
     """
+    points = of_readings(results.layers, "probe", "head")
     return {
         "models": results.models,
         "kinds": kinds,
@@ -47,7 +47,7 @@ def chart_data(
         "protocols": results.protocols,
         "no_answer": round(no_answer_score(results.layers), 4),
         "runs": records(single_runs(results.layers)[["model", "protocol", "layer", "single", *METRICS]]),
-        "curves": curve_rows(results.layers),
+        "curves": records(mean_of_runs(at_final_rate(points), POINT, METRICS)),
         "ladder": records(ladder),
         "confidence": round(100 * confidence, 4),
         "intervals": records(of_readings(results.intervals, "probe", "head")[INTERVALS]),
@@ -70,16 +70,8 @@ def panels(chart: Chart) -> dict[str, Any]:
     }
 
 
-def curve_rows(layers: pd.DataFrame) -> dict[str, Any]:
-    """Every epoch at the final learning rate: mean over runs and seeds."""
-    return records(mean_of_runs(at_final_rate(of_readings(layers, "probe", "head")), POINT, METRICS))
-
-
 def split_rows(curves: pd.DataFrame) -> pd.DataFrame:
-    """Columns model, protocol, layer, split (of SPLITS), f1, exact: a row per point of the probes' final curves.
-
-    No rows for a split without questions. For `dvc plots`.
-    """
+    """Columns model, protocol, layer, split (of SPLITS, if it has questions), f1, exact of the probes' final curves."""
     probes, parts = of_readings(curves, "probe"), []
     for split, prefix in SPLITS.items():
         scores = {name: probes[f"{prefix}{name}"] for name in ("f1", "exact")}
@@ -105,10 +97,10 @@ def pack(examples: Sequence[Example], scores_dir: Path, models: Sequence[str], p
 
 def _questions(examples: Sequence[Example]) -> dict[str, Any]:
     """Columns of the questions; a gold answer is [start, length], or its text where the context has another there."""
-    contexts = list(dict.fromkeys(example.context for example in examples))
-    places = {context: place for place, context in enumerate(contexts)}
+    places: dict[str, int] = {}  # context -> its place
     golds: list[list[Any]] = []
     for example in examples:
+        places.setdefault(example.context, len(places))
         golds.append([])
         for answer in dict.fromkeys(example.answers):
             stands_there = answer.text and example.context.startswith(answer.text, answer.start)
@@ -121,7 +113,7 @@ def _questions(examples: Sequence[Example]) -> dict[str, Any]:
         "words": GROUPS["question word"],
         "golds": golds,
         "context": [places[example.context] for example in examples],
-        "contexts": contexts,
+        "contexts": list(places),
     }
 
 

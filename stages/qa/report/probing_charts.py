@@ -9,21 +9,26 @@ from stages.qa.report.results import Results, joined, mean_of_runs, of_readings,
 
 def probing_charts(results: Results, confidence: float) -> dict[str, Chart]:
     """Name -> chart. confidence: of the bands, a share."""
+    parts = "Forced F1 of probes trained on nested parts of the sampled training questions"
+    learning = results.learning.rename(columns={"training_questions": "training questions"})
+    code = "Compression of the answers of unseen articles\nuniform code over online code of the sampled dev questions"
+    description, levels = results.description.assign(panel="compression"), [("compression", "nothing learned", 1.0)]
+    loss = "Training loss of the probes\nmean cross-entropy of start and end position"
     return {
         "three_curves": three_curves(results, confidence),
         "strengths": strengths(results.layers),
         "controls": controls(results.controls),
-        "learning": learning(results.learning),
-        "description": description(results.description),
-        "loss_curves": loss_curves(results.losses),
+        "learning": Chart(parts, learning, "model", "layer", "forced_f1", x="training questions", y="forced F1 (%)"),
+        "description": Chart(code, description, "panel", "model", "compression", y="times", levels=levels),
+        "loss_curves": Chart(loss, results.losses, "model", "layer", "loss", x="epoch", y="loss (nats)"),
     }
 
 
 def three_curves(results: Results, confidence: float) -> Chart:
     """What a layer holds, what the head would answer there, and which layers fine-tuning needs to have changed.
 
-    A row of three panels for each compared model, under the headline protocol. Two floors of `examine` stand beside the
-    probes: a reader that sees no word, and random layers over the base's embeddings.
+    Three panels for each compared model, under the headline protocol. Two floors stand beside the probes: a reader that
+    sees no word, and random layers over the base's embeddings.
     """
     pairs = results.differences[["model", "less"]].drop_duplicates().itertuples(index=False)
     rows = results.intervals[results.intervals["headline"].astype(bool)]
@@ -77,36 +82,11 @@ def strengths(layers: pd.DataFrame) -> Chart:
     layers = layers[layers["headline"] & layers["l2"].notna() & (layers["l2"].nunique() > 1)]
     rows = mean_of_runs(layers, ["model", "layer", "l2"], list(kinds))
     rows = rows.melt(["model", "layer", "l2"], list(kinds), "metric")
-    rows = rows.assign(panel=rows["model"] + ": " + rows["metric"].map(kinds), strength=np.log10(rows["l2"]))
-    rows = rows.rename(columns={"strength": "log10 of l2"})
-    lines = sorted(rows["layer"].unique().tolist())
+    rows["log10 of l2"] = np.log10(rows["l2"])
+    rows["panel"] = rows["model"] + ": " + rows["metric"].map(kinds)
     panels = [f"{model}: {kind}" for model in rows["model"].unique() for kind in kinds.values()]
     caption = "F1 of a probe on each layer, by the strength of its penalty"
-    return Chart(caption, rows, "panel", "layer", "value", x="log10 of l2", y="F1 (%)", lines=lines, panels=panels)
-
-
-def learning(rows: pd.DataFrame) -> Chart:
-    """Forced F1 by the number of training questions, a line for each layer."""
-    rows = rows.rename(columns={"training_questions": "training questions"})
-    lines = sorted(rows["layer"].unique().tolist())
-    caption = "Forced F1 of probes trained on nested parts of the sampled training questions"
-    return Chart(caption, rows, "model", "layer", "forced_f1", x="training questions", y="forced F1 (%)", lines=lines)
-
-
-def description(rows: pd.DataFrame) -> Chart:
-    """How much shorter the answers' code is with probes than without, a line for each model."""
-    caption = (
-        "Compression of the answers of unseen articles\nuniform code over online code of the sampled dev questions"
-    )
-    rows, levels = rows.assign(panel="compression"), [("compression", "nothing learned", 1.0)]
-    return Chart(caption, rows, "panel", "model", "compression", y="times", levels=levels)
-
-
-def loss_curves(losses: pd.DataFrame) -> Chart:
-    """Training loss against the epoch, a line for each layer."""
-    caption = "Training loss of the probes\nmean cross-entropy of start and end position"
-    layers = sorted(losses["layer"].unique().tolist())
-    return Chart(caption, losses, "model", "layer", "loss", x="epoch", y="loss (nats)", lines=layers)
+    return Chart(caption, rows, "panel", "layer", "value", x="log10 of l2", y="F1 (%)", panels=panels)
 
 
 def similarity_rows(results: Results) -> pd.DataFrame:

@@ -42,9 +42,8 @@ class Results:
     @property
     def protocols(self) -> list[str]:
         """The protocols, that of the headline first."""
-        names = self.layers["protocol"].unique()
-        headline = self.layers.loc[self.layers["headline"], "protocol"].unique()
-        return [*headline, *(name for name in names if name not in headline)]
+        rows = self.layers.sort_values("headline", ascending=False, kind="stable")
+        return list(rows["protocol"].unique())
 
 
 def read_results(folder: Path, runs: Mapping[str, Sequence[str]], compared: Mapping[str, str]) -> Results:
@@ -99,9 +98,8 @@ def mean_of_runs(rows: pd.DataFrame, keys: Sequence[str], values: Sequence[str])
 
 def at_final_rate(layers: pd.DataFrame) -> pd.DataFrame:
     """The points of every epoch at the learning rate and l2 of the final curves; either may be missing."""
-    curve = ["model", "protocol", "reading"]
-    final = layers.loc[layers["final"], [*curve, "learning_rate", "l2"]].drop_duplicates()
-    return layers.merge(final, on=[*curve, "learning_rate", "l2"])
+    keys = ["model", "protocol", "reading", "learning_rate", "l2"]
+    return layers.merge(layers.loc[layers["final"], keys].drop_duplicates())
 
 
 def single_runs(layers: pd.DataFrame) -> pd.DataFrame:
@@ -130,6 +128,5 @@ def no_answer_score(layers: pd.DataFrame) -> float:
 
 def counts_note(layers: pd.DataFrame) -> str:
     """How many questions of each kind the scores are of, in words."""
-    total = int(layers["total"].iloc[0])
-    no_answer = int(layers["NoAns_total"].fillna(0).iloc[0])
+    total, no_answer = layers[["total", "NoAns_total"]].fillna(0).iloc[0].astype(int)
     return f"{total:,} questions: {total - no_answer:,} HasAns, {no_answer:,} NoAns"

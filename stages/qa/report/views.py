@@ -13,7 +13,7 @@ from stages.qa.models.manifest import checksum
 from stages.qa.report import findings, original
 from stages.qa.report.charts import Chart, evidence_charts
 from stages.qa.report.html import MISSING, Table, number
-from stages.qa.report.original import STATEMENTS, Claim, Key, claims
+from stages.qa.report.original import Claim, Key, claims
 from stages.qa.report.page_data import chart_data
 from stages.qa.report.probing_charts import probing_charts, similarity_caption
 from stages.qa.report.results import Results, counts_note, no_answer_score, of_readings, runs_note
@@ -22,7 +22,6 @@ from stages.qa.scoring.intervals import Interval, Resampled
 from stages.qa.sections import Dataset
 
 RESULT_SCORES = {"exact": "exact", "f1": "F1", "HasAns_f1": "HasAns", "NoAns_f1": "NoAns", "forced_f1": "forced"}
-CHANGES = {"f1": "F1", "HasAns_f1": "HasAns", "NoAns_f1": "NoAns", "forced_f1": "forced"}
 PUBLISHED = {"exact": "exact", "f1": "F1", "HasAns_exact": "HasAns exact", "HasAns_f1": "HasAns F1"}
 PUBLISHED |= {"NoAns_exact": "NoAns exact", "NoAns_f1": "NoAns F1"}
 
@@ -32,12 +31,10 @@ def study_view(
 ) -> tuple[dict[str, Any], dict[str, Chart]]:
     """The values of all templates but for "provenance" and "explorer", and name -> chart below the page's curves.
 
-    The report prints most of `params`. resampled: the probes' curves with their resamples. published_rows: of
-    `read_published`.
+    The report prints most of `params`. published_rows: of `read_published`.
     """
     curves, protocols, confidence = results.curves, results.protocols, params.statistics.confidence
     family = findings.lineage(results.models, params.encoders, params.finetuned)
-    pairs = {model: family.bases[model] for model in results.models if model in family.bases}
     floor = no_answer_score(results.layers)
     summary = findings.headline(resampled, protocols[0], family, floor)
     judged = claims(resampled, family.bases)
@@ -53,7 +50,7 @@ def study_view(
         "settings": {"probe": params.probe, "convex": params.convex, "windows": params.windows},
         "protocols": {name: params.protocols[name] for name in protocols},
         "headline": summary,
-        "both_forms": findings.both_forms(results.clusters, pairs, params.statistics),
+        "both_forms": findings.both_forms(results.clusters, family.bases, params.statistics),
         "l2": findings.l2_note(results.l2),
         "confidence": f"{100 * confidence:g}",
         "kinds": family.kinds,
@@ -64,7 +61,8 @@ def study_view(
         "results": [*(result_table(curves, protocol) for protocol in protocols), *depth_tables(results)],
         "ladder": ladder_tables(steps),
         "probe_steps": f"{results.losses['step'].max():,.0f}" if len(results.losses) else MISSING,
-        "claims": claim_groups(judged),
+        "statements": original.STATEMENTS,
+        "claims": judged,
         "statement_note": statement_note(judged, confidence),
         "published": {
             "protocol": first,
@@ -74,7 +72,7 @@ def study_view(
             "rows": len(comparison),
             "run": int((comparison["status"] == "run").sum()),
             "tables": published_tables(comparison),
-            "claims": claim_groups(claims(published_curves, published_bases)),
+            "claims": claims(published_curves, published_bases),
         },
         "similarity_caption": similarity_caption(results.similarity).replace("\n", "; "),
         "charts": chart_data(results, charts, steps, family.kinds, summary.metric, confidence),
@@ -119,20 +117,11 @@ def depth_tables(results: Results) -> list[Table]:
 
 def ladder_tables(steps: pd.DataFrame) -> list[Table]:
     """A table per model, a row per step: by how many points the scores of the last layer change."""
-    tables = []
+    tables, scores = [], {name: RESULT_SCORES[name] for name in findings.STEP_SCORES}
     for model, part in steps.groupby("model", sort=False):
-        rows = [[row["step"], *(number(row[name], "+.2f") for name in CHANGES)] for row in part.to_dict("records")]
-        tables.append(Table(["step", *CHANGES.values()], rows, caption=str(model)))
+        rows = [[row["step"], *(number(row[name], "+.2f") for name in scores)] for row in part.to_dict("records")]
+        tables.append(Table(["step", *scores.values()], rows, caption=str(model)))
     return tables
-
-
-def claim_groups(judged: Sequence[Claim]) -> list[dict[str, Any]]:
-    """For each statement: when it holds, and its claims."""
-    groups = []
-    for name, statement in STATEMENTS.items():
-        of_statement = [claim for claim in judged if claim.statement == name]
-        groups.append({"statement": name, "condition": statement.holds_if, "claims": of_statement})
-    return groups
 
 
 def statement_note(judged: Sequence[Claim], confidence: float) -> str:
@@ -208,10 +197,9 @@ def model_table(records: Mapping[str, Mapping[str, Any]], params: Params) -> Tab
                 f"from {run.base}: {run.num_train_epochs} epochs, batch {run.train_batch_size}"
                 f" × {run.gradient_accumulation_steps}, learning rate {run.learning_rate:g}, seed {run.seed}"
             )
-        elif key in family.seeds:
-            settings = f"weights drawn with seed {family.seeds[key]}"
-        gold = record["gold"]
-        back = f"{gold['came_back']:,} of {gold['questions']:,}"
+        elif (seed := params.encoders[key].seed) is not None:
+            settings = f"weights drawn with seed {seed}"
+        back = "{came_back:,} of {questions:,}".format(**record["gold"])
         rows.append([key, family.kinds[key], record["model_type"], record["source"], settings, back])
     head = ["model", "kind", "architecture", "source", "settings", "gold answers that its tokens give back"]
     return Table(head, rows, names=5)
