@@ -16,7 +16,6 @@ from sys import float_info
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from typer import Argument, Option
 
 from stages.qa.cli import run
@@ -31,8 +30,8 @@ from stages.qa.files import write_text
 class Scores:
     """Scores of each question before any threshold, in the order of the examples."""
 
-    exact: NDArray[np.float64]  # (questions,) 0 or 1
-    f1: NDArray[np.float64]  # (questions,) 0 to 1
+    exact: np.ndarray  # (questions,) float64, 0 or 1
+    f1: np.ndarray  # (questions,) float64, 0 to 1
 
 
 @lru_cache(maxsize=2**18)
@@ -115,29 +114,25 @@ def official_metrics(
 
 
 def _best(
-    examples: Sequence[Example], answers: Mapping[str, str], na_probs: Mapping[str, float], values: NDArray[np.float64]
+    examples: Sequence[Example], answers: Mapping[str, str], na_probs: Mapping[str, float], values: np.ndarray
 ) -> tuple[float, float]:
     """The highest sum of `values` over all thresholds, and the lowest threshold that reaches it.
 
     As in the official script, the threshold is 0.0 where it is best to answer nothing, even if null scores are
     negative, and questions with equal null scores enter one by one, in the order of `na_probs`.
     """
-    rows = {example.id: row for row, example in enumerate(examples)}
-    gains = values.tolist()
-    total = best = float(sum(not example.answers for example in examples))  # if nothing is answered
-    threshold = 0.0
-    for id_ in sorted(na_probs, key=na_probs.__getitem__):  # a stable sort
-        row = rows[id_]
-        if examples[row].answers:
-            total += gains[row]
-        elif answers[id_]:  # the text as written: "." counts as an answer here
-            total -= 1
-        if total > best:
-            best, threshold = total, na_probs[id_]
-    return best, threshold
+    gains = {}  # what answering a question adds to the total
+    for example, value in zip(examples, values, strict=True):
+        # the text as written: "." counts as an answer here
+        gains[example.id] = value if example.answers else -float(answers[example.id] != "")
+    order = sorted(na_probs, key=na_probs.__getitem__)  # a stable sort
+    nothing = sum(not example.answers for example in examples)  # the total if nothing is answered
+    totals = np.cumsum([nothing, *(gains[id_] for id_ in order)])
+    best = int(totals.argmax())
+    return float(totals[best]), na_probs[order[best - 1]] if best else 0.0
 
 
-def _sum(values: NDArray[np.float64]) -> float:
+def _sum(values: np.ndarray) -> float:
     """The sum from left to right: np.sum adds in pairs, and since Python 3.12 sum() corrects the last digit."""
     return float(np.cumsum(values)[-1])
 

@@ -191,11 +191,10 @@ def step_rows(model: str, curves: Curves, headline: str) -> pd.DataFrame:
     rows: list[Row] = []
     for (protocol, kind), curve in curves.items():
         if kind == "probe":
-            names: Row = {"comparison": STEP, "model": model, "less": model}
-            names |= {"protocol": protocol, "headline": protocol == headline}
+            names = {"protocol": protocol, "headline": protocol == headline}
             steps = {metric: np.diff(values, axis=1) for metric, values in curve.values.items()}
             rows += _rows(names, curve, curve.layers[1:], steps)
-    return pd.DataFrame(rows, columns=DIFFERENCES)
+    return pd.DataFrame(rows, columns=DIFFERENCES).assign(comparison=STEP, model=model, less=model)
 
 
 def difference_rows(
@@ -210,17 +209,13 @@ def difference_rows(
     for protocol, scores in scored.items():
         if base_scored[protocol].ids != scores.ids:
             raise InputError(f"{model} and {base} answered different questions; run predict again")
-        names: Row = {"comparison": FINETUNING, "model": model, "less": base}
-        names |= {"protocol": protocol, "headline": protocol == headline}
+        names = {"protocol": protocol, "headline": protocol == headline}
         curve = resampled(model, scores, "probe", settings)
-        base_curve = resampled(base, base_scored[protocol], "probe", settings)
-        common = min(len(curve.layers), len(base_curve.layers))
-        differences = {
-            metric: values[:, :common] - base_curve.values[metric][:, :common]
-            for metric, values in curve.values.items()
-        }
-        rows += _rows(names, curve, curve.layers[:common], differences)
-    return pd.DataFrame(rows, columns=DIFFERENCES)
+        less = resampled(base, base_scored[protocol], "probe", settings)
+        common = slice(min(len(curve.layers), len(less.layers)))
+        differences = {name: values[:, common] - less.values[name][:, common] for name, values in curve.values.items()}
+        rows += _rows(names, curve, curve.layers[common], differences)
+    return pd.DataFrame(rows, columns=DIFFERENCES).assign(comparison=FINETUNING, model=model, less=base)
 
 
 def _rows(
@@ -228,8 +223,7 @@ def _rows(
 ) -> Iterator[Row]:
     """A row for each metric of `values` and layer, (1 + resamples, layers); bounds are cut to `lowest` to 100."""
     for metric, points in values.items():
-        basis: Row = {"questions": curve.questions[metric], "clusters": curve.clusters}
-        basis |= {"unit": curve.unit, "runs": curve.runs}
+        row = {"questions": curve.questions[metric], "clusters": curve.clusters, "unit": curve.unit, "runs": curve.runs}
         columns = [points[0], *interval(points, curve.confidence), *band(points, curve.confidence)]
         for layer, bounds in zip(layers, np.clip(columns, lowest, 100.0).round(4).T, strict=True):
-            yield names | {"layer": layer, "metric": metric} | basis | dict(zip(BOUNDS, bounds.tolist(), strict=True))
+            yield names | {"layer": layer, "metric": metric} | row | dict(zip(BOUNDS, bounds.tolist(), strict=True))

@@ -49,8 +49,6 @@ class QuestionScores:
 
 ARRAYS = [field.name for field in fields(QuestionScores) if field.type is np.ndarray]
 Scored = Mapping[str, QuestionScores]  # protocol -> scores
-
-
 POINT = ["model", "protocol", "headline", "reading", "layer"]
 
 
