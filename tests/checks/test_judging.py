@@ -40,11 +40,12 @@ def weights(encoder: Encoder) -> np.ndarray:
 def test_the_judge_equals_scikit_learn_and_the_official_metric(
     encoder: Encoder, examples: list[Example], windows: Windows, weights: np.ndarray
 ) -> None:
-    judge = Judge(lambda chunk: token_scores(chunk.states, torch.from_numpy(weights)), examples, windows, 5)
+    vectors = torch.from_numpy(weights)
+    judge = Judge(lambda chunk: token_scores(chunk.states, vectors), encoder.layers, examples, windows, 5)
     read_windows(encoder, windows, [judge])
     found = judge.judged(SETTINGS)
     answerable = [example for example in examples if example.answers]
-    assert found.questions == len(answerable)
+    assert found.numbers.sum() == len(answerable)
     sums: list[list[float]] = []
     for layer in range(encoder.layers):
         best: dict[str, tuple[float, str]] = {}
@@ -79,6 +80,6 @@ def test_the_judge_equals_scikit_learn_and_the_official_metric(
 
 
 def test_scores_that_are_no_numbers_are_an_error(encoder: Encoder, examples: list[Example], windows: Windows) -> None:
-    judge = Judge(lambda chunk: torch.full((1, int(chunk.starts[-1]), 2), torch.nan), examples, windows, 5)
+    judge = Judge(lambda chunk: torch.full((1, int(chunk.starts[-1]), 2), torch.nan), 1, examples, windows, 5)
     with pytest.raises(NumericsError, match="not finite near question"):
         read_windows(encoder, windows, [judge])

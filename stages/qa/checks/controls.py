@@ -49,8 +49,7 @@ def shuffled_questions(examples: Sequence[Example], *, seed: int) -> list[Exampl
     if 2 * step > len(order):
         raise InputError(f"questions cannot be shuffled among paragraphs: one has {step} of {len(order)}; take more")
     result = list(examples)
-    for place, i in enumerate(order):
-        partner = order[(place + step) % len(order)]
+    for i, partner in zip(order, order[step:] + order[:step], strict=True):
         result[i] = replace(examples[i], question=examples[partner].question)
     return result
 
@@ -61,16 +60,15 @@ def word_answers(examples: Sequence[Example], *, seed: int) -> list[Example]:
     InputError if a context has no word.
     """
 
-    @cache
-    def value(word: str) -> bytes:
-        return blake2b(f"{seed} {word}".encode(), digest_size=8).digest()
+    def value(word: re.Match[str]) -> bytes:
+        return blake2b(f"{seed} {word[0].lower()}".encode(), digest_size=8).digest()
 
     @cache
     def answer(context: str) -> Answer:
         words = list(re.finditer(r"\w+", context))
         if not words:
             raise InputError(f"a context has no word: {context[:40]!r}")
-        highest = max(words, key=lambda match: value(match[0].lower()))
+        highest = max(words, key=value)
         return Answer(highest[0], highest.start())
 
     return [replace(example, answers=(answer(example.context),), is_impossible=False) for example in examples]
@@ -195,14 +193,8 @@ def cluster_rows(model: str, judged: Mapping[str, Judged]) -> pd.DataFrame:
     """A row under CLUSTERS for either form of the probe, layer and cluster of questions, numbered."""
     parts = []
     for control in TASK, PRODUCTS:
-        layer, cluster = np.indices(judged[control].sums.shape)
-        columns = {
-            "model": model,
-            "control": control,
-            "layer": layer.ravel(),
-            "cluster": cluster.ravel(),
-            "questions": judged[control].numbers[cluster.ravel()],
-            "f1_sum": judged[control].sums.ravel(),
-        }
-        parts.append(pd.DataFrame(columns, columns=CLUSTERS))
+        sums, numbers = judged[control].sums, judged[control].numbers
+        layer, cluster = np.indices(sums.shape).reshape(2, -1)
+        columns = {"layer": layer, "cluster": cluster, "questions": numbers[cluster], "f1_sum": sums.ravel()}
+        parts.append(pd.DataFrame(columns).assign(model=model, control=control)[CLUSTERS])
     return pd.concat(parts, ignore_index=True)

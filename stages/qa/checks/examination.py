@@ -85,7 +85,7 @@ def examine(
             wide = widen(encoder, windows, chunk) if widen else chunk
             return token_scores(wide.states, weights)
 
-        return Judge(scores, dev, windows, settings.max_answer_tokens)
+        return Judge(scores, encoder.layers, dev, windows, settings.max_answer_tokens)
 
     curve: dict[int, Judge] = {}  # number of training articles -> the task, learned from these
     articles = np.unique(training.articles)
@@ -93,17 +93,16 @@ def examine(
         curve[count] = judge(features.part(rows_of(training.articles, articles[:count])), sample.dev, windows)
     word_train, word_dev = (controls.word_answers(part, seed=settings.seed) for part in (sample.train, sample.dev))
     targets = sample.windows(encoder, word_train).targets
-    every = np.arange(len(training))
     # forced F1 counts the questions that it counts of the task
     scored = [word if own.answers else own for word, own in zip(word_dev, sample.dev, strict=True)]
-    words = judge(features.part(every, targets), scored, sample.windows(encoder, word_dev))
+    words = judge(features.part(np.arange(len(training)), targets), scored, sample.windows(encoder, word_dev))
     with_question = judge(
         Features(encoder, training, gib=memory, widen=controls.question_products), sample.dev, windows
     )
     validation = sample.windows(encoder, sample.validation) if sample.validation else None
     position = controls.fit_position(training, validation)
     by_position = Judge(
-        lambda chunk: position.logits(windows, chunk.rows), sample.dev, windows, settings.max_answer_tokens
+        lambda chunk: position.logits(windows, chunk.rows), 1, sample.dev, windows, settings.max_answer_tokens
     )
     read_windows(encoder, windows, [*curve.values(), with_question, words, by_position, tokens])
 
@@ -118,9 +117,8 @@ def examine(
     }
     for name, (reader, (train, dev)) in encoded.items():
         dev_windows = sample.windows(encoder, dev)
-        other = judge(Features(reader, sample.windows(encoder, train), gib=memory), dev, dev_windows)
-        read_windows(reader, dev_windows, [other])
-        others[name] = other
+        others[name] = judge(Features(reader, sample.windows(encoder, train), gib=memory), dev, dev_windows)
+        read_windows(reader, dev_windows, [others[name]])
     learned = {count: one.judged(statistics) for count, one in curve.items()}
     judged = {controls.TASK: learned[len(articles)]} | {name: one.judged(statistics) for name, one in others.items()}
     states = tokens.states()
@@ -164,16 +162,9 @@ def description_rows(model: str, features: Features, l2: float, convex: Convex) 
         loss, _ = mean_loss(features.part(block), solver.fit(l2).weights)  # (layers, 2)
         online += loss.sum(1).cpu().numpy() * len(block) / log(2)
     uniform = bits[with_target].sum()
-    columns = {
-        "model": model,
-        "layer": range(len(online)),
-        "articles": len(names),
-        "windows": len(with_target),
-        "uniform_bits": uniform,
-        "online_bits": online,
-        "compression": uniform / online,
-    }
-    return pd.DataFrame(columns, columns=DESCRIPTION)
+    rows = pd.DataFrame({"layer": range(len(online)), "online_bits": online, "compression": uniform / online})
+    rows = rows.assign(model=model, articles=len(names), windows=len(with_target), uniform_bits=uniform)
+    return rows[DESCRIPTION]
 
 
 def learning_rows(model: str, train: Sequence[Example], curve: Mapping[int, Judged]) -> pd.DataFrame:

@@ -77,11 +77,9 @@ def _modules(encoder: Encoder, parts: list[list[str]]) -> list[nn.Module]:
 
 def _outputs(modules: list[nn.Module], work: Callable[[], object]) -> list[list[Any]]:
     """What each of `modules` gives during `work`, call by call."""
-    outputs: list[list[Any]] = []
+    outputs: list[list[Any]] = [[] for _ in modules]
     with ExitStack() as hooks:
-        for module in modules:
-            calls: list[Any] = []
-            outputs.append(calls)
+        for module, calls in zip(modules, outputs, strict=True):
             hooks.enter_context(module.register_forward_hook(lambda *call, calls=calls: calls.append(call[-1])))
         work()
     return outputs

@@ -31,11 +31,10 @@ Scorer = Callable[[Chunk], Tensor]  # -> scores (readings, tokens, 2)
 class Judged:
     """How well each reading does."""
 
-    questions: int  # with an answer: those that forced F1 counts
     forced_f1: np.ndarray  # (readings,) percent; not-a-number without questions
     bands: np.ndarray  # (2, readings) percent: lower and upper bounds that hold for all readings at once
     nll: np.ndarray  # (readings,) nats a position: mean over windows and over start and end
-    numbers: np.ndarray  # (clusters,): such questions of each article or paragraph
+    numbers: np.ndarray  # (clusters,): questions with an answer, which forced F1 counts, of each article or paragraph
     sums: np.ndarray  # (readings, clusters): of the forced F1 of these questions, 0 to 1 each
 
     def columns(self, layers: int) -> dict[str, Any]:
@@ -43,17 +42,18 @@ class Judged:
         low, high = self.bands
         scores = {"forced_f1": self.forced_f1, "band_low": low, "band_high": high, "nll": self.nll}
         at_layers = {name: np.broadcast_to(values, layers) for name, values in scores.items()}
-        return {"layer": range(layers), "questions": self.questions, **at_layers}
+        return {"layer": range(layers), "questions": int(self.numbers.sum()), **at_layers}
 
 
 class Judge:
     """Collects the scores of the windows of some questions, chunk by chunk."""
 
-    def __init__(self, scorer: Scorer, examples: Sequence[Example], windows: Windows, max_answer_tokens: int) -> None:
+    def __init__(
+        self, scorer: Scorer, readings: int, examples: Sequence[Example], windows: Windows, max_answer_tokens: int
+    ) -> None:
         """`examples` hold the answers that count, windows.targets the positions that count."""
         self.scorer, self.examples, self.windows = scorer, examples, windows
-        self.max_answer_tokens = max_answer_tokens
-        self.reader: SpanReader | None = None
+        self.reader = SpanReader(windows, readings, max_answer_tokens=max_answer_tokens)
         self.nll: list[np.ndarray] = []  # (readings, windows with a target)
 
     def __call__(self, chunk: Chunk) -> None:
@@ -62,8 +62,6 @@ class Judge:
         if not torch.isfinite(logits.sum()):
             example = self.examples[self.windows.examples[chunk.rows[0]]]
             raise NumericsError(f"scores are not finite near question {example.id!r}")
-        if self.reader is None:
-            self.reader = SpanReader(self.windows, len(logits), max_answer_tokens=self.max_answer_tokens)
         self.reader.read(chunk.rows, logits)
         targets = torch.from_numpy(self.windows.targets[chunk.rows]).to(logits.device)
         lengths = torch.from_numpy(self.windows.lengths[chunk.rows]).to(logits.device)
@@ -73,13 +71,12 @@ class Judge:
 
     def judged(self, settings: Statistics) -> Judged:
         """The scores after all windows were read; bands as those of the curves, over articles or paragraphs."""
-        assert self.reader is not None
         spans = self.reader.spans([example.context for example in self.examples])
         answerable = [example for example in self.examples if example.answers]
         nll = np.concatenate(self.nll, axis=1)
         if not answerable:
             unknown = np.full(len(nll), np.nan)
-            return Judged(0, unknown, np.stack([unknown, unknown]), nll.mean(1), np.empty(0), np.empty((len(nll), 0)))
+            return Judged(unknown, np.stack([unknown, unknown]), nll.mean(1), np.empty(0), np.empty((len(nll), 0)))
         unit = unit_of(len({example.article for example in self.examples}), settings.unit)
         _, clusters = np.unique([getattr(example, unit) for example in answerable], return_inverse=True)
         sums = []
@@ -93,7 +90,7 @@ class Judge:
         numbers = np.bincount(clusters)
         curves = 100 * resample(np.array([sums]), numbers, settings.resamples, seed=settings.seed, key="")
         bands = np.clip(band(curves, settings.confidence), 0, 100)
-        return Judged(len(answerable), curves[0], bands, nll.mean(1), numbers, np.array(sums))
+        return Judged(curves[0], bands, nll.mean(1), numbers, np.array(sums))
 
 
 @torch.inference_mode()

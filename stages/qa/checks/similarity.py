@@ -57,16 +57,9 @@ def cka_matrix(one: Tensor, other: Tensor) -> np.ndarray:
 def similarity_rows(model: str, states: Tensor, other: str, other_states: Tensor) -> pd.DataFrame:
     """A row under SIMILARITY for each layer of `model` and each layer of `other`; states (layers, tokens, hidden)."""
     cka = cka_matrix(states, other_states)
-    layer, other_layer = np.indices(cka.shape)
-    columns = {
-        "model": model,
-        "layer": layer.ravel(),
-        "other": other,
-        "other_layer": other_layer.ravel(),
-        "tokens": states.shape[1],
-        "cka": cka.ravel(),
-    }
-    return pd.DataFrame(columns, columns=SIMILARITY)
+    layer, other_layer = np.indices(cka.shape).reshape(2, -1)
+    rows = pd.DataFrame({"layer": layer, "other_layer": other_layer, "cka": cka.ravel()})
+    return rows.assign(model=model, other=other, tokens=states.shape[1])[SIMILARITY]
 
 
 def _unit(states: Tensor) -> Tensor:
