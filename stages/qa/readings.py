@@ -51,13 +51,9 @@ def is_final(readings: Sequence[Reading], l2: float | None = None) -> list[bool]
     trained = [reading.readout for reading in readings if reading.readout and reading.readout.epoch is not None]
     last_epoch = max((readout.epoch or 0 for readout in trained), default=None)
     first_rate = trained[0].learning_rate if trained else None
-
-    def final(readout: Readout) -> bool:
-        if readout.epoch is None:
-            return readout.l2 == l2
-        return (readout.epoch, readout.learning_rate) == (last_epoch, first_rate)
-
-    return [reading.readout is None or final(reading.readout) for reading in readings]
+    final = (None, None, l2), (last_epoch, first_rate, None)
+    readouts = [reading.readout for reading in readings]
+    return [one is None or (one.epoch, one.learning_rate, one.l2) in final for one in readouts]
 
 
 def read_readings(header: Mapping[str, Any]) -> list[Reading]:

@@ -36,19 +36,19 @@ def layer_rows(
     Scores of a group without questions are missing. Raises InputError if the answers are not to these questions.
     """
     ids = [example.id for example in examples]
-    all_answers = [given for of_runs in answers.values() for given in of_runs.values()]
-    if any(given.ids != ids for given in all_answers):
+    all_answers = [(protocol, run, given) for protocol, runs in answers.items() for run, given in runs.items()]
+    if any(given.ids != ids for _, _, given in all_answers):
         raise InputError(f"{model}: the answers are not those of this dev file; run predict again")
     rows = []
-    with progress_bar("scoring", total=sum(len(given.readings) for given in all_answers), unit="reading") as progress:
-        for protocol, of_runs in answers.items():
-            for run, given in of_runs.items():
-                names = {"model": model, "protocol": protocol, "headline": protocol == headline, "run": run}
-                final = is_final(given.readings, l2)
-                for row, reading in enumerate(given.readings):
-                    scores = reading_scores(examples, given, row)
-                    rows.append(names | reading_columns(reading) | {"final": final[row]} | scores)
-                    progress.update()
+    total = sum(len(given.readings) for _, _, given in all_answers)
+    with progress_bar("scoring", total=total, unit="reading") as progress:
+        for protocol, run, given in all_answers:
+            names = {"model": model, "protocol": protocol, "headline": protocol == headline, "run": run}
+            final = is_final(given.readings, l2)
+            for row, reading in enumerate(given.readings):
+                scores = reading_scores(examples, given, row)
+                rows.append(names | reading_columns(reading) | {"final": final[row]} | scores)
+                progress.update()
     whole_numbers = ["epoch", "seed", "total", "HasAns_total", "NoAns_total"]
     return pd.DataFrame(rows, columns=LAYERS).astype({**dict.fromkeys(whole_numbers, "Int64"), "l2": "float64"})
 

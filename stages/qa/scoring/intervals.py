@@ -130,12 +130,10 @@ def best_gain(clusters: pd.DataFrame, model: str, base: str, settings: Statistic
     return highest(curves[model], settings.confidence, less=curves[base])
 
 
-Curves = Mapping[tuple[str, str], Resampled]  # protocol and kind of reading -> curve
+Curves = Mapping[tuple[str, str], Resampled]
 
 
-def load_resampled(
-    folder: Path, models: Sequence[str], protocols: Sequence[str], settings: Statistics
-) -> dict[tuple[str, str], Resampled]:
+def load_resampled(folder: Path, models: Sequence[str], protocols: Sequence[str], settings: Statistics) -> Curves:
     """Model and protocol -> the probes' curves from the scores in FOLDER/<model>/<protocol>."""
     return {
         (model, protocol): resampled(model, load_question_scores(folder / model / protocol), "probe", settings)
@@ -144,7 +142,7 @@ def load_resampled(
 
 
 def all_resampled(model: str, scored: Scored, settings: Statistics) -> Curves:
-    """The curves of every kind of reading; that of the probes is there even if no layer was probed."""
+    """Protocol and kind of reading -> curve; that of the probes is there even if no layer was probed."""
     return {
         (protocol, kind): resampled(model, scores, kind, settings)
         for protocol, scores in scored.items()
