@@ -106,27 +106,24 @@ def official_metrics(
             metrics[f"{prefix}f1"] = 100.0 * _sum(f1[group]) / total
             metrics[f"{prefix}total"] = total
     if na_probs is not None:
+        ids = [example.id for example in examples]
+        wrong = [-float(answers[id_] != "") for id_ in ids]  # the text as written: "." counts as an answer here
         for name, values in ("exact", scores.exact), ("f1", scores.f1):
-            best, threshold = _best(examples, answers, na_probs, values)
+            gains = dict(zip(ids, np.where(has_answer, values, wrong), strict=True))
+            best, threshold = _best(int((~has_answer).sum()), gains, na_probs)
             metrics[f"best_{name}"] = 100.0 * best / len(examples)
             metrics[f"best_{name}_thresh"] = threshold
     return metrics
 
 
-def _best(
-    examples: Sequence[Example], answers: Mapping[str, str], na_probs: Mapping[str, float], values: np.ndarray
-) -> tuple[float, float]:
-    """The highest sum of `values` over all thresholds, and the lowest threshold that reaches it.
+def _best(nothing: int, gains: Mapping[str, float], na_probs: Mapping[str, float]) -> tuple[float, float]:
+    """The highest total over all thresholds, and the lowest threshold that reaches it.
 
-    As in the official script, the threshold is 0.0 where it is best to answer nothing, even if null scores are
-    negative, and questions with equal null scores enter one by one, in the order of `na_probs`.
+    nothing: the total if no question is answered; gains: what the answer to each question adds. As in the official
+    script, the threshold is 0.0 where it is best to answer nothing, even if null scores are negative, and questions
+    with equal null scores enter one by one, in the order of `na_probs`.
     """
-    gains = {}  # what answering a question adds to the total
-    for example, value in zip(examples, values, strict=True):
-        # the text as written: "." counts as an answer here
-        gains[example.id] = value if example.answers else -float(answers[example.id] != "")
     order = sorted(na_probs, key=na_probs.__getitem__)  # a stable sort
-    nothing = sum(not example.answers for example in examples)  # the total if nothing is answered
     totals = np.cumsum([nothing, *(gains[id_] for id_ in order)])
     best = int(totals.argmax())
     return float(totals[best]), na_probs[order[best - 1]] if best else 0.0

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 # columns of the tables that the stages examine and compare write
-CONTROLS = ["model", "control", "layer", "training_questions", "questions", "forced_f1", "band_low", "band_high"]
-CONTROLS += ["nll", "selectivity"]
+JUDGED = ["training_questions", "questions", "forced_f1", "band_low", "band_high", "nll"]
+CONTROLS = ["model", "control", "layer", *JUDGED, "selectivity"]
 CLUSTERS = ["model", "control", "layer", "cluster", "questions", "f1_sum"]
-LEARNING = ["model", "layer", "articles", "training_questions", "questions", "forced_f1", "band_low", "band_high"]
-LEARNING += ["nll"]
+LEARNING = ["model", "layer", "articles", *JUDGED]
 DESCRIPTION = ["model", "layer", "articles", "windows", "uniform_bits", "online_bits", "compression"]
 SIMILARITY = ["model", "layer", "other", "other_layer", "tokens", "cka"]
 

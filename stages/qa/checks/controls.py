@@ -1,7 +1,5 @@
 """Controls of a probe: the same probe on a task that the layer should not help with. docs/probing.md says why.
 
-Selectivity of a layer is the probe's score on the task minus its score on the control (Hewitt and Liang 2019).
-
 Position alone sees no word. The score of a token is a[place in the window] + b[place in the context], b for context
 tokens only: fitted to the training windows' targets at the optimum of the mean cross-entropy plus a ridge, by torch's
 L-BFGS.
@@ -102,10 +100,7 @@ class PositionScores:
 
 
 def _places(windows: Windows, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Place of each token in its window, and in the window's context, (tokens,) int64.
-
-    Outside the context the second is -1, which as an index means the last row.
-    """
+    """Place of each token in its window, and in the window's context (-1: outside), (tokens,) int64."""
     place = np.concatenate([np.arange(windows.lengths[row]) for row in rows])
     first, end = np.repeat(windows.context[rows], windows.lengths[rows], axis=0).T
     inside = np.where((place >= first) & (place < end), place - first, -1)
@@ -176,8 +171,8 @@ def question_products(encoder: Encoder, windows: Windows, chunk: Chunk) -> Chunk
 def control_rows(model: str, judged: Mapping[str, Judged], training_questions: int) -> pd.DataFrame:
     """A row under CONTROLS for each control and layer; a control without layers has the same scores at each.
 
-    forced_f1 and its band are percent, over `questions` that have an answer; nll is nats a position. Selectivity is the
-    task's forced F1 minus the control's, in points; PRODUCTS, which is no control, has none.
+    forced_f1 and its band: percent, over `questions` that have an answer; nll: nats a position; selectivity (Hewitt and
+    Liang 2019): the task's forced F1 minus the control's, in points. PRODUCTS, which is no control, has none.
     """
     task = judged[TASK]
     parts = []

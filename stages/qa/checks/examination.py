@@ -69,7 +69,6 @@ def examine(
     """Train the task and its controls on the sampled training questions, at the optimum; judge them on the dev ones.
 
     l2: the study's. memory: GiB of hidden states. Returns the tables of `no_tables`, which call the encoder `model`.
-    The encoder runs over the sample as it is, with questions shuffled, without questions, and with random layers.
     Beside the states, the fit of controls.PRODUCTS takes the most memory: 3.4 GB at 25 layers of 1,024 (see `Solver`).
     """
     training = sample.windows(encoder, sample.train)

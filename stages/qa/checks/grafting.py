@@ -117,6 +117,6 @@ def _parts(encoder: Encoder) -> list[list[str]]:
 def _plan(encoder: Encoder) -> tuple[Any, ...]:
     """What two encoders must have in common."""
     config, parts = encoder.model.config, _parts(encoder)
-    weights = [module.state_dict().items() for module in _modules(encoder, parts)]
-    shapes = parts, [[(key, tensor.shape) for key, tensor in of_module] for of_module in weights]
-    return config.model_type, config.num_attention_heads, encoder.tokenizer.get_vocab(), shapes
+    states = [module.state_dict() for module in _modules(encoder, parts)]
+    shapes = [(key, tensor.shape) for state in states for key, tensor in state.items()]
+    return config.model_type, config.num_attention_heads, encoder.tokenizer.get_vocab(), parts, shapes

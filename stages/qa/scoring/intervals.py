@@ -71,11 +71,7 @@ class Resampled:
         return Interval(estimate, max(float(low), lowest), min(float(high), 100.0))
 
     def pairs(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper bounds of each layer less each other, (layers, layers), which hold for all pairs at once.
-
-        values (1 + resamples, layers). The highest bounds are an interval of the range of the curve, and a layer is
-        told from the best where a lower bound above 0 stands in its column (Hsu 1996).
-        """
+        """`difference_bounds` of a curve with itself; the highest ones are an interval of its range."""
         return difference_bounds(values, values, self.confidence)
 
     def best_layers(self, metric: str) -> list[int]:
