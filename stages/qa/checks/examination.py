@@ -100,9 +100,8 @@ def examine(
     )
     validation = sample.windows(encoder, sample.validation) if sample.validation else None
     position = controls.fit_position(training, validation)
-    by_position = Judge(
-        lambda chunk: position.logits(windows, chunk.rows), 1, sample.dev, windows, settings.max_answer_tokens
-    )
+    longest = settings.max_answer_tokens
+    by_position = Judge(lambda chunk: position.logits(windows, chunk.rows), 1, sample.dev, windows, longest)
     read_windows(encoder, windows, [*curve.values(), with_question, words, by_position, tokens])
 
     others = {controls.PRODUCTS: with_question, "words": words, "position_only": by_position}

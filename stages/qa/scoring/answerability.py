@@ -23,9 +23,8 @@ def quality_rows(model: str, scored: Scored, headline: str, settings: Statistics
 
 def folds_of(scores: QuestionScores, folds: int) -> np.ndarray:
     """The fold of each question, (questions,): articles in turn; paragraphs if there are fewer articles than folds."""
-    _, articles = np.unique(scores.article, return_inverse=True)
-    _, paragraphs = np.unique(scores.paragraph, return_inverse=True)
-    clusters = paragraphs if articles.max() + 1 < folds else articles
+    few = len(np.unique(scores.article)) < folds
+    _, clusters = np.unique(scores.paragraph if few else scores.article, return_inverse=True)
     return clusters % folds
 
 

@@ -45,15 +45,10 @@ def breakdown_rows(model: str, examples: Sequence[Example], scored: Scored, head
 def _group_scores(scores: QuestionScores, rows: list[int], chosen: np.ndarray) -> dict[str, Any]:
     """The columns of numbers. rows: of one reading and layer; chosen (questions,) bool."""
     answerable = chosen & scores.answerable
-    return {
-        "questions": int(chosen.sum()),
-        "answerable": int(answerable.sum()),
-        "articles": len(np.unique(scores.article[chosen])),
-        "exact": _percent(scores.exact[rows], chosen),
-        "f1": _percent(scores.f1[rows], chosen),
-        "forced_f1": _percent(scores.forced_f1[rows], answerable),
-        "settled": _percent(scores.settled[rows], chosen),
-    }
+    result = {name: _percent(getattr(scores, name)[rows], chosen) for name in ("exact", "f1", "settled")}
+    result["forced_f1"] = _percent(scores.forced_f1[rows], answerable)
+    numbers = {"questions": int(chosen.sum()), "answerable": int(answerable.sum())}
+    return numbers | {"articles": len(np.unique(scores.article[chosen]))} | result
 
 
 def _percent(values: np.ndarray, chosen: np.ndarray) -> float | None:
@@ -63,13 +58,12 @@ def _percent(values: np.ndarray, chosen: np.ndarray) -> float | None:
 
 def groups_of(examples: Sequence[Example]) -> dict[str, np.ndarray]:
     """Breakdown -> the group of each question (of GROUPS)."""
-    groups = {
-        "question word": [question_word(example) for example in examples],
-        "answer length": [answer_length(example) for example in examples],
-        "paragraph length": [paragraph_length(example) for example in examples],
-        "answer position": [answer_position(example) for example in examples],
+    return {
+        "question word": np.array([question_word(example) for example in examples]),
+        "answer length": np.array([answer_length(example) for example in examples]),
+        "paragraph length": np.array([paragraph_length(example) for example in examples]),
+        "answer position": np.array([answer_position(example) for example in examples]),
     }
-    return {breakdown: np.array(labels) for breakdown, labels in groups.items()}
 
 
 def question_word(example: Example) -> str:
