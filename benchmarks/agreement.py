@@ -13,7 +13,7 @@ from stages.qa.answering.spans import SpanReader
 from stages.qa.data.squad import Example
 from stages.qa.data.windows import Windows
 from stages.qa.encoding.encoder import Encoder
-from stages.qa.encoding.features import Batch, Part
+from stages.qa.encoding.features import Batch
 from stages.qa.errors import UserError
 from stages.qa.probing.probes import ProbeBank
 from stages.qa.probing.readouts import Probes
@@ -106,8 +106,7 @@ def check_updates(states: Sequence[Tensor], starts: Tensor, ends: Tensor, *, lr:
     initial = _stacked(probes)
     bank = ProbeBank(initial, torch.tensor([lr]), max_grad_norm=1.0)
     lengths = torch.full((len(targets),), cut)
-    part = Part(layers.flatten(1, 2), len(targets), cut)
-    batch = Batch(np.arange(len(targets)), [part], lengths, targets)
+    batch = Batch(np.arange(len(targets)), [layers], lengths, targets)
     for _ in range(steps):
         for probe, layer in zip(probes, layers, strict=True):
             probe.train(layer, targets[:, 0].clone(), targets[:, 1].clone())

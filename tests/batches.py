@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from stages.qa.encoding.encoder import Chunk
-from stages.qa.encoding.features import Batch, Part, padded
+from stages.qa.encoding.features import Batch, padded
 
 
 def batch_of(states: Sequence[Tensor], targets: Tensor, rows: np.ndarray | None = None) -> Batch:
     """Windows of states (layers, tokens, hidden) each, as on a CPU."""
     lengths = [one.shape[1] for one in states]
-    parts = [Part(one, 1, one.shape[1]) for one in states]
+    parts = [one[:, None] for one in states]
     return Batch(np.arange(len(states)) if rows is None else rows, parts, torch.tensor(lengths), targets)
 
 
@@ -49,13 +49,8 @@ class Given:
         lengths = self.windows.lengths
         for length in np.unique(lengths[self.by_length]):
             rows = self.by_length[lengths[self.by_length] == length]
-            states = torch.cat([self.states[row] for row in rows], dim=1)
-            yield Batch(
-                rows,
-                [Part(states, len(rows), int(length))],
-                torch.from_numpy(lengths[rows]),
-                torch.from_numpy(self.targets[rows]),
-            )
+            part = torch.stack([self.states[row] for row in rows], dim=1)
+            yield Batch(rows, [part], torch.from_numpy(lengths[rows]), torch.from_numpy(self.targets[rows]))
 
     def batches(self, order: np.ndarray, batch_size: int) -> Iterator[Batch]:
         for place in range(0, len(order), batch_size):

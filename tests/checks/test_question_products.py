@@ -80,7 +80,7 @@ def test_in_memory_or_not_and_in_processes(
         assert features.fits == (tokens == 10**6)
         for block in [*features.blocks(), *features.part(np.arange(len(windows))).blocks()]:
             (part,) = block.parts
-            for row, states in zip(block.rows, part.states.split(part.length, dim=1), strict=True):
+            for row, states in zip(block.rows, part.unbind(1), strict=True):
                 np.testing.assert_allclose(states, by_a_loop(encoder, windows, row), rtol=1e-4, atol=1e-5)
             seen += block.rows.tolist()
     assert sorted(seen) == sorted([*range(len(windows))] * 2)

@@ -48,8 +48,7 @@ def test_each_window_once_in_the_given_order(encoder: Encoder, windows: Windows,
         assert torch.cat([batch.targets for batch in batches]).tolist() == windows.targets[order].tolist()
         parts = [part for batch in batches for part in batch.parts]
         for part, row in zip(parts, order, strict=True):
-            assert (part.windows, part.length) == (1, windows.lengths[row])
-            torch.testing.assert_close(part.states, alone[row], rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(part, alone[row][:, None], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("tokens", [10**6, 200])
@@ -66,11 +65,12 @@ def test_blocks_hold_each_window_once_with_those_of_its_length(
         seen = []
         for block in given.blocks():
             (one,) = block.parts
-            assert one.windows == len(block.rows)
-            assert one.windows == 1 or one.windows * one.length <= 200
-            assert (windows.lengths[block.rows] == one.length).all()
+            _, count, length, _ = one.shape
+            assert count == len(block.rows)
+            assert count == 1 or count * length <= 200
+            assert (windows.lengths[block.rows] == length).all()
             assert block.targets.tolist() == targets[block.rows].tolist()
-            for row, states in zip(block.rows, one.states.split(one.length, dim=1), strict=True):
+            for row, states in zip(block.rows, one.unbind(1), strict=True):
                 alone = encode(encoder, windows, np.array([row])).states
                 torch.testing.assert_close(states, alone, rtol=1e-5, atol=1e-5)
             seen += block.rows.tolist()
@@ -93,7 +93,7 @@ def test_states_in_a_file_are_those_in_memory(
     assert in_file.fits
     for _ in range(2):  # the second time they are read, not computed
         for one, other in zip(Features(encoder, windows, gib=size).blocks(), in_file.blocks(), strict=True):
-            assert torch.equal(one.parts[0].states, other.parts[0].states)
+            assert torch.equal(one.parts[0], other.parts[0])
         in_file.encoder = replace(encoder, model=None)
     assert not list(tmp_path.iterdir())
     assert not Features(encoder, windows, gib=0.9 * size, folder=tmp_path, file_gib=0.95 * size).fits

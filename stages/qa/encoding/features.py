@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,15 +32,6 @@ Widen = Callable[[Encoder, Windows, Chunk], Chunk]  # the same windows, with sta
 
 
 @dataclass(frozen=True)
-class Part:
-    """Hidden states of windows of one length, one window after the other."""
-
-    states: Tensor  # (layers, windows * length, hidden) float32 or bfloat16
-    windows: int
-    length: int  # tokens of a window
-
-
-@dataclass(frozen=True)
 class Batch:
     """Some windows, their hidden states, and the position of the answer in each.
 
@@ -47,7 +39,7 @@ class Batch:
     """
 
     rows: np.ndarray  # (windows,) int64: indices into Windows
-    parts: list[Part]  # the windows in the order of `rows`
+    parts: list[Tensor]  # (layers, windows, tokens, hidden) float32 or bfloat16 each, in the order of `rows`
     lengths: Tensor  # (windows,) int64: tokens; fewer than in its part where that is padded
     targets: Tensor  # (windows, 2) int64: first and last token of the answer; no target: IGNORED, or past the end
 
@@ -122,11 +114,12 @@ class Features:
         """The windows of `order` (indices, each once) in batches of `batch_size`, the last one smaller."""
         for piece, chunk in self._chunks(order, batch_size):
             place_of = {row: place for place, row in enumerate(chunk.rows.tolist())}
+            starts = chunk.starts.tolist()
             for first in range(0, len(piece), batch_size):
                 rows = own(piece[first : first + batch_size])
                 places = [place_of[row] for row in rows.tolist()]
                 if chunk.states.device.type == "cpu":
-                    parts = [self._block(chunk, place, place + 1).parts[0] for place in places]
+                    parts = [chunk.states[:, None, starts[place] : starts[place + 1]] for place in places]
                     yield Batch(rows, parts, torch.from_numpy(self.windows.lengths[rows]), self._targets(rows))
                 else:
                     yield padded(chunk, np.array(places, dtype=np.int64), self._targets(rows))
@@ -134,10 +127,9 @@ class Features:
     def _block(self, chunk: Chunk, first: int, end: int) -> Batch:
         """The windows first to end of the chunk, which have one length."""
         rows = chunk.rows[first:end]
-        states = chunk.states[:, int(chunk.starts[first]) : int(chunk.starts[end])]
-        length = int(self.windows.lengths[rows[0]])
-        lengths = torch.full((len(rows),), length, device=states.device)
-        return Batch(rows, [Part(states, len(rows), length)], lengths, self._targets(rows))
+        states = chunk.states[:, int(chunk.starts[first]) : int(chunk.starts[end])].unflatten(1, (len(rows), -1))
+        lengths = torch.full((len(rows),), states.shape[2], device=states.device)
+        return Batch(rows, [states], lengths, self._targets(rows))
 
     def _targets(self, rows: np.ndarray) -> Tensor:
         return torch.from_numpy(self.windows.targets[rows]).to(self.encoder.device)
@@ -147,7 +139,7 @@ class Features:
         if not self.fits:
             gib = self.gib * len(order) / max(len(own(order)), 1)  # of all processes, so that this one takes `self.gib`
             for piece in pieces(self.encoder, self.windows, order, gib=gib, multiple=batch_size):
-                yield piece, self._widened(encode(self.encoder, self.windows, own(piece)))
+                yield piece, self._encode(own(piece))
             return
         yield order, self._encoded()
 
@@ -157,9 +149,12 @@ class Features:
             rows = own(self.by_length)
             states = self._file(self.folder, rows) if self.folder else None
             with progress_bar("encoding", total=len(rows), unit="window") as progress:
-                chunk = encode(self.encoder, self.windows, rows, states=states, advance=progress.update)
-            self._kept = self._widened(chunk)
+                self._kept = self._encode(rows, states=states, advance=progress.update)
         return self._kept
+
+    def _encode(self, rows: np.ndarray, **options: Any) -> Chunk:
+        chunk = encode(self.encoder, self.windows, rows, **options)
+        return self.widen(self.encoder, self.windows, chunk) if self.widen else chunk
 
     def _file(self, folder: Path, rows: np.ndarray) -> Tensor:
         """Room for the states of `rows` in a file of `folder` that has no name any more."""
@@ -171,9 +166,6 @@ class Features:
             raise ResourceError(f"{folder}: {sizes}; lower probe.feature_file_gib in method.yaml")
         with NamedTemporaryFile(dir=folder) as file:
             return torch.from_file(file.name, shared=True, size=math.prod(shape), dtype=encoder.model.dtype).view(shape)
-
-    def _widened(self, chunk: Chunk) -> Chunk:
-        return self.widen(self.encoder, self.windows, chunk) if self.widen else chunk
 
 
 def padded(chunk: Chunk, places: np.ndarray, targets: Tensor) -> Batch:
@@ -187,7 +179,7 @@ def padded(chunk: Chunk, places: np.ndarray, targets: Tensor) -> Batch:
     longest = int(lengths.max(initial=0))
     tokens = np.minimum(starts[:, None] + np.arange(longest), chunk.states.shape[1] - 1)
     states = chunk.states[:, torch.from_numpy(tokens.ravel()).to(device)]
-    part = Part(states, len(places), longest)
+    part = states.unflatten(1, (len(places), longest))
     return Batch(chunk.rows[places], [part], torch.from_numpy(lengths).to(device), targets)
 
 

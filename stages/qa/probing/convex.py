@@ -37,6 +37,7 @@ START, STEP = 10.0, 30.0  # the penalty of the first fit, and how much weaker th
 ARMIJO = 1e-4  # share of the promised decrease that a step must bring
 ROUNDING = 1e-6  # nats: what float32 states leave uncertain in the objective
 SHORTER, SHORTEST = 0.5, 0.1  # after a step that led up, the next length is between these shares of it
+Steps = deque[tuple[Tensor, Tensor]]  # steps of L-BFGS and changes of the gradient, (layers, hidden, 2); 0: not taken
 
 
 @dataclass(frozen=True)
@@ -49,20 +50,6 @@ class Fit:
     passes: int  # over the windows
 
 
-@dataclass(frozen=True)
-class _Step:
-    """A step of L-BFGS, (layers, hidden, 2) each; its inverse product is 0 where no step was taken."""
-
-    step: Tensor
-    change: Tensor  # of the gradient
-
-    @property
-    def inverse(self) -> Tensor:
-        """One over the product of both, (layers, 2)."""
-        product = (self.step * self.change).sum(1)
-        return torch.where(product > 1e-16, 1 / product, 0.0)
-
-
 class Solver:
     """Fits probes on all windows of `features`. Its Hessians take 32 * layers * features^2 bytes."""
 
@@ -72,7 +59,7 @@ class Solver:
         layers, hidden, _ = self.scale.shape
         self.z = self.scale.new_zeros(layers, hidden, 2)
         self.l2 = 0.0
-        self.steps: deque[_Step] = deque(maxlen=HISTORY)
+        self.steps: Steps = deque(maxlen=HISTORY)
 
     def fit(self, l2: float) -> Fit:
         """Minimise the objective until every layer and side is within the settings' gap.
@@ -90,29 +77,27 @@ class Solver:
     def _fit(self, l2: float) -> Fit:
         gap, max_passes = self.settings.gap, self.settings.max_passes
         # a penalty's share of the change of the gradient is l2 times the step
-        self.steps = deque((_Step(s.step, s.change + (l2 - self.l2) * s.step) for s in self.steps), maxlen=HISTORY)
+        self.steps = deque(((step, change + (l2 - self.l2) * step) for step, change in self.steps), maxlen=HISTORY)
         self.l2 = l2
         value, gradient = self._objective(self.z)
         curvature = self._sampled_hessian()
         length = torch.ones_like(value)
-        passes = 1
         with progress_bar(f"fitting probes, l2 {l2:g}", total=max_passes, unit="pass") as progress:
-            while True:
+            for passes in range(1, max_passes + 1):
                 bound = gradient.square().sum(1) / (2 * l2)
                 progress.set_postfix(gap=f"{bound.max():.3f}", refresh=False)
                 progress.update()
                 unfinished = bound > gap
-                if passes >= max_passes or not unfinished.any():
+                if passes == max_passes or not unfinished.any():
                     break
                 direction = _direction(gradient, self.steps, curvature) * unfinished[:, None]
                 slope = (gradient * direction).sum(1)
                 step = length[:, None] * direction
                 new_value, new_gradient = self._objective(self.z + step)
-                passes += 1
                 taken = unfinished & (new_value <= value + ARMIJO * length * slope + ROUNDING)
                 step = torch.where(taken[:, None], step, 0.0)
                 change = torch.where(taken[:, None], new_gradient - gradient, 0.0)
-                self.steps.append(_Step(step, change))
+                self.steps.append((step, change))
                 # where the step led up: the lowest point of the parabola through what is known of the line
                 excess = (new_value - value - length * slope).clamp(min=1e-30)
                 parabola = -slope * length.square() / (2 * excess)
@@ -148,10 +133,10 @@ class Solver:
         every = max(1, len(self.features.by_length) // SAMPLE)
         sampled = first = 0  # windows; of the blocks so far
         for block in self.features.blocks():
-            part = block.parts[0]
-            chosen = list(range(-first % every, part.windows, every))  # of a short block perhaps none
-            first += part.windows
-            states = part.states.unflatten(1, (part.windows, -1))[:, chosen].float()  # (layers, chosen, tokens, hidden)
+            (part,) = block.parts
+            chosen = list(range(-first % every, part.shape[1], every))  # of a short block perhaps none
+            first += part.shape[1]
+            states = part[:, chosen].float()  # (layers, chosen, tokens, hidden)
             flat = states.flatten(1, 2)
             scores = token_scores(flat, weights).unflatten(1, states.shape[1:3])
             probability = scores.softmax(2)[..., None, :]  # (layers, chosen, tokens, 1, 2)
@@ -193,7 +178,7 @@ def feature_scale(features: Features) -> Tensor:
     count = 0
     mean = squares = torch.zeros((), dtype=torch.float64, device=features.encoder.device)
     for block in features.blocks():
-        states = block.parts[0].states.double()
+        states = block.parts[0].flatten(1, 2).double()
         size, block_mean = states.shape[1], states.mean(1)
         block_squares = (states - block_mean[:, None]).square().sum(1)
         shift = block_mean - mean
@@ -206,19 +191,20 @@ def feature_scale(features: Features) -> Tensor:
     return torch.where(deviation > 1e-6, deviation, 1.0)
 
 
-def _direction(gradient: Tensor, steps: deque[_Step], curvature: Tensor) -> Tensor:
+def _direction(gradient: Tensor, steps: Steps, curvature: Tensor) -> Tensor:
     """Minus the gradient, times the inverse Hessian as L-BFGS's two loops and the sampled Hessian estimate it."""
     direction = -gradient
-    shares = []
-    for past in reversed(steps):
-        share = past.inverse * (past.step * direction).sum(1)
-        direction = direction - share[:, None] * past.change
-        shares.append(share)
+    memory = []
+    for step, change in reversed(steps):
+        product = (step * change).sum(1)
+        inverse = torch.where(product > 1e-16, 1 / product, 0.0)
+        share = inverse * (step * direction).sum(1)
+        direction = direction - share[:, None] * change
+        memory.append((step, change, inverse, share))
     solved = torch.cholesky_solve(direction.transpose(1, 2)[..., None], curvature)
     direction = solved[..., 0].transpose(1, 2)
-    for past, share in zip(steps, reversed(shares), strict=True):
-        change = past.inverse * (past.change * direction).sum(1)
-        direction = direction + past.step * (share - change)[:, None]
+    for step, change, inverse, share in reversed(memory):
+        direction = direction + step * (share - inverse * (change * direction).sum(1))[:, None]
     return direction
 
 
@@ -228,23 +214,21 @@ def fit_optimum(features: Features, validation: Features | None, settings: Conve
     The certificates give each layer's loss on the windows of `validation` too, in nats; None: not known.
     """
     solver = Solver(features, settings)
-    readouts: list[Readout] = []
     weights: list[np.ndarray] = []
     certificates: list[dict[str, float | int | None]] = []
-    for l2 in sorted(settings.l2, reverse=True):
+    strengths = sorted(settings.l2, reverse=True)
+    for l2 in strengths:
         fit = solver.fit(l2)
         loss = None if validation is None else mean_loss(validation, fit.weights)[0].mean(1)  # (layers,)
-        readouts.append(Readout("convex", l2=l2))
         weights.append(fit.weights.cpu().numpy())
         for layer in range(len(fit.weights)):
-            certificates.append(
-                {
-                    "layer": layer,
-                    "l2": l2,
-                    "validation_loss": None if loss is None else float(loss[layer]),
-                    "objective": float(fit.objective[layer].mean()),
-                    "gap": float(fit.gap[layer].max()),
-                    "passes": fit.passes,
-                }
-            )
-    return Probes(readouts, np.stack(weights), certificates=certificates)
+            certificate = {
+                "layer": layer,
+                "l2": l2,
+                "validation_loss": None if loss is None else float(loss[layer]),
+                "objective": float(fit.objective[layer].mean()),
+                "gap": float(fit.gap[layer].max()),
+                "passes": fit.passes,
+            }
+            certificates.append(certificate)
+    return Probes([Readout("convex", l2=l2) for l2 in strengths], np.stack(weights), certificates=certificates)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from stages.qa import processes
 from stages.qa.data.windows import IGNORED
-from stages.qa.encoding.features import Batch, Features, Part
+from stages.qa.encoding.features import Batch, Features
 from stages.qa.probing.readouts import LossPoint, Probes
 from stages.qa.progress import progress_bar
 from stages.qa.readings import Readout
@@ -69,16 +69,16 @@ def summed_loss(batch: Batch, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """
     layers, hidden, sides, variants = weights.shape
     vectors = weights.flatten(2).transpose(1, 2).contiguous()  # (layers, columns, hidden): MKL is slow the other way
-    parts = [replace(part, states=part.states.float()) for part in batch.parts]
-    longest = max((part.length for part in parts), default=1)
+    parts = [part.float() for part in batch.parts]
+    longest = max((part.shape[2] for part in parts), default=1)
     scores = weights.new_full((layers, sides * variants, len(batch.rows), longest), -torch.inf)
     for part, windows in _placed(parts):
-        products = torch.bmm(vectors, part.states.transpose(1, 2))
-        scores[:, :, windows, : part.length] = products.view(layers, -1, part.windows, part.length)
+        products = torch.bmm(vectors, part.flatten(1, 2).transpose(1, 2))
+        scores[:, :, windows, : part.shape[2]] = products.unflatten(2, part.shape[1:3])
     if len(parts) == 1 and not (batch.lengths == longest).all():  # a padded part
         padding = torch.arange(longest, device=scores.device) >= batch.lengths[:, None]
         scores.masked_fill_(padding, -torch.inf)
-    log_probabilities = scores.log_softmax(-1).view(layers, sides, variants, -1, longest)
+    log_probabilities = scores.log_softmax(-1).unflatten(1, (sides, variants))
 
     valid = (batch.targets > IGNORED) & (batch.targets < batch.lengths[:, None])  # (windows, 2)
     counted = valid.T[None, :, None]  # (1, sides, 1, windows)
@@ -93,16 +93,16 @@ def summed_loss(batch: Batch, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     residual = residual.flatten(1, 2)  # (layers, columns, windows, longest)
     gradient = weights.new_zeros(layers, sides * variants, hidden, dtype=torch.float64)
     for part, windows in _placed(parts):
-        gradient += torch.bmm(residual[:, :, windows, : part.length].flatten(2), part.states)
+        gradient += torch.bmm(residual[:, :, windows, : part.shape[2]].flatten(2), part.flatten(1, 2))
     return loss, gradient.transpose(1, 2).reshape(weights.shape), valid.sum(0)
 
 
-def _placed(parts: list[Part]) -> Iterator[tuple[Part, slice]]:
+def _placed(parts: list[Tensor]) -> Iterator[tuple[Tensor, slice]]:
     """Each part, and the places of its windows in the batch."""
     first = 0
     for part in parts:
-        yield part, slice(first, first + part.windows)
-        first += part.windows
+        yield part, slice(first, first + part.shape[1])
+        first += part.shape[1]
 
 
 class ProbeBank:
@@ -156,10 +156,9 @@ def with_dropout(batch: Batch, share: float, *seed: int) -> Batch:
 
     parts = []
     for part, windows in _placed(batch.parts):
-        hidden = part.states.shape[2]
-        of_windows = [factors(row, part.length * hidden) for row in batch.rows[windows].tolist()]
-        mask = torch.from_numpy(np.concatenate(of_windows).reshape(-1, hidden)).to(part.states.device)
-        parts.append(replace(part, states=part.states * mask))
+        size = math.prod(part.shape[2:])
+        mask = np.stack([factors(row, size) for row in batch.rows[windows].tolist()])
+        parts.append(part * torch.from_numpy(mask).view(part.shape[1:]).to(part.device))
     return replace(batch, parts=parts)
 
 
@@ -188,10 +187,9 @@ def train_probes(features: Features, settings: Probe) -> Probes:
                 progress.set_postfix(loss=f"{float(of_batches[-1].mean()):.3f}", refresh=False)
                 progress.update()
             losses += _loss_curve(torch.stack(of_batches).cpu().numpy(), epoch, variants)
-            for column, (rate, seed) in enumerate(variants):
-                readouts.append(Readout("adamw", epoch + 1, rate, seed))
-                weights.append(bank.weights[..., column].cpu().numpy().copy())  # training goes on in place
-    return Probes(readouts, np.stack(weights), losses=losses)
+            readouts += [Readout("adamw", epoch + 1, rate, seed) for rate, seed in variants]
+            weights.append(bank.weights.permute(3, 0, 1, 2).cpu().numpy().copy())  # training goes on in place
+    return Probes(readouts, np.concatenate(weights), losses=losses)
 
 
 def _loss_curve(of_batches: np.ndarray, epoch: int, variants: list[tuple[float, int]]) -> list[LossPoint]:
