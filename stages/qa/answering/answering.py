@@ -18,6 +18,7 @@ from stages.qa.data.squad import Example
 from stages.qa.data.windows import Windows
 from stages.qa.encoding.encoder import Chunk, Encoder, encode, pieces
 from stages.qa.errors import NumericsError
+from stages.qa.probing.probes import token_scores
 from stages.qa.probing.readouts import Probes
 from stages.qa.progress import progress_bar
 from stages.qa.readings import Reading
@@ -44,7 +45,9 @@ def answer(
         optimizers = [reading.readout.optimizer if reading.readout else optimizer for reading in readings]
         rows_of[optimizer] = [row for row, its_own in enumerate(optimizers) if its_own == optimizer]
         readers[optimizer, longest] = SpanReader(windows, len(rows_of[optimizer]), max_answer_tokens=longest)
-    own = _own_pieces(encoder, windows)
+    order = np.argsort(windows.lengths, kind="stable")  # windows of one length are encoded together
+    every_piece = list(pieces(encoder, windows, order, gib=CHUNK_GIB[encoder.device.type]))
+    own = every_piece[processes.rank() :: processes.count()]  # whole pieces: a product's rounding depends on its size
     with progress_bar("answering", total=sum(map(len, own)), unit="window") as progress, torch.inference_mode():
         for rows in own:
             chunk = encode(encoder, windows, rows)
@@ -89,23 +92,11 @@ def _readings(encoder: Encoder, probes: Probes) -> list[Reading]:
     return readings
 
 
-def _own_pieces(encoder: Encoder, windows: Windows) -> list[np.ndarray]:
-    """The windows of this process in pieces that are encoded at once, windows of one length together (see encode).
-
-    Processes share whole pieces, because the rounding of a product depends on its size.
-    """
-    order = np.argsort(windows.lengths, kind="stable")
-    every_piece = list(pieces(encoder, windows, order, gib=CHUNK_GIB[encoder.device.type]))
-    return every_piece[processes.rank() :: processes.count()]
-
-
 def _logits(chunk: Chunk, probes: Probes) -> Tensor:
     """Start and end logits (readings, tokens, 2) of all readings."""
-    readouts, layers, hidden, _ = probes.weights.shape
-    vectors = torch.from_numpy(probes.weights).to(chunk.states.device).permute(1, 0, 3, 2)
-    scores = torch.bmm(vectors.reshape(layers, readouts * 2, hidden), chunk.states.float().transpose(1, 2))
-    logits = scores.view(layers, readouts, 2, chunk.states.shape[1]).permute(1, 0, 3, 2).flatten(0, 1)
-    return torch.cat([logits, chunk.head_logits])
+    vectors = torch.from_numpy(probes.weights).to(chunk.states.device).permute(1, 2, 0, 3).flatten(2)
+    scores = token_scores(chunk.states.float(), vectors).unflatten(2, (len(probes.readouts), 2))
+    return torch.cat([scores.permute(2, 0, 1, 3).flatten(0, 1), chunk.head_logits])
 
 
 def _refuse_infinite(logits: Tensor, chunk: Chunk, model: str, examples: Sequence[Example]) -> None:
