@@ -42,8 +42,8 @@ def answer(
     readers: dict[tuple[Optimizer, int], SpanReader] = {}  # one for all protocols of one optimizer and longest answer
     for protocol in protocols.values():
         optimizer, longest = protocol.optimizer, protocol.max_answer_tokens
-        optimizers = [reading.readout.optimizer if reading.readout else optimizer for reading in readings]
-        rows_of[optimizer] = [row for row, its_own in enumerate(optimizers) if its_own == optimizer]
+        readouts = [reading.readout for reading in readings]
+        rows_of[optimizer] = [i for i, it in enumerate(readouts) if it is None or it.optimizer == optimizer]
         readers[optimizer, longest] = SpanReader(windows, len(rows_of[optimizer]), max_answer_tokens=longest)
     order = np.argsort(windows.lengths, kind="stable")  # windows of one length are encoded together
     every_piece = list(pieces(encoder, windows, order, gib=CHUNK_GIB[encoder.device.type]))
@@ -72,15 +72,17 @@ def answer(
             read_here.append(Reading("gold", encoder.layers - 1, None))
             spans = _with_gold(spans, gold, windows, contexts)
             nll_here = np.concatenate([nll_here, np.full_like(nll, np.nan, shape=(1, *nll.shape[1:]))])
-        answers = Answers(
-            readings=read_here,
-            ids=[example.id for example in examples],
-            texts=Texts.of(texts_of(spans, text_of), spans.score.shape),
-            spans=spans,
-            null_threshold=protocol.null_threshold,
-            nll=nll_here,
+        yield (
+            name,
+            Answers(
+                readings=read_here,
+                ids=[example.id for example in examples],
+                texts=Texts.of(texts_of(spans, text_of), spans.score.shape),
+                spans=spans,
+                null_threshold=protocol.null_threshold,
+                nll=nll_here,
+            ),
         )
-        yield name, answers
 
 
 def _readings(encoder: Encoder, probes: Probes) -> list[Reading]:

@@ -94,12 +94,12 @@ def save_answers(folder: Path, answers: Answers) -> None:
 
 
 def _official_place(reading: Reading) -> str:
-    if reading.kind in ("head", "gold"):
-        return reading.kind
-    if reading.readout is None:
-        return f"{reading.kind}/layer_{reading.layer:02d}"
-    epoch = reading.readout.epoch
-    folder = f"l2_{reading.readout.l2:g}" if epoch is None else f"epoch_{epoch}"
+    folder: str = reading.kind
+    if folder in ("head", "gold"):
+        return folder
+    if reading.readout:
+        epoch, l2 = reading.readout.epoch, reading.readout.l2
+        folder = f"l2_{l2:g}" if epoch is None else f"epoch_{epoch}"
     return f"{folder}/layer_{reading.layer:02d}"
 
 

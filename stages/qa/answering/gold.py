@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages.qa.data.squad import Example
+from stages.qa.data.squad import Answer, Example
 from stages.qa.data.text import normalise
 from stages.qa.data.windows import IGNORED, Windows, question_rows, touching
 from stages.qa.metric import token_f1
@@ -18,6 +18,7 @@ from stages.qa.probing.probes import target_log_probabilities
 
 AROUND = 2  # tokens before and after a gold answer that its best span may hold: decoding may need them
 TextOf = Callable[[int, int, int], str]  # question, first and last token as places in input_ids -> text
+Parts = dict[int, tuple[int, int]]  # window -> first and last token of an answer in it, as positions in the window
 
 
 class GoldLikelihood:
@@ -57,12 +58,12 @@ def gold_tokens(windows: Windows, examples: Sequence[Example]) -> np.ndarray:
     for example, rows in zip(examples, question_rows(windows, len(examples)), strict=True):
         if example.is_impossible is None:
             continue
-        chars = {(answer.start, answer.start + len(answer.text)) for answer in example.answers}
-        with_tokens = [held for held in (_held_whole(windows, rows, *span) for span in chars) if held is not None]
-        if chars and not with_tokens:
+        parts = [part for part in (_parts(windows, rows, answer) for answer in set(example.answers)) if part]
+        if example.answers and not parts:
             continue
+        whole = [_whole(windows, part) for part in parts]
         for row in range(rows.start, rows.stop):
-            spans = [held[row] for held in with_tokens if row in held] or [(int(windows.null[row]),) * 2]
+            spans = [held[row] for held in whole if row in held] or [(int(windows.null[row]),) * 2]
             firsts = sorted({first for first, _ in spans})
             lasts = sorted({last for _, last in spans})
             result[row, : len(firsts), 0] = firsts
@@ -70,24 +71,25 @@ def gold_tokens(windows: Windows, examples: Sequence[Example]) -> np.ndarray:
     return result
 
 
-def _held_whole(windows: Windows, rows: slice, start: int, end: int) -> dict[int, tuple[int, int]] | None:
-    """First and last token of the answer `start` to `end` in each of a question's windows that holds it whole.
-
-    A window holds it whole if it has as much of it as all windows together. None if no window has a token of it.
-    """
-    tokens: dict[int, tuple[int, int]] = {}
-    chars: dict[int, tuple[int, int]] = {}
+def _parts(windows: Windows, rows: slice, answer: Answer) -> Parts:
+    """What each of a question's windows has of the answer, but for those that have no token of it."""
+    parts = {}
     for row in range(rows.start, rows.stop):
         offsets = windows.offsets[windows.starts[row] : windows.starts[row + 1]]
-        touched = touching(offsets, start, end)
-        if len(touched):
-            first, last = int(touched[0]), int(touched[-1])
-            tokens[row] = first, last
-            chars[row] = int(offsets[first, 0]), int(offsets[last, 1])
-    if not tokens:
-        return None
-    whole = min(first for first, _ in chars.values()), max(last for _, last in chars.values())
-    return {row: span for row, span in tokens.items() if chars[row] == whole}
+        tokens = touching(offsets, answer.start, answer.start + len(answer.text))
+        if len(tokens):
+            parts[row] = int(tokens[0]), int(tokens[-1])
+    return parts
+
+
+def _whole(windows: Windows, parts: Parts) -> Parts:
+    """Those parts of an answer that have as much of it as all of them together."""
+    chars = {}
+    for row, (first, last) in parts.items():
+        offsets = windows.offsets[windows.starts[row] :]
+        chars[row] = int(offsets[first, 0]), int(offsets[last, 1])
+    whole = min(first for first, _ in chars.values()), max(end for _, end in chars.values())
+    return {row: span for row, span in parts.items() if chars[row] == whole}
 
 
 def best_gold_spans(
@@ -114,19 +116,14 @@ def best_gold_spans(
 
 def _candidates(example: Example, windows: Windows, rows: slice, most: int) -> Iterator[tuple[int, int]]:
     """The spans of the gold answers, then all spans of at most `most` tokens in and around them."""
-    golds = []
-    for row in range(rows.start, rows.stop):
-        start, (low, high) = int(windows.starts[row]), windows.context[row].tolist()
-        offsets = windows.offsets[start : windows.starts[row + 1]]
-        for answer in dict.fromkeys(example.answers):
-            touched = touching(offsets, answer.start, answer.start + len(answer.text))
-            if len(touched):
-                first, last = int(touched[0]), int(touched[-1])
-                golds.append((start, first, last, max(first - AROUND, low), min(last + AROUND + 1, high)))
-    for start, first, last, _, _ in golds:
+    parts = [_parts(windows, rows, answer) for answer in dict.fromkeys(example.answers)]
+    golds = [(row, part[row]) for row in range(rows.start, rows.stop) for part in parts if row in part]
+    for row, (first, last) in golds:
         if last - first < most:
-            yield start + first, start + last
-    for start, _, _, low, high in golds:
-        for first in range(low, high):
+            yield int(windows.starts[row]) + first, int(windows.starts[row]) + last
+    for row, (gold_first, gold_last) in golds:
+        start, (low, high) = int(windows.starts[row]), windows.context[row].tolist()
+        high = min(gold_last + AROUND + 1, high)
+        for first in range(max(gold_first - AROUND, low), high):
             for last in range(first, min(first + most, high)):
                 yield start + first, start + last

@@ -11,8 +11,6 @@ from stages.qa.answering.answers import Spans
 from stages.qa.data.windows import Windows, question_rows
 from stages.qa.probing.probes import padded_windows
 
-Merge = Literal["official", "highest"]
-
 
 def best_spans(start: Tensor, end: Tensor, *, max_answer_tokens: int) -> tuple[Tensor, Tensor, Tensor]:
     """First token, last token and score of the best span of at most `max_answer_tokens` in each row.
@@ -60,7 +58,7 @@ class SpanReader:
         self.score[:, rows] = score.cpu().numpy()
         self.null_score[:, rows] = null_score.cpu().numpy()
 
-    def spans(self, contexts: list[str], *, merge: Merge = "official") -> Spans:
+    def spans(self, contexts: list[str], *, merge: Literal["official", "highest"] = "official") -> Spans:
         """One span for each question; `contexts` are the questions' contexts, in the order of the questions.
 
         `merge` "official", as in BERT's own evaluation: the best span of all windows stands against the lowest null
