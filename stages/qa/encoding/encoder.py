@@ -86,9 +86,7 @@ def load_encoder(folder: Path, *, device: torch.device) -> Encoder:
 
 
 def in_precision(encoder: Encoder, windows: Windows, choice: Literal["auto", "fp32", "bf16"]) -> Encoder:
-    """`encoder`, once `check_model` has tried it, with weights and states in the format of `choice`.
-
-    Its own head stays in float32.
+    """`encoder`, tried by `check_model`, with weights and states in the format of `choice`; its head stays in float32.
 
     auto: bfloat16 if this machine is fast at it, and if no layer's states are off by more than TOLERANCE on a sample of
     `windows`.
@@ -119,11 +117,9 @@ def encode(
 ) -> Chunk:
     """Run `rows` of `windows` through the encoder. After each batch, `advance` is called with its number of windows.
 
-    states: where the hidden states are put, as in a Chunk; absent: in new memory.
-
-    The logits of the checkpoint's own head are computed in float32, from the input of the head's last layer, whatever
-    the model's number format. Raises InputError if a window is longer than the model can take, NumericsError if a
-    hidden state or a logit of the checkpoint's head is not finite.
+    states: where the hidden states are put, as in a Chunk; absent: in new memory. The own head's logits are computed in
+    float32 from the input of its last layer, whatever the model's number format. InputError if a window is longer than
+    the model can take, NumericsError if a hidden state or a logit of the own head is not finite.
     """
     model, lengths = encoder.model, windows.lengths[rows]
     check_length(model, int(lengths.max(initial=0)), encoder.name)

@@ -10,7 +10,6 @@ import math
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -82,15 +81,19 @@ class Features:
     def blocks(self) -> Iterator[Batch]:
         """All windows of this process, once, in batches of one part whose states fit a CPU's cache."""
         for _, chunk in self._chunks(self.by_length, 1):
-            most = max(1, BLOCK_BYTES[chunk.states.device.type] // (4 * chunk.states.shape[2]))  # tokens
-            lengths = self.windows.lengths[chunk.rows]
-            if not len(lengths):  # a piece without a window of this process
-                continue
-            changes = np.flatnonzero(np.diff(lengths)) + 1
-            for first, end in pairwise([0, *changes.tolist(), len(lengths)]):
-                step = max(1, most // int(lengths[first]))  # windows of a block
+            device = chunk.states.device
+            most = max(1, BLOCK_BYTES[device.type] // (4 * chunk.states.shape[2]))  # tokens
+            lengths = self.windows.lengths[chunk.rows]  # in rising order
+            for length in np.unique(lengths).tolist():
+                first, end = np.searchsorted(lengths, [length, length + 1]).tolist()
+                step = max(1, most // length)  # windows of a block
                 for start in range(first, end, step):
-                    yield self._block(chunk, start, min(start + step, end))
+                    rows = chunk.rows[start : min(start + step, end)]
+                    first_token = int(chunk.starts[start])
+                    tokens = slice(first_token, first_token + len(rows) * length)
+                    states = chunk.states[:, tokens].unflatten(1, (len(rows), length))
+                    of_block = torch.full((len(rows),), length, device=device)
+                    yield Batch(rows, [states], of_block, self._targets(rows))
 
     def part(self, rows: np.ndarray, targets: np.ndarray | None = None) -> "Features":
         """The windows `rows` alone, without encoding them again if they are in memory.
@@ -104,9 +107,8 @@ class Features:
         if self.fits:
             kept = self._encoded()
             places = np.flatnonzero(np.isin(kept.rows, rows))
-            lengths = np.diff(kept.starts)[places]
             tokens = torch.from_numpy(token_index(kept.starts, places)).to(kept.states.device)
-            starts = np.concatenate([[0], np.cumsum(lengths)])
+            starts = np.concatenate([[0], np.cumsum(np.diff(kept.starts)[places])])
             part._kept = Chunk(kept.rows[places], starts, kept.states[:, tokens], kept.head_logits[:, tokens])
         return part
 
@@ -123,13 +125,6 @@ class Features:
                     yield Batch(rows, parts, torch.from_numpy(self.windows.lengths[rows]), self._targets(rows))
                 else:
                     yield padded(chunk, np.array(places, dtype=np.int64), self._targets(rows))
-
-    def _block(self, chunk: Chunk, first: int, end: int) -> Batch:
-        """The windows first to end of the chunk, which have one length."""
-        rows = chunk.rows[first:end]
-        states = chunk.states[:, int(chunk.starts[first]) : int(chunk.starts[end])].unflatten(1, (len(rows), -1))
-        lengths = torch.full((len(rows),), states.shape[2], device=states.device)
-        return Batch(rows, [states], lengths, self._targets(rows))
 
     def _targets(self, rows: np.ndarray) -> Tensor:
         return torch.from_numpy(self.windows.targets[rows]).to(self.encoder.device)

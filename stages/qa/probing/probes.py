@@ -204,7 +204,6 @@ def _loss_curve(of_batches: np.ndarray, epoch: int, variants: list[tuple[float, 
         time = epoch + number / len(parts)
         step += len(part)
         mean = part.mean(0)  # (layers, variants)
-        for column, (rate, seed) in enumerate(variants):
-            for layer in range(len(mean)):
-                points.append((layer, rate, seed, time, step, float(mean[layer, column])))
+        for (rate, seed), of_layers in zip(variants, mean.T.tolist(), strict=True):
+            points += [(layer, rate, seed, time, step, loss) for layer, loss in enumerate(of_layers)]
     return points
