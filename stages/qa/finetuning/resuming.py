@@ -33,9 +33,10 @@ def fingerprint(manifest: dict[str, Any], windows: Windows, settings: Finetuning
 
 @contextmanager
 def only_training(work: Path) -> Iterator[None]:
-    """Hold the lock of the training whose checkpoints are in `work`; the system releases it if the process dies.
+    """Hold the lock of the training whose checkpoints are in `work`, and remove these once the block has done its work.
 
-    BusyError names the process that holds it. The first of several processes holds it for all.
+    The system releases the lock if the process dies. BusyError names the process that holds it. The first of several
+    processes holds it for all.
     """
     if processes.rank() > 0:
         yield
@@ -47,11 +48,11 @@ def only_training(work: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         owner = file.read_text().strip() or "just started"
-        message = f"{work}: process {owner} runs this training; wait for it, or stop it (kill {owner})"
-        raise BusyError(message) from None
+        raise BusyError(f"{work}: process {owner} runs this training; wait for it, or stop it (kill {owner})") from None
     try:
         file.write_text(str(os.getpid()))
         yield
+        shutil.rmtree(work, ignore_errors=True)
     finally:
         with suppress(OSError):  # it holds checkpoints
             work.rmdir()

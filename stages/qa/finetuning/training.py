@@ -3,7 +3,6 @@
 import logging
 import math
 import os
-import shutil
 import sys
 from collections.abc import Iterator
 from itertools import cycle, islice
@@ -113,8 +112,6 @@ def finetune(
     work = checkpoints / fingerprint(verify_snapshot(base), windows, settings)
     with only_training(work):
         _train(base, windows, out, settings=settings, work=work, device=device)
-        if processes.rank() == 0:
-            shutil.rmtree(work, ignore_errors=True)
 
 
 def _train(base: Path, windows: Windows, out: Path, *, settings: Finetuning, work: Path, device: torch.device) -> None:
