@@ -51,8 +51,7 @@ def answer(
     with progress_bar("answering", total=sum(map(len, own)), unit="window") as progress, torch.inference_mode():
         for rows in own:
             chunk = encode(encoder, windows, rows)
-            logits = _logits(chunk, probes)
-            _refuse_infinite(logits, chunk, encoder.name, [examples[question] for question in windows.examples[rows]])
+            logits = _logits(chunk, probes, encoder.name, [examples[question] for question in windows.examples[rows]])
             likelihood.read(rows, logits)
             for (optimizer, _), reader in readers.items():
                 reader.read(rows, logits[rows_of[optimizer]])
@@ -72,17 +71,15 @@ def answer(
             read_here.append(Reading("gold", encoder.layers - 1, None))
             spans = _with_gold(spans, gold, windows, contexts)
             nll_here = np.concatenate([nll_here, np.full_like(nll, np.nan, shape=(1, *nll.shape[1:]))])
-        yield (
-            name,
-            Answers(
-                readings=read_here,
-                ids=[example.id for example in examples],
-                texts=Texts.of(texts_of(spans, text_of), spans.score.shape),
-                spans=spans,
-                null_threshold=protocol.null_threshold,
-                nll=nll_here,
-            ),
+        answers = Answers(
+            readings=read_here,
+            ids=[example.id for example in examples],
+            texts=Texts.of(texts_of(spans, text_of), spans.score.shape),
+            spans=spans,
+            null_threshold=protocol.null_threshold,
+            nll=nll_here,
         )
+        yield name, answers
 
 
 def _readings(encoder: Encoder, probes: Probes) -> list[Reading]:
@@ -94,20 +91,19 @@ def _readings(encoder: Encoder, probes: Probes) -> list[Reading]:
     return readings
 
 
-def _logits(chunk: Chunk, probes: Probes) -> Tensor:
-    """Start and end logits (readings, tokens, 2) of all readings."""
+def _logits(chunk: Chunk, probes: Probes, model: str, examples: Sequence[Example]) -> Tensor:
+    """Start and end logits (readings, tokens, 2) of all readings, float32.
+
+    NumericsError if one is not finite; it names the question of the window, `examples` (windows,).
+    """
     vectors = torch.from_numpy(probes.weights).to(chunk.states.device).permute(1, 2, 0, 3).flatten(2)
     scores = token_scores(chunk.states.float(), vectors).unflatten(2, (len(probes.readouts), 2))
-    return torch.cat([scores.permute(2, 0, 1, 3).flatten(0, 1), chunk.head_logits])
-
-
-def _refuse_infinite(logits: Tensor, chunk: Chunk, model: str, examples: Sequence[Example]) -> None:
-    """NumericsError if a logit is not finite; it names the question of the window, `examples` (windows,)."""
-    if torch.isfinite(logits.sum()):
-        return
-    token = int(torch.isfinite(logits.sum((0, 2))).logical_not().nonzero()[0])
-    window = int(np.searchsorted(chunk.starts, token, side="right")) - 1
-    raise NumericsError(f"model {model}: logits are not finite at question {examples[window].id!r}")
+    logits = torch.cat([scores.permute(2, 0, 1, 3).flatten(0, 1), chunk.head_logits])
+    if not torch.isfinite(logits.sum()):
+        token = int(torch.isfinite(logits.sum((0, 2))).logical_not().nonzero()[0])
+        window = int(np.searchsorted(chunk.starts, token, side="right")) - 1
+        raise NumericsError(f"model {model}: logits are not finite at question {examples[window].id!r}")
+    return logits
 
 
 def _with_gold(spans: Spans, gold: np.ndarray, windows: Windows, contexts: list[str]) -> Spans:
