@@ -130,10 +130,13 @@ def test_manifest_bytes(tmp_path: Path) -> None:
         ),
         (
             lambda m: (m / "model.safetensors").write_bytes(WEIGHTS[:10]),
-            "model.safetensors: expected 64000 bytes, got 10",
+            f"model.safetensors: expected sha256 {WEIGHTS_SHA256}, got ",
         ),
-        (lambda m: (m / "vocab.txt").unlink(), "vocab.txt: missing"),
-        (lambda m: (m / "adapter_config.json").write_text("{}"), "adapter_config.json: not in manifest.json"),
+        (lambda m: (m / "vocab.txt").unlink(), "vocab.txt: expected sha256 [0-9a-f]+, got no such file"),
+        (
+            lambda m: (m / "adapter_config.json").write_text("{}"),
+            "adapter_config.json: expected no such file",
+        ),
         (lambda m: (m / "manifest.json").unlink(), "manifest.json: No such file or directory"),
         (lambda m: (m / "manifest.json").write_text("[]"), "manifest.json: not a manifest"),
         (lambda m: (m / "manifest.json").write_text('{"files": {"a": 1}}'), "manifest.json: not a manifest"),

@@ -3,13 +3,13 @@
 pydantic checks the structure of a file: objects, lists, types and texts. The code below it checks what they mean.
 """
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import AfterValidator, BeforeValidator, NonNegativeInt, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, NonNegativeInt, StringConstraints, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict  # pydantic takes the one of typing from Python 3.12 on
 
 from stages.qa.data.strict_json import read_strict_json, shown
@@ -19,7 +19,12 @@ from stages.qa.files import write_json
 Purpose = Literal["train", "score", "predict"]
 Labels = Literal["required", "optional", "hidden"]
 _HOLDS = '"version" and "data"'
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_WORDS = {  # for pydantic's types of faults; the others have words that begin with "Input should be"
+    "missing": "is missing",
+    "string_too_short": "is empty",
+    "string_pattern_mismatch": "is blank",
+    "string_unicode": "holds half a surrogate pair (\\ud800 to \\udfff alone), which is no character",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,20 +49,8 @@ class Example:
     title: str
 
 
-def _without_half_pairs(text: str) -> str:
-    if not text.isascii() and _LONE_SURROGATE.search(text):
-        raise ValueError("holds half a surrogate pair (\\ud800 to \\udfff alone), which is no character")
-    return text
-
-
-def _visible(text: str) -> str:
-    if not text.strip():
-        raise ValueError("is blank" if text else "is empty")
-    return text
-
-
-_Text = Annotated[str, AfterValidator(_without_half_pairs)]
-_VisibleText = Annotated[_Text, AfterValidator(_visible)]
+_Text = Annotated[str, StringConstraints(min_length=0)]  # with a constraint, pydantic refuses half a surrogate pair
+_VisibleText = Annotated[str, StringConstraints(min_length=1, pattern=r"[^\s\x1c-\x1f]")]  # what str.strip leaves
 
 
 class _Answer(TypedDict):
@@ -155,23 +148,20 @@ def _checked_structure(path: Path, document: dict[str, Any]) -> _File:
     try:
         return _STRUCTURE.validate_python(document, strict=True)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        line = _structure_fault(first["msg"], first["loc"], document)
-        raise InputError(f"{path}: {line}{_further(error.error_count())}") from None
+        fault = _structure_fault(error.errors()[0], document)
+        raise InputError(f"{path}: {fault}{_further(error.error_count())}") from None
 
 
-def _structure_fault(message: str, keys: Sequence[int | str], document: Any) -> str:
-    """Place, id and words of a fault that pydantic found where `keys` lead to."""
-    place, id_, value = "", "", document
-    for key in keys:
+def _structure_fault(fault: ErrorDetails, document: Any) -> str:
+    """Place, id and words of a fault that pydantic found."""
+    place, id_, owner = "", "", document
+    for key in fault["loc"]:
         place += f"[{key}]" if isinstance(key, int) else f".{key}"
-        id_ = _id_of(value) or id_
-        value = value.get(key) if isinstance(value, dict) else value[key]
-    what = message.removeprefix("Value error, ").replace("Field required", "is missing")
-    if message.startswith("Input should be "):
-        expected = message.removeprefix("Input should be ").replace("dictionary", "object")
-        what = f"is {shown(value)}, not {expected}"
-    if place.endswith(".answers") and isinstance(value, dict):
+        id_ = _id_of(owner) or id_
+        owner = owner.get(key) if isinstance(owner, dict) else owner[key]
+    expected = fault["msg"].removeprefix("Input should be ").replace("dictionary", "object")
+    what = _WORDS.get(fault["type"], f"is {shown(fault['input'])}, not {expected}")
+    if place.endswith(".answers") and isinstance(fault["input"], dict) and fault["type"] != "missing":
         what += ' of {"text", "answer_start"} objects; looks like the layout of Hugging Face datasets'
     return f"{place.removeprefix('.')}{id_}: {what}"
 
@@ -195,7 +185,10 @@ def _faults(qa: _Question, context: str, purpose: Purpose, labels: Labels) -> It
         if purpose == "train" and not text.strip():
             yield f"answers[{number}].text", "is blank" if text else "is empty"
         elif purpose != "score" and text.strip() and not context.startswith(text, start):
-            yield f"answers[{number}].answer_start", _wrong_offset(text, start, context)
+            first, found = context.find(text), shown(context[start : start + len(text)])
+            where = f"which is first at {first}" if first >= 0 else "which is not in the context"
+            what = f"is {start}, where the context has {found}, not the answer {shown(text)}, {where}"
+            yield f"answers[{number}].answer_start", what
     is_impossible, answers = qa.get("is_impossible", False), len(qa["answers"])
     if labels == "required" and "is_impossible" not in qa:
         yield "is_impossible", 'is missing; a SQuAD 1.1 file must say "version": "1.1"'
@@ -203,17 +196,9 @@ def _faults(qa: _Question, context: str, purpose: Purpose, labels: Labels) -> It
         yield "is_impossible", f"is {shown(is_impossible)}, but answers has {answers} of them"
 
 
-def _wrong_offset(text: str, start: int, context: str) -> str:
-    """What stands where an answer should, and where the answer stands."""
-    first = context.find(text)
-    where = f"which is first at {first}" if first >= 0 else "which is not in the context"
-    found = context[start : start + len(text)]
-    return f"is {start}, where the context has {shown(found)}, not the answer {shown(text)}, {where}"
-
-
 def _id_of(owner: object) -> str:
     """The id of a question in brackets; an empty string for what has no proper id."""
-    id_ = owner.get("id") if isinstance(owner, Mapping) else None
+    id_ = owner.get("id") if isinstance(owner, dict) else None
     return f" (id {shown(id_)})" if isinstance(id_, str) and id_.strip() else ""
 
 

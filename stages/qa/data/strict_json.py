@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,36 +31,31 @@ def read_strict_json(path: Path, *, of: str = "keys and values") -> dict[str, An
         if head.startswith(first_bytes):
             raise InputError(f"{path}: looks like {what}")
     try:
-        text = raw.decode("utf-8").removeprefix("\ufeff")
-        value = json.loads(text, object_pairs_hook=partial(_object, path))
+        text = raw.decode("utf-8-sig")
+        value = json.loads(text, object_pairs_hook=_object)
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 at byte {error.start}; convert it to UTF-8") from error
     except json.JSONDecodeError as error:
-        hint = _syntax_hint(error, text)
+        hint = ""
+        if error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated"):
+            hint = "; the file looks truncated"
+        elif error.msg == "Extra data" and text[error.pos] in "[{":
+            hint = "; looks like JSON lines"
         raise InputError(f"{path}:{error.lineno}:{error.colno}: not JSON: {error.msg}{hint}") from error
-    except (RecursionError, ValueError) as error:  # brackets nested too deeply, an integer of thousands of digits
+    except (RecursionError, ValueError) as error:  # nested too deeply, thousands of digits, or a key twice
         raise InputError(f"{path}: cannot be read as JSON: {error}") from error
     if not isinstance(value, dict):
         raise InputError(f"{path}: the top level is {shown(value)}, not an object of {of}")
     return value
 
 
-def _syntax_hint(error: json.JSONDecodeError, text: str) -> str:
-    """The likely cause of a fault of syntax, or an empty string."""
-    if error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated"):
-        return "; the file looks truncated"
-    if error.msg == "Extra data" and text[error.pos] in "[{":
-        return "; looks like JSON lines"
-    return ""
-
-
-def _object(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of the file; InputError if it has a key twice."""
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of the file; ValueError if it has a key twice."""
     value = dict(pairs)
     if len(value) < len(pairs):
         key = Counter(key for key, _ in pairs).most_common(1)[0][0]
         owner = f"the object with id {shown(value['id'])}" if "id" in value else "one object"
-        raise InputError(f"{path}: the key {shown(key)} appears twice in {owner}")
+        raise ValueError(f"the key {shown(key)} appears twice in {owner}")
     return value
 
 

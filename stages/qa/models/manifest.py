@@ -26,9 +26,7 @@ def write_manifest(folder: Path, source: str, *, probes: bool = True) -> dict[st
 
     It says `"probes": false` if `probes` is False: only the model's own head is to be read.
     """
-    sizes = {name: (folder / name).stat().st_size for name in _files(folder)}
-    files = {name: {"bytes": size, "sha256": checksum(folder / name)} for name, size in sizes.items()}
-    manifest = {"files": files, **({} if probes else {"probes": False}), "source": source}
+    manifest = {"files": _files(folder), **({} if probes else {"probes": False}), "source": source}
     write_json(folder / MANIFEST, manifest)
     return manifest
 
@@ -36,33 +34,29 @@ def write_manifest(folder: Path, source: str, *, probes: bool = True) -> dict[st
 def verify_snapshot(folder: Path) -> dict[str, Any]:
     """The manifest of `folder`, after hashing all files again.
 
-    IntegrityError if a file differs or is missing, or if there is one that the manifest does not list.
+    IntegrityError if a file differs or is missing, or if there is one that the manifest does not list: it could change
+    what transformers loads, as adapter_config.json does.
     """
     hint = f"remove {folder} and run the stage that writes it again"
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_bytes())
-        files = {str(name): (int(entry["bytes"]), str(entry["sha256"])) for name, entry in manifest["files"].items()}
+        listed = {name: f"sha256 {entry['sha256']}" for name, entry in manifest["files"].items()}
     except OSError as error:
         raise IntegrityError(f"{folder / MANIFEST}: {error.strerror}: the model is not complete; {hint}") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise IntegrityError(f"{folder / MANIFEST}: not a manifest; {hint}") from None
-    unlisted = [name for name in _files(folder) if name not in files]
-    if unlisted:  # it could change what transformers loads, as adapter_config.json does
-        raise IntegrityError(f"{folder / unlisted[0]}: not in {MANIFEST}; {hint}")
-    for name, (size, sha256) in sorted(files.items()):
-        path = folder / name
-        if not path.is_file():
-            raise IntegrityError(f"{path}: missing, though {MANIFEST} lists it; {hint}")
-        if path.stat().st_size != size:
-            raise IntegrityError(f"{path}: expected {size} bytes, got {path.stat().st_size}; {hint}")
-        if checksum(path) != sha256:
-            raise IntegrityError(f"{path}: expected sha256 {sha256}, got {checksum(path)}; {hint}")
+    present = {name: f"sha256 {entry['sha256']}" for name, entry in _files(folder).items()}
+    for name in sorted({*listed, *present}):
+        expected, got = listed.get(name, "no such file"), present.get(name, "no such file")
+        if expected != got:
+            raise IntegrityError(f"{folder / name}: expected {expected}, got {got}; {hint}")
     return manifest
 
 
-def _files(folder: Path) -> list[str]:
-    """Names of the files that a manifest lists, sorted."""
-    return sorted(path.name for path in folder.iterdir() if path.name != MANIFEST and not path.name.startswith("."))
+def _files(folder: Path) -> dict[str, dict[str, Any]]:
+    """Size and sha256 of the files that a manifest lists, sorted by name."""
+    paths = sorted(path for path in folder.iterdir() if path.name != MANIFEST and not path.name.startswith("."))
+    return {path.name: {"bytes": path.stat().st_size, "sha256": checksum(path)} for path in paths}
 
 
 def may_be_probed(folder: Path) -> bool:
