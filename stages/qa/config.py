@@ -57,6 +57,11 @@ class Params(sections.Section):
         for key, base in self.compared.items():
             if key == base:
                 raise ValueError(f"compared: {key!r} with itself")
+        for key, twin in self.encoders.items():
+            base = twin.random_weights_of or key
+            _among([base], self.encoders, f"encoders.{key}: {{}} is no key of encoders")
+            if (twin.sources, twin.sha256) != (self.encoders[base].sources, self.encoders[base].sha256):
+                raise ValueError(f"encoders.{key}: sources or sha256 differ from those of {base}")
         return self
 
     @model_validator(mode="after")
@@ -74,24 +79,9 @@ class Params(sections.Section):
         return self
 
     @model_validator(mode="after")
-    def _random_twins_have_the_files_of_their_encoder(self) -> "Params":
-        for key, encoder in self.encoders.items():
-            if encoder.random_weights_of is None:
-                continue
-            _among([encoder.random_weights_of], self.encoders, f"encoders.{key}: {{}} is no key of encoders")
-            base = self.encoders[encoder.random_weights_of]
-            if (base.sources, base.sha256) != (encoder.sources, encoder.sha256):
-                raise ValueError(f"encoders.{key}: sources or sha256 differ from those of {encoder.random_weights_of}")
-        return self
-
-    @model_validator(mode="after")
-    def _probes_can_be_trained(self) -> "Params":
+    def _l2_can_be_chosen_and_a_ladder_takes_one_step_at_a_time(self) -> "Params":
         if "convex" in self.optimizers and len(self.convex.l2) > 1 and not self.parts.validation_share:
             raise ValueError("effort.convex.l2: several need validation articles: parts.validation_share above 0")
-        return self
-
-    @model_validator(mode="after")
-    def _ladder_takes_one_step_at_a_time(self) -> "Params":
         for one, other in pairwise(self.ladder):
             before, after = self.protocols[one].model_dump(), self.protocols[other].model_dump()
             changed = [switch for switch in before if before[switch] != after[switch]]

@@ -38,7 +38,7 @@ def _each_once(values: list[T]) -> list[T]:
 
 Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,95}$")]  # part of a path and of a DVC stage name
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-GitBlob = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]  # a file's name in git
+Checksum = Annotated[str, Field(pattern=r"^[0-9a-f]{40}([0-9a-f]{24})?$")]  # a file's name in git, or its sha256
 Source = Annotated[str, AfterValidator(validate_source)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -59,7 +59,7 @@ class DataFile(Section):
     """One file of questions, SQuAD-format JSON or Parquet; or several Parquet files of the hub, at a commit."""
 
     source: Annotated[str, Field(min_length=1)]  # path, URL or hf://datasets/NAME@COMMIT/PATH; .gz is unpacked
-    checksum: Sha256 | GitBlob | None = None  # of the unpacked file; absent: recorded by DVC, not enforced
+    checksum: Checksum | None = None  # of the unpacked file; absent: recorded by DVC, not enforced
     articles: PositiveInt | None = None  # keep only the first ones; absent: all
 
 

@@ -19,7 +19,6 @@ from stages.qa.data.guard import difference, plain_pieces
 from stages.qa.data.text import without_accents
 from stages.qa.errors import InputError, IntegrityError, one_line
 from stages.qa.files import disk_faults
-from stages.qa.models.families import refuse_family
 from stages.qa.models.manifest import verify_snapshot, write_manifest
 
 logger = logging.getLogger(__name__)
@@ -63,15 +62,21 @@ def bf16_is_fast(device: str) -> bool:
 
 
 def load_config(folder: Path) -> PretrainedConfig:
-    """The checkpoint's configuration; IntegrityError if it cannot be read, or if its sizes are out of bounds."""
+    """The checkpoint's configuration. IntegrityError if it is damaged or out of bounds, InputError if it is refused."""
+    file, reason = folder / "config.json", None
     try:
         config = transformers.AutoConfig.from_pretrained(folder, **SAFELY)
     except Exception as error:  # a damaged file, or another program's, gives errors of nearly any type
-        raise IntegrityError(f"{folder}/config.json: no encoder that transformers knows ({one_line(error)})") from error
-    refuse_family(config, f"{folder}/config.json")
+        raise IntegrityError(f"{file}: no encoder that transformers knows ({one_line(error)})") from error
+    if config.model_type == "longformer":
+        reason = "its question answering class attends globally to the question and its base class does not"
+    elif getattr(config, "is_encoder_decoder", False):
+        reason = "it has an encoder and a decoder"
+    if reason:
+        raise InputError(f"{file}: model type {config.model_type} is refused: {reason}")
     layers, vocabulary = getattr(config, "num_hidden_layers", 0), getattr(config, "vocab_size", 0)
     if not (0 < layers <= MAX_LAYERS and 0 < vocabulary <= MAX_VOCABULARY):
-        raise IntegrityError(f"{folder}/config.json: num_hidden_layers {layers}, vocab_size {vocabulary} out of bounds")
+        raise IntegrityError(f"{file}: num_hidden_layers {layers}, vocab_size {vocabulary} out of bounds")
     if config.model_type == "big_bird":
         config.attention_type = "original_full"  # else it changes for good with the first short window
     if getattr(config, "hidden_act", None) == "gelu_new":

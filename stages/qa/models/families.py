@@ -1,4 +1,4 @@
-"""Which encoders work here: families refused by name, and what a model gives back, checked before work starts."""
+"""What a model takes and what it gives back, checked before work starts."""
 
 import re
 from dataclasses import replace
@@ -11,30 +11,17 @@ from transformers import PretrainedConfig, PreTrainedModel
 from stages.qa.data.windows import Windows
 from stages.qa.errors import InputError, one_line
 
-REFUSED = {  # model types whose fault `check_model` cannot find
-    "longformer": "its question answering class attends globally to the question and its base class does not",
-}
 TOLERANCE = 0.01  # root mean square of a difference between states, relative to that of the states
-
-
-def refuse_family(config: PretrainedConfig, place: str) -> None:
-    """InputError if the family of `config`, which is at `place`, cannot be read here."""
-    reason = REFUSED.get(config.model_type)
-    if getattr(config, "is_encoder_decoder", False):
-        reason = "it has an encoder and a decoder"
-    if reason:
-        raise InputError(f"{place}: model type {config.model_type} is refused: {reason}")
 
 
 def hidden_states(model: PreTrainedModel, output: object, input_ids: Tensor, name: str) -> tuple[Tensor, ...]:
     """Those of an output, layer by layer; InputError unless each is (batch, tokens, hidden) as the input and config."""
     states: tuple[Tensor, ...] = getattr(output, "hidden_states", None) or ()
-    expected = (*input_ids.shape, model.config.hidden_size)
-    if len(states) != model.config.num_hidden_layers + 1:
-        raise InputError(f"{_named(model, name)} gives {len(states)} layers, not {model.config.num_hidden_layers + 1}")
-    for shape in {tuple(layer.shape) for layer in states}:
-        if shape != expected:
-            raise InputError(f"{_named(model, name)} gives states of shape {shape}, not {expected}")
+    layers, expected = model.config.num_hidden_layers + 1, (*input_ids.shape, model.config.hidden_size)
+    shapes = {tuple(layer.shape) for layer in states}
+    if len(states) != layers or shapes != {expected}:
+        what = f"{len(states)} layers of shape {', '.join(map(str, shapes))}, not {layers} of shape {expected}"
+        raise InputError(f"{_named(model, name)} gives {what}")
     return states
 
 
@@ -64,8 +51,8 @@ def check_model(model: PreTrainedModel, windows: Windows, name: str) -> None:
     changed = replace(windows, input_ids=windows.input_ids.copy())
     changed.input_ids[windows.starts[longest[0]] + 1] = windows.input_ids[windows.starts[longest[0]]]
     without = _last_states(model, changed, longest, name)[0, 0]
-    is_finite = bool(first.isfinite().all())  # else `encode` names the layer
-    if is_finite and torch.allclose(without, first[0, 0], rtol=1e-5, atol=1e-5):
+    # States that are not finite pass: `encode` names their layer.
+    if first.isfinite().all() and torch.allclose(without, first[0, 0], rtol=1e-5, atol=1e-5):
         raise InputError(f"{_named(model, name)} is refused: its first token does not see those after it")
     for alone, beside in (short[0], both[0, : short.shape[1]]), (first[0], both[1]):
         off = float((alone - beside).square().mean().sqrt() / alone.square().mean().sqrt())

@@ -179,18 +179,14 @@ def convert(paths: Iterable[Path], out: Path) -> None:
     question without answers is impossible; if no question has any, labels are hidden, and is_impossible is left out.
     InputError for a file of another form. What is in the texts is left to `read_squad`.
     """
+    rows = [row for path in paths for row in _read_rows(path)]
+    has_labels = any(row["answers"] for row in rows)
     articles: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    questions = []
-    for path in paths:
-        for row in _read_rows(path):
-            if not (row["title"] or "").strip():  # rows without one would become one article
-                raise InputError(f"{path}: title (id {row['id']!r}): is empty")
-            question = {"id": row["id"], "question": row["question"], "answers": _answers(path, row)}
-            articles.setdefault(row["title"], {}).setdefault(row["context"], []).append(question)
-            questions.append(question)
-    if any(question["answers"] for question in questions):
-        for question in questions:
-            question["is_impossible"] = not question["answers"]
+    for row in rows:
+        question = {key: row[key] for key in ("id", "question", "answers")}
+        if has_labels:
+            question["is_impossible"] = not row["answers"]
+        articles.setdefault(row["title"], {}).setdefault(row["context"], []).append(question)
     data = []
     for title, contexts in articles.items():
         paragraphs = [{"context": context, "qas": qas} for context, qas in contexts.items()]
@@ -199,18 +195,23 @@ def convert(paths: Iterable[Path], out: Path) -> None:
 
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of one file, each with SQuAD's list of answers in the place of its two lists."""
     try:
         table = pq.read_table(path, page_checksum_verification=True)
         if missing := [name for name in _COLUMNS if name not in table.column_names]:
             raise InputError(f"{path}: the column {missing[0]} is missing; there are {', '.join(table.column_names)}")
-        return table.select(list(_COLUMNS)).cast(pa.schema(_COLUMNS)).to_pylist()
+        rows: list[dict[str, Any]] = table.select(list(_COLUMNS)).cast(pa.schema(_COLUMNS)).to_pylist()
     except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a Parquet file in the layout of squad_v2 ({one_line(error)})") from error
 
-
-def _answers(path: Path, row: dict[str, Any]) -> list[dict[str, Any]]:
-    """SQuAD's list of answers, from the two lists of a row."""
-    match row["answers"]:
-        case {"text": list(texts), "answer_start": list(starts)} if len(texts) == len(starts):
-            return [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
-    raise InputError(f"{path}: answers (id {row['id']!r}): not a list of text beside one of answer_start, as long")
+    for row in rows:
+        if not (row["title"] or "").strip():  # rows without one would become one article
+            raise InputError(f"{path}: title (id {row['id']!r}): is empty")
+        match row["answers"]:
+            case {"text": list(texts), "answer_start": list(starts)} if len(texts) == len(starts):
+                pairs = zip(texts, starts, strict=True)
+                row["answers"] = [{"text": text, "answer_start": start} for text, start in pairs]
+            case _:
+                what = "not a list of text beside one of answer_start, as long"
+                raise InputError(f"{path}: answers (id {row['id']!r}): {what}")
+    return rows
