@@ -17,11 +17,8 @@ from stages.qa.errors import InputError, IntegrityError, ResourceError, one_line
 from stages.qa.processes import rank
 
 T = TypeVar("T")
-TEXT = (  # the columns of tables that hold text
-    *("model", "less", "other", "run", "protocol", "reading", "metric", "unit", "comparison", "breakdown", "group"),
-    "control",
-)
-YES_OR_NO = ("final", "headline")
+TEXT = ["model", "less", "other", "run", "protocol", "reading", "metric", "unit", "comparison", "breakdown", "group"]
+TYPES = dict.fromkeys([*TEXT, "control"], "str") | dict.fromkeys(["final", "headline"], "bool")  # of tables' columns
 AGAIN = "run the stage that writes it again"
 
 
@@ -93,18 +90,17 @@ def write_table(path: Path, frame: pd.DataFrame) -> None:
 
 
 def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """Read what `write_table` wrote: columns of TEXT as text, of YES_OR_NO as bool, all others as numbers.
+    """Read what `write_table` wrote: columns of TYPES as text or bool, all others as numbers.
 
     Only an empty field is missing. InputError names the file if it is missing or malformed, or has not all `columns`.
     """
-    types = {**dict.fromkeys(TEXT, "str"), **dict.fromkeys(YES_OR_NO, "bool")}
     try:
-        frame = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""], float_precision="round_trip")
+        frame = pd.read_csv(path, dtype=TYPES, keep_default_na=False, na_values=[""], float_precision="round_trip")
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as a table ({one_line(error)}); {AGAIN}") from error
     if missing := [column for column in columns if column not in frame]:
         raise InputError(f"{path}: has no column {', '.join(missing)}; {AGAIN}")
-    for column in frame.columns.difference(types):
+    for column in frame.columns.difference(TYPES):
         if frame.empty:
             frame[column] = frame[column].astype("float64")  # pandas cannot tell the type of no values
         elif is_bool_dtype(frame[column]) or not is_numeric_dtype(frame[column]):

@@ -43,17 +43,6 @@ class Windows:
         return np.diff(self.starts)
 
 
-@dataclass(frozen=True)
-class _Template:
-    """The special tokens that a tokenizer puts before the question, between the two texts, and after the context."""
-
-    before: np.ndarray  # (tokens, 4) int32 as `_tokenise` gives them, and so are the next two
-    between: np.ndarray
-    after: np.ndarray
-    question_type: int
-    context_type: int
-
-
 def make_windows(
     examples: Iterable[Example],
     tokenizer: PreTrainedTokenizerFast,
@@ -70,12 +59,12 @@ def make_windows(
     token fits beside it, if the windows of a context would leave gaps, or if the tokenizer gives a pair no [CLS].
     """
     examples = list(examples)
-    template = _read_template(tokenizer)
+    before, any_question, between, any_context, after = _read_template(tokenizer)
     texts = list(dict.fromkeys(example.context for example in examples))
-    contexts = dict(zip(texts, _tokenise(tokenizer, texts, template.context_type), strict=True))
+    contexts = dict(zip(texts, _tokenise(tokenizer, texts, any_context[0, 1]), strict=True))
     for text, tokens in contexts.items():
         tokens[:, 2:] = covering(text, tokens[:, 2:])
-    questions = _tokenise(tokenizer, [example.question.strip() for example in examples], template.question_type)
+    questions = _tokenise(tokenizer, [example.question.strip() for example in examples], any_question[0, 1])
     pieces: list[np.ndarray] = []  # of all windows, joined at the end
     lengths, numbers, bounds, nulls, targets = [], [], [], [], []
     for number, (example, question) in enumerate(zip(examples, questions, strict=True)):
@@ -86,9 +75,9 @@ def make_windows(
             raise InputError(
                 f"question {example.id!r}: none of its first {len(question)} tokens is a visible character"
             )
-        head = np.concatenate([template.before, question, template.between])
+        head = np.concatenate([before, question, between])
         head[:, 2:] = 0
-        room = max_seq_length - len(head) - len(template.after)
+        room = max_seq_length - len(head) - len(after)
         beyond_first_window = max(len(context) - room, 0)
         if room < 1 or (beyond_first_window and doc_stride > room):
             raise InputError(
@@ -98,7 +87,7 @@ def make_windows(
         answer = _answer_tokens(example, context)
         for first in range(0, beyond_first_window + doc_stride, doc_stride):
             last = min(first + room, len(context))  # the window holds the context tokens from first to before last
-            window = [head, context[first:last], template.after]
+            window = [head, context[first:last], after]
             null = int(np.flatnonzero(np.concatenate(window)[:, 0] == tokenizer.cls_token_id)[0])
             target = (null, null)
             if answer == (IGNORED, IGNORED):
@@ -106,7 +95,7 @@ def make_windows(
             elif answer is not None and first <= answer[0] and answer[1] < last:
                 target = (len(head) + answer[0] - first, len(head) + answer[1] - first)
             pieces += window
-            lengths.append(len(head) + last - first + len(template.after))
+            lengths.append(len(head) + last - first + len(after))
             numbers.append(number)
             bounds.append((len(head), len(head) + last - first))
             nulls.append(null)
@@ -152,8 +141,11 @@ def _answer_tokens(example: Example, context: np.ndarray) -> tuple[int, int] | N
     return (int(tokens[0]), int(tokens[-1])) if len(tokens) else (IGNORED, IGNORED)
 
 
-def _read_template(tokenizer: PreTrainedTokenizerFast) -> _Template:
-    """Learn the template from one encoded pair: it differs between families ([SEP] once, </s></s> twice)."""
+def _read_template(tokenizer: PreTrainedTokenizerFast) -> list[np.ndarray]:
+    """A pair of texts in five parts: special tokens, a question, special tokens, a context, special tokens.
+
+    Tokens are as `_tokenise` gives them. Special ones differ between families ([SEP] once, </s></s> twice).
+    """
     pair = tokenizer("a", "a", return_token_type_ids=True, split_special_tokens=True)
     nowhere = [0] * len(pair["input_ids"])
     tokens = np.array([pair["input_ids"], pair["token_type_ids"], nowhere, nowhere], dtype=np.int32).T
@@ -164,13 +156,7 @@ def _read_template(tokenizer: PreTrainedTokenizerFast) -> _Template:
         template = " ".join(tokenizer.convert_ids_to_tokens(pair["input_ids"]))
         what = f"its tokenizer puts no cls_token ({tokenizer.cls_token}), which stands for no answer, beside two texts"
         raise InputError(f"{tokenizer.name_or_path}: {what}: {template}")
-    return _Template(
-        before=tokens[: question[0]],
-        between=tokens[question[-1] + 1 : context[0]],
-        after=tokens[context[-1] + 1 :],
-        question_type=int(tokens[question[0], 1]),
-        context_type=int(tokens[context[0], 1]),
-    )
+    return np.split(tokens, [question[0], question[-1] + 1, context[0], context[-1] + 1])
 
 
 def _tokenise(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], token_type: int) -> list[np.ndarray]:

