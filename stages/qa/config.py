@@ -126,10 +126,8 @@ def load_params(study: Path = Path("params.yaml"), method: Path = Path("method.y
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from error
-    except YAMLError as error:
-        raise InputError(f"{path}: not YAML ({one_line(error)})") from error
+    except (OSError, UnicodeDecodeError, YAMLError) as error:
+        raise InputError(f"{path}: cannot be read as YAML ({one_line(error)})") from error
     if not isinstance(values, dict):
         raise InputError(f"{path}: must hold a mapping of sections, holds {type(values).__name__}")
     return values

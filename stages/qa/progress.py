@@ -24,17 +24,17 @@ class _LogLines(io.StringIO):
 
 def progress_bar(label: str, *, total: int, unit: str) -> tqdm:
     """A bar for a `with` block; `update(count)` counts units as done, `set_postfix` shows values beside it."""
-    live = sys.stderr.isatty() and rank() == 0
+    if sys.stderr.isatty() and rank() == 0:
+        return tqdm(desc=label, total=total, unit=unit, dynamic_ncols=True)
     return tqdm(
         desc=label,
         total=total,
         unit=unit,
-        file=sys.stderr if live else _LogLines(),
-        mininterval=0.1 if live else LOG_SECONDS,
-        maxinterval=10 if live else 2 * LOG_SECONDS,
-        dynamic_ncols=live,
-        ncols=None if live else 100,
-        position=None if live else 0,  # else a bar inside another one writes movements of the cursor
-        ascii=not live,
-        bar_format=None if live else LOG_FORM,
+        file=_LogLines(),
+        mininterval=LOG_SECONDS,
+        maxinterval=2 * LOG_SECONDS,
+        ncols=100,
+        position=0,  # else a bar inside another one writes movements of the cursor
+        ascii=True,
+        bar_format=LOG_FORM,
     )

@@ -11,11 +11,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, 
 
 T = TypeVar("T")
 HUB_NAME = r"(?![^@]*(?:--|\.\.))[A-Za-z0-9][\w.-]{0,95}(?:/[A-Za-z0-9][\w.-]{0,95})?"
-_SOURCES = (
-    rf"hub:{HUB_NAME}@(?!.*\.\.)\w[\w./-]{{0,95}}",
-    r"wheel:[A-Za-z0-9][\w.-]*==[A-Za-z0-9][\w.!+-]*",
-    r"path:[^\x00-\x1f]+",
-)
+_HUB = rf"hub:{HUB_NAME}@(?!.*\.\.)\w[\w./-]{{0,95}}"
+_WHEEL = r"wheel:[A-Za-z0-9][\w.-]*==[A-Za-z0-9][\w.!+-]*"
+_PATH = r"path:[^\x00-\x1f]+"
 
 
 def validate_source(source: str) -> str:
@@ -23,7 +21,7 @@ def validate_source(source: str) -> str:
 
     A revision is a commit of 40 digits, or a branch or tag: the download resolves that to the commit that it names.
     """
-    if not re.fullmatch("|".join(_SOURCES), source, re.ASCII):
+    if not re.fullmatch(f"{_HUB}|{_WHEEL}|{_PATH}", source, re.ASCII):
         forms = "hub:name@<commit, branch or tag>, wheel:name==version or path:FOLDER"
         raise ValueError(f"{source!r} is not of the form {forms}")
     return source

@@ -120,7 +120,7 @@ def test_a_slow_tokenizer_names_the_package_that_is_missing(
     (folder / "tokenizer.json").unlink()
     (folder / name).write_bytes(b"\x0a\x0e\x0a\x05<unk>")
     monkeypatch.setattr("stages.qa.models.checkpoints.find_spec", lambda name: None)
-    says = rf"{name}: there is no tokenizer.json, and to read this needs sentencepiece and protobuf"
+    says = rf"{name}: without tokenizer.json, to read this needs sentencepiece and protobuf"
     with pytest.raises(IntegrityError, match=says):
         load_tokenizer(folder, load_config(folder))
 

@@ -96,8 +96,7 @@ def load_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenize
         raise IntegrityError(f"{file}: {size} bytes for vocab_size {config.vocab_size}: not this model's")
     pieces = sorted(folder.glob("*.model"))
     if pieces and not file.exists() and find_spec("sentencepiece") is None:
-        needs = "to read this needs sentencepiece and protobuf"
-        raise IntegrityError(f"{pieces[0]}: there is no tokenizer.json, and {needs}")
+        raise IntegrityError(f"{pieces[0]}: without tokenizer.json, to read this needs sentencepiece and protobuf")
     try:
         tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder, **SAFELY)
         own = Tokenizer.from_file(str(file)) if file.exists() else None
