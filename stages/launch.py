@@ -14,15 +14,12 @@ from pathlib import Path
 
 def main(stage: str, arguments: list[str]) -> None:
     """Become `stage`, a module, under the launcher; its command is looked up beside this Python first."""
-    words = shlex.split(os.environ.get("LAUNCHER", ""))
-    command = [sys.executable, "-m", stage, *arguments]
-    if words:
-        here = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-        program = shutil.which(words[0], path=here)
-        if program is None:
-            sys.exit(f"error: LAUNCHER={words[0]}: no such command")
-        command = [program, *words[1:], "-m", stage, *arguments]
-    os.execv(command[0], command)
+    launcher, *options = shlex.split(os.environ.get("LAUNCHER", "")) or [sys.executable]
+    here = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    program = shutil.which(launcher, path=here)
+    if program is None:
+        sys.exit(f"error: LAUNCHER={launcher}: no such command")
+    os.execv(program, [program, *options, "-m", stage, *arguments])
 
 
 if __name__ == "__main__":

@@ -28,7 +28,8 @@ def run(*commands: Callable[..., Any]) -> None:
     for command in commands:
         app.command()(command)
     try:
-        _raise_on_signals()
+        for number in signal.SIGINT, signal.SIGTERM:
+            signal.signal(number, _stop)
         app()
     except UserError as error:
         _fail(error, error.exit_code)
@@ -37,8 +38,8 @@ def run(*commands: Callable[..., Any]) -> None:
     except MemoryError:
         _fail("out of memory", 4)
     except _Stopped as stopped:
-        number = signal.Signals(stopped.args[0])
-        _fail(f"stopped by {number.name}; run it again to go on", 128 + number)
+        caught = signal.Signals(stopped.args[0])
+        _fail(f"stopped by {caught.name}; run it again to go on", 128 + caught)
 
 
 def _set_up_logs() -> None:
@@ -63,12 +64,7 @@ def _fail(message: object, code: int) -> None:
     sys.exit(code)
 
 
-def _raise_on_signals() -> None:
-    """From now on, SIGINT and SIGTERM raise an exception; a second one ends the process at once."""
-
-    def stop(number: int, frame: object) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        raise _Stopped(number)
-
-    for number in signal.SIGINT, signal.SIGTERM:
-        signal.signal(number, stop)
+def _stop(number: int, frame: object) -> None:
+    """Raise an exception for a signal; a second one ends the process at once."""
+    signal.signal(number, signal.SIG_DFL)
+    raise _Stopped(number)

@@ -1,6 +1,5 @@
 """Reading params.yaml (the study) and method.yaml (the constants of the method) as one, checked as a whole."""
 
-import re
 from collections.abc import Container, Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -152,7 +151,7 @@ def _first_fault(error: ValidationError) -> str:
     """The first of pydantic's findings in one line, with the dotted key."""
     first, *others = error.errors(include_url=False, include_context=False)
     key = ".".join(str(part) for part in first["loc"])
-    message = re.sub(r"^(Value error|Assertion failed), ", "", first["msg"])
+    message = first["msg"].removeprefix("Value error, ")
     got = f" (found {first['input']!r})" if first["type"] not in ("missing", "value_error") else ""
     more = f" (and {len(others)} more)" if others else ""
     return f"{key + ': ' if key else ''}{message}{got}{more}"

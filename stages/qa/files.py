@@ -26,8 +26,7 @@ AGAIN = "run the stage that writes it again"
 def replaced(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`, and move the file there to `path` if the block ends without an error.
 
-    If several processes run one stage, all of them write and the file of the first one stays: they hold the same
-    results.
+    If several processes run one stage, all of them write, and the file of the first stays: their results are the same.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     number = rank()

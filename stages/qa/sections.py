@@ -28,9 +28,8 @@ def validate_source(source: str) -> str:
 
 
 def _each_once(values: list[T]) -> list[T]:
-    for place, value in enumerate(values):
-        if value in values[:place]:
-            raise ValueError(f"{value} occurs twice")
+    if repeated := [value for value in values if values.count(value) > 1]:
+        raise ValueError(f"{repeated[0]} occurs twice")
     return values
 
 

@@ -332,7 +332,7 @@ def test_texts_tokenised_in_batches_give_the_same_windows(
     whole = windows_of(examples, "wordpiece", **sizes)
     assert whole.articles.tolist() == [examples[row].article for row in whole.examples]
     monkeypatch.setattr(windows_module, "BATCH", batch)
-    parts = make_windows(iter(examples), load("wordpiece"), **sizes)
+    parts = make_windows(examples, load("wordpiece"), **sizes)
     for name in [field.name for field in fields(Windows)]:
         np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name), strict=True)
 

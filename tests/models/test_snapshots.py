@@ -145,7 +145,8 @@ def test_manifest_bytes(tmp_path: Path) -> None:
 def test_case_43_verification(tmp_path: Path, damage: Callable[[Path], object], what: str) -> None:
     (tmp_path / "model.safetensors").write_bytes(WEIGHTS)
     (tmp_path / "vocab.txt").write_text("oak")
-    assert write_manifest(tmp_path, "path:x") == verify_snapshot(tmp_path)
+    write_manifest(tmp_path, "path:x")
+    verify_snapshot(tmp_path)
     damage(tmp_path)
     with pytest.raises(IntegrityError, match=what):
         verify_snapshot(tmp_path)
@@ -153,9 +154,10 @@ def test_case_43_verification(tmp_path: Path, damage: Callable[[Path], object], 
 
 def test_a_model_without_probes_says_so(tmp_path: Path) -> None:
     (tmp_path / "vocab.txt").write_text("oak")
-    plain = write_manifest(tmp_path, "path:x")
-    assert write_manifest(tmp_path, "path:x", probes=False) == {**plain, "probes": False}
-    assert verify_snapshot(tmp_path)["probes"] is False
+    write_manifest(tmp_path, "path:x")
+    plain = verify_snapshot(tmp_path)
+    write_manifest(tmp_path, "path:x", probes=False)
+    assert verify_snapshot(tmp_path) == {**plain, "probes": False}
 
 
 # Weights in parts

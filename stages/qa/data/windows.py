@@ -2,7 +2,7 @@
 
 import logging
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -44,7 +44,7 @@ class Windows:
 
 
 def make_windows(
-    examples: Iterable[Example],
+    examples: Sequence[Example],
     tokenizer: PreTrainedTokenizerFast,
     *,
     max_seq_length: int,
@@ -58,7 +58,6 @@ def make_windows(
     its question if the window holds that answer whole. InputError if a question has no visible token, if no context
     token fits beside it, if the windows of a context would leave gaps, or if the tokenizer gives a pair no [CLS].
     """
-    examples = list(examples)
     before, any_question, between, any_context, after = _read_template(tokenizer)
     texts = list(dict.fromkeys(example.context for example in examples))
     contexts = dict(zip(texts, _tokenise(tokenizer, texts, any_context[0, 1]), strict=True))

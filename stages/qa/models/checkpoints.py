@@ -51,9 +51,8 @@ def pick_device() -> torch.device:
 def bf16_is_fast(device: str) -> bool:
     """Whether `device` ("cpu" or "cuda") multiplies bfloat16 matrices much faster than float32 ones.
 
-    A CPU does with AMX. AMD's CPUs do with AVX-512 for bfloat16 (4.5 times as fast on a Zen 5), because MKL, which
-    multiplies float32 for PyTorch, does not use AVX-512 there. This goes by what the processor can do and not by a
-    timing: on a busy machine a timing could turn, and every result with it.
+    A CPU does with AMX; one of AMD does with AVX-512 for bfloat16 (4.5 times as fast on a Zen 5), because MKL, which
+    multiplies float32, does not use AVX-512 there. No timing decides: it could turn, and every result with it.
     """
     if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)

@@ -21,14 +21,13 @@ def checksum(path: Path, like: str = "0" * 64) -> str:
         return hashlib.file_digest(file, lambda: digest).hexdigest()
 
 
-def write_manifest(folder: Path, source: str, *, probes: bool = True) -> dict[str, Any]:
-    """Write and return the manifest: `source`, and size in bytes and sha256 of every file (hidden ones left out).
+def write_manifest(folder: Path, source: str, *, probes: bool = True) -> None:
+    """Write the manifest: `source`, and size in bytes and sha256 of every file (hidden ones left out).
 
     It says `"probes": false` if `probes` is False: only the model's own head is to be read.
     """
     manifest = {"files": _files(folder), **({} if probes else {"probes": False}), "source": source}
     write_json(folder / MANIFEST, manifest)
-    return manifest
 
 
 def verify_snapshot(folder: Path) -> dict[str, Any]:

@@ -60,9 +60,9 @@ def fetch_questions(file: DataFile, out: Path, *, purpose: Purpose) -> None:
             if file.articles is not None:
                 keep_articles(questions, file.articles)
             read_squad(questions, purpose=purpose)
-        except InputError as error:  # it names a file in the folder
-            message = re.sub(re.escape(f"{folder}/") + "[^:]+", lambda match: shown, str(error))
-            raise InputError(message) from error
+        except InputError as error:  # it names a file in the folder, then the fault
+            fault = str(error).removeprefix(f"{folder}/").partition(":")[2]
+            raise InputError(f"{shown}:{fault}") from error
         questions.replace(out)
 
 

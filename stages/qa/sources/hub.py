@@ -52,14 +52,11 @@ def needed_files(names: Iterable[str]) -> list[str]:
     Pickled weights are taken only where there are no safetensors. IntegrityError if the files are no model.
     """
     at_top = sorted(name for name in names if "/" not in name and "\\" not in name)
-
-    def matching(patterns: tuple[str, ...]) -> list[str]:
-        return [name for name in at_top if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
-
     for patterns in _WEIGHTS:
-        weights = matching(patterns)
+        weights = [name for pattern in patterns for name in fnmatch.filter(at_top, pattern)]
         if weights and "config.json" in at_top:
-            return matching(_TOKENIZER_AND_CONFIG) + weights
+            others = [name for pattern in _TOKENIZER_AND_CONFIG for name in fnmatch.filter(at_top, pattern)]
+            return others + weights
     raise IntegrityError("has no config.json with model.safetensors or pytorch_model.bin (is it a transformers model?)")
 
 
