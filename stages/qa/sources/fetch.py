@@ -77,11 +77,10 @@ def fetch_file(source: str, out: Path, *, checksum: str | None) -> None:
         if shown.startswith(("http://", "https://")):
             pooch.get_logger().setLevel(logging.ERROR)  # it would show the whole URL
             downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=2**16, timeout=20)
-            store = pooch.create(
-                file.parent, "", registry={file.name: None}, urls={file.name: source}, retry_if_failed=1
-            )
+            name = file.name
+            store = pooch.create(file.parent, "", registry={name: None}, urls={name: source}, retry_if_failed=1)
             with _one_line(shown):
-                store.fetch(file.name, downloader=downloader)
+                store.fetch(name, downloader=downloader)
         elif Path(source).is_file():
             shutil.copyfile(source, file)
         else:
