@@ -138,7 +138,6 @@ class Convex(Section):
     l2: Annotated[Once[Rate], Field(min_length=1)]  # of several, validation articles choose one for all models
     gap: Rate  # nats by which the objective may at most exceed its optimum
     max_passes: PositiveInt  # over the training windows, for one fit
-    allow_missed_gap: bool  # false: a fit that misses its gap fails the stage
 
 
 class Examine(Section):

@@ -26,7 +26,7 @@ from tests.tiny_models import FAMILIES
 
 STRIDE = 16
 WINDOWS = {"max_seq_length": 48, "doc_stride": STRIDE, "max_query_length": 16}
-CONVEX = Convex(l2=[0.03], gap=1e-3, max_passes=100, allow_missed_gap=False)
+CONVEX = Convex(l2=[0.03], gap=1e-3, max_passes=100)
 EXAMINE = Examine(training_questions=160, dev_questions=100, max_answer_tokens=3, cka_tokens=200, seed=0)
 
 

@@ -18,7 +18,7 @@ from stages.qa.sections import Convex
 from tests.batches import Given
 
 LAYERS, HIDDEN = 2, 6
-SETTINGS = Convex(l2=[1e-4, 1e-1, 10.0], gap=1e-4, max_passes=300, allow_missed_gap=False)
+SETTINGS = Convex(l2=[1e-4, 1e-1, 10.0], gap=1e-4, max_passes=300)
 
 
 def given_windows(windows: int = 60, signal: float = 2.0, tokens: int = 9) -> Given:
@@ -130,12 +130,10 @@ def test_each_curve_counts_once_in_the_choice(tmp_path: Path) -> None:
     assert [row["loss"] for row in choice["validation_loss"]] == pytest.approx([2.05, 2.1])
 
 
-def test_a_missed_gap_fails_unless_allowed() -> None:
+def test_a_missed_gap_fails() -> None:
     hasty = SETTINGS.model_copy(update={"max_passes": 1})
     with pytest.raises(NumericsError, match=r"model given, layer \d, l2 10: after 1 passes .* raise convex.max_passes"):
         fit_optimum(given_windows(), None, hasty)
-    allowed = hasty.model_copy(update={"allow_missed_gap": True})
-    assert fit_optimum(given_windows(), None, allowed).certificates[0]["gap"] > 1e-4
 
 
 def test_the_sampled_hessian_is_that_of_the_objective() -> None:

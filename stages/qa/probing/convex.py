@@ -64,8 +64,7 @@ class Solver:
     def fit(self, l2: float) -> Fit:
         """Minimise the objective until every layer and side is within the settings' gap.
 
-        The first fit comes down from the penalty START. NumericsError if a fit takes more than max_passes, unless the
-        settings allow it.
+        The first fit comes down from the penalty START. NumericsError if a fit takes more than max_passes.
         """
         if not self.steps:
             stronger = START
@@ -105,7 +104,7 @@ class Solver:
                 length = torch.where(taken | ~unfinished, 1.0, shorter)
                 value = torch.where(taken, new_value, value)
                 self.z, gradient = self.z + step, gradient + change
-        if unfinished.any() and not self.settings.allow_missed_gap:
+        if unfinished.any():
             layer = int(bound.amax(1).argmax())
             raise NumericsError(
                 f"model {self.features.encoder.name}, layer {layer}, l2 {l2:g}: after {passes} passes the probe may be "
