@@ -35,13 +35,13 @@ def main(
     results = read_results(metrics_dir, {curve: params.runs_of(curve) for curve in params.probed}, params.compared)
     resamples = load_resampled(scores_dir, results.models, results.protocols, params.statistics)
     view, charts = study_view(params, results, resamples, read_published(published_dir))
+    examples = read_squad(data_dir / "dev.json", purpose="score")
+    view["provenance"] = sources(params, results.runs, data_dir, requirements)
+    view["explorer"] = pack(examples, scores_dir, results.models, results.protocols) if questions else ""
     by_layer = curve_charts(results, params.ladder, params.statistics.confidence)
     write_figures(by_layer | charts, results, out_dir / "figures", format)
     for name, rows in {"layers": split_rows(results.curves), "loss": results.losses}.items():
         write_text(out_dir / f"{name}.csv", rows.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-    examples = read_squad(data_dir / "dev.json", purpose="score")
-    view["provenance"] = sources(params, results.runs, data_dir, requirements)
-    view["explorer"] = pack(examples, scores_dir, results.models, results.protocols) if questions else ""
     write_text(out_dir / "report.html", page(view))
     for name in ("report.md", "CARD.md"):
         write_text(out_dir / name, render(name, view))

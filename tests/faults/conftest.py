@@ -13,7 +13,7 @@ from stages.qa.config import load_params
 from stages.qa.files import write_json
 from stages.qa.probing.readouts import Probes, choose_l2, save_probes
 from tests.faults.launcher import ROOT, Launcher
-from tests.faults.study import L2, Study, few, write_squad
+from tests.faults.study import L2, Study, few, run_probes_and_scores, write_squad
 from tests.tiny_models import make_tiny, read_yaml, write_yaml
 
 # What is told at the end
@@ -124,13 +124,7 @@ def study(template: Path, tmp_path: Path, launcher: Launcher, tell: Callable[[st
 def evaluated(template: Path, tmp_path_factory: pytest.TempPathFactory, launcher: Launcher) -> Path:
     """The template after probes, predictions and scores of both models."""
     root = Path(shutil.copytree(template, tmp_path_factory.mktemp("evaluated") / "study"))
-    there = Study(root, launcher, lambda text: None)
-    there.well(*there.probe_train())
-    there.well(*there.predict())
-    there.well(*there.evaluate())
-    there.well(*there.predict("headed", probes=False))
-    there.well(*there.evaluate("headed", probes=False))
-    there.well(*there.examine())
+    run_probes_and_scores(Study(root, launcher, lambda text: None))
     return root
 
 

@@ -126,13 +126,6 @@ def fill(folder: str) -> None:
             pass
 
 
-def threads(number: int) -> None:
-    """torch computes in so many threads."""
-    import torch
-
-    torch.set_num_threads(number)
-
-
 def small_pieces() -> None:
     """So few hidden states in memory at once that each of two processes has some pieces to read."""
     from stages.qa.answering import answering

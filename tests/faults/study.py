@@ -123,3 +123,11 @@ class Study:
     def report(self) -> list[str]:
         inputs = ["metrics/demo", "data/scores/demo", "data/squad/sample"]
         return ["report", *inputs, f"{ROOT}/studies/published", f"{ROOT}/requirements.txt", "plots/demo"]
+
+
+def run_probes_and_scores(study: Study) -> None:
+    """All stages but the fine-tuning and the report, for a model with probes and one with a head alone."""
+    commands = [study.probe_train(), study.predict(), study.evaluate(), study.examine()]
+    commands += [study.predict("headed", probes=False), study.evaluate("headed", probes=False)]
+    for command in commands:
+        study.well(*command)

