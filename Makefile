@@ -13,6 +13,7 @@ JOBS ?= 2
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | awk -F@ '{printf "%-20s %s\n", $$1, $$2}'
 
+# --no-compile: a run imports little of what is installed, and Python compiles that when it is imported.
 setup: $(VENV)/.installed ## Create .venv with the pinned requirements of a run
 
 $(VENV)/.installed: requirements.txt
