@@ -13,7 +13,9 @@ JOBS ?= 2
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | awk -F@ '{printf "%-20s %s\n", $$1, $$2}'
 
-# --no-compile: a run imports little of what is installed, and Python compiles that when it is imported.
+# pip compiles on one core, compileall on all; a few installed files are no valid Python, which does no harm
+COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
+
 setup: $(VENV)/.installed ## Create .venv with the pinned requirements of a run
 
 $(VENV)/.installed: requirements.txt
@@ -21,12 +23,14 @@ $(VENV)/.installed: requirements.txt
 		{ echo "error: $(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.12 ..." >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -r requirements.txt
+	@$(COMPILE)
 	$(BIN)/python -m stages.offline .dvc/plots/offline.html
 	$(BIN)/dvc config --local plots.html_template plots/offline.html
 	@touch $@
 
 $(VENV)/.tests: $(VENV)/.installed requirements-dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -r requirements-dev.txt
+	@$(COMPILE)
 	@touch $@
 
 repro: setup ## Run the study of params.yaml: only what is not up to date
