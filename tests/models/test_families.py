@@ -59,7 +59,11 @@ def run(folder: Path) -> None:
         ("t5", OTHERS, "it has an encoder and a decoder"),
         ("gpt2", {"n_embd": 32, "n_layer": 2, "n_head": 4}, "its first token does not see those after it"),
         ("qwen2", USUAL | {"num_key_value_heads": 2}, "its first token does not see those after it"),
-        ("funnel", OTHERS | {"block_sizes": [1, 1], "d_head": 8, "num_decoder_layers": 1}, "layers of .*, not 3 of"),
+        (
+            "funnel",
+            OTHERS | {"block_sizes": [1, 1], "d_head": 8, "num_decoder_layers": 1},
+            "layers of shape .*, not 3 of shape",
+        ),
         ("fnet", USUAL, "depend on the windows beside"),
         ("yoso", USUAL, "depend on the windows beside"),
         ("convbert", USUAL | {"embedding_size": 32, "head_ratio": 2}, "depend on the windows beside"),

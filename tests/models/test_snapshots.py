@@ -14,7 +14,13 @@ from stages.qa.sources.hub import needed_files
 from tests.hub_lookalike import REVISION
 
 WEIGHTS = hashlib.sha512(b"weights").digest() * 1000  # any bytes: nothing here loads them
-WEIGHTS_SHA256 = hashlib.sha256(WEIGHTS).hexdigest()
+
+
+def sha256_of(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+WEIGHTS_SHA256 = sha256_of(WEIGHTS)
 
 
 # What may be written in params.yaml
@@ -130,12 +136,12 @@ def test_manifest_bytes(tmp_path: Path) -> None:
         ),
         (
             lambda m: (m / "model.safetensors").write_bytes(WEIGHTS[:10]),
-            f"model.safetensors: expected sha256 {WEIGHTS_SHA256}, got ",
+            f"model.safetensors: expected sha256 {WEIGHTS_SHA256}, got sha256 {sha256_of(WEIGHTS[:10])}; ",
         ),
-        (lambda m: (m / "vocab.txt").unlink(), "vocab.txt: expected sha256 [0-9a-f]+, got no such file"),
+        (lambda m: (m / "vocab.txt").unlink(), f"vocab.txt: expected sha256 {sha256_of(b'oak')}, got no such file; "),
         (
             lambda m: (m / "adapter_config.json").write_text("{}"),
-            "adapter_config.json: expected no such file",
+            f"adapter_config.json: expected no such file, got sha256 {sha256_of(b'{}')}; ",
         ),
         (lambda m: (m / "manifest.json").unlink(), "manifest.json: No such file or directory"),
         (lambda m: (m / "manifest.json").write_text("[]"), "manifest.json: not a manifest"),
